@@ -1,0 +1,201 @@
+// Events: everything that has happened to a run, in order; folding them with `apply` gives the run's state.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "compiler/base/bytes.hpp"
+#include "compiler/cel/value.hpp"
+#include "compiler/ir/program.hpp"
+
+namespace kflow::machine {
+
+/// Number of an activation (one execution of one node) within its run, counted from 1 in order of creation.
+using ActId = uint32_t;
+inline constexpr ActId no_act = 0;
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Stamped on events by the engine's clock, never read by the machine itself.
+using Millis = int64_t;
+inline constexpr Millis never = INT64_MAX;
+
+/// An error as the language sees it: `{kind, code, message, step, status, cause, data}` (language.md §6).
+struct RunError {
+  std::string kind;  ///< timeout http exec model tool type check budget rejected cancelled limit unknown_outcome internal user
+  std::string code;
+  std::string message;
+  std::string step;  ///< path of the step it came from
+  int64_t status = 0;
+  cel::Value data;
+  bool retryable = false;
+  Millis retry_after_ms = 0;
+};
+/// The record that `catch err` binds.
+cel::Value to_value(const RunError& error);
+
+enum class RunStatus : uint8_t { pending, running, paused, completed, cancelled, error };
+/// "PENDING" … as on every surface.
+std::string_view to_string(RunStatus status);
+
+enum class StartReason : uint8_t { first, retry, interrupted };
+
+// ---- the run
+struct RunStarted {
+  ir::CallableId workflow;
+  cel::Value input;  ///< record of the parameters, defaults filled in
+  std::string run_id;
+  std::string session_id;
+  std::string user_id;
+};
+struct CancelRequested {
+  std::string reason;
+};
+struct RunCompleted {
+  cel::Value value;
+};
+struct RunFailed {
+  RunError error;
+};
+struct RunCancelled {
+  std::string reason;
+};
+/// An ERROR run reopened by `resume`: the failed activation is run again.
+struct RunResumed {};
+
+// ---- steps
+struct StepStarted {
+  ActId parent = no_act;  ///< the block it belongs to
+  ir::NodeId node;
+  uint32_t attempt = 1;   ///< also for repeats: `act` is the same
+  StartReason reason = StartReason::first;
+  cel::Value input;       ///< record of arguments; null when attempt > 1
+  std::string key;        ///< explicit idempotency key, else ""
+  Millis deadline = never;          ///< end of all attempts
+  Millis attempt_deadline = never;  ///< end of this attempt
+  Millis attempt_timeout_ms = 0;    ///< 0: none; for later attempts
+  Millis timer = never;   ///< sleeps: when it is over
+};
+struct StepCompleted {
+  cel::Value value;
+};
+/// An attempt failed and another follows at `due`.
+struct StepRetryScheduled {
+  RunError error;
+  Millis due = 0;
+};
+/// The step has failed for good. `continued`: on_error let the run go on, with `value`.
+struct StepFailed {
+  RunError error;
+  bool continued = false;
+  cel::Value value;
+};
+/// A started step is asked to stop: by a cancel, a join, or its own deadline (then with the error it will end in).
+struct StepStopRequested {
+  std::optional<RunError> error;
+};
+/// A stopped step has ended without a value that counts.
+struct StepCancelled {};
+
+// ---- pure statements
+struct LetEvaluated {
+  ActId parent = no_act;
+  ir::NodeId node;
+  cel::Value value;
+};
+struct Emitted {
+  ActId parent = no_act;
+  ir::NodeId node;
+  cel::Value value;
+};
+/// A return, fail, break or continue, with its evaluated value; or an expression of a statement that failed (`error`).
+struct Left {
+  enum class How : uint8_t { returned, failed, broke, continued };
+  ActId parent = no_act;
+  ir::NodeId node;
+  How how = How::returned;
+  cel::Value value;
+  RunError error;
+};
+
+// ---- containers: entered and left, one event each
+struct ToolEntered {  ///< an inline tool called by a step; `act` is the step's
+  ActId parent = no_act;
+  ir::NodeId node;
+  cel::Value input;
+  Millis deadline = never;
+};
+/// `if` and `match`: which arm was taken; `arm` = number of arms: none.
+struct ArmTaken {
+  ActId parent = no_act;
+  ir::NodeId node;
+  uint32_t arm = 0;
+};
+struct ParallelStarted {
+  ActId parent = no_act;
+  ir::NodeId node;
+};
+struct BranchStarted {  ///< `act` is the parallel's
+  uint32_t branch = 0;
+};
+struct ForStarted {
+  ActId parent = no_act;
+  ir::NodeId node;
+  cel::Value items;  ///< list, or map (entries are visited in order)
+};
+struct LoopStarted {
+  ActId parent = no_act;
+  ir::NodeId node;
+  uint64_t max = 0;
+};
+/// One more iteration of a `for` or `loop` (`act`).
+struct IterationStarted {
+  uint64_t index = 0;  ///< from 0
+};
+/// The verdict after (until) or before (while) an iteration: whether the loop goes on.
+struct LoopDecided {
+  bool go_on = false;
+  bool exhausted = false;
+};
+struct TryStarted {
+  ActId parent = no_act;
+  ir::NodeId node;
+};
+/// The body failed: which catch takes it; `arm` = number of catches: none.
+struct CatchTaken {
+  uint32_t arm = 0;
+};
+struct FinallyStarted {};
+/// The container `act` has ended, with what its parent learns.
+struct ContainerEnded {};
+
+using EventData = std::variant<RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled, RunResumed,       //
+                               StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StepStopRequested,        //
+                               StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,   //
+                               BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,    //
+                               CatchTaken, FinallyStarted, ContainerEnded>;
+
+struct Event {
+  ActId act = no_act;  ///< whose event it is; for the first event of an activation: its new number
+  Millis time = 0;
+  /// Path of the activation, only on public events, so that a reader needs no state: `refine[2].draft`.
+  std::string path;
+  EventData data;
+};
+
+/// Stable name for logs and tests ("StepStarted").
+std::string_view name_of(const Event& event);
+
+/// Appends one event. The format is part of the store's: tags and field orders are never reused, `events_format` says
+/// which layout a chunk was written in.
+inline constexpr uint32_t events_format = 1;
+void encode_event(const Event& event, ByteWriter& out);
+/// On malformed input the reader has failed.
+Event decode_event(ByteReader& in);
+
+/// Whether the event is shown to readers of the run's stream (and so has an `event_index`).
+bool is_public(const Event& event);
+
+}  // namespace kflow::machine
