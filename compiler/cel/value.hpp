@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <compare>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -101,6 +102,8 @@ class Value {
   static Value type_type() { return type(Kind::type); }
   /// `text` must be valid UTF-8.
   static Value string(std::string_view text);
+  static Value string(std::string&& text);
+  static Value string(const char* text) { return string(std::string_view(text)); }
   static Value bytes(std::string_view octets);
   static Value list(std::vector<Value> items);
   /// Entries keep their order. Keys must be bool, int, uint or string, and distinct (CEL key equality): use MapBuilder
@@ -192,6 +195,10 @@ class MapBuilder {
 
 /// A record from string keys in the given order; keys must be distinct.
 Value make_record(std::initializer_list<std::pair<std::string_view, Value>> fields);
+
+/// Order of two numbers of any kinds on one line; NaN is unordered. int and uint exactly; with a double on one side by
+/// conversion, as the conformance tests of CEL have it.
+std::partial_ordering compare_numbers(const Value& a, const Value& b);
 
 /// CEL literal syntax, for people, tests and diagnostics: `{"a": [1, 2u, 3.0]}`, timestamps as `timestamp("…")`.
 std::string to_display(const Value& v);

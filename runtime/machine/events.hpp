@@ -49,6 +49,7 @@ struct RunStarted {
   std::string run_id;
   std::string session_id;
   std::string user_id;
+  Millis deadline = never;  ///< the workflow's `timeout`
 };
 struct CancelRequested {
   std::string reason;
@@ -62,14 +63,10 @@ struct RunFailed {
 struct RunCancelled {
   std::string reason;
 };
-/// An ERROR run reopened by `resume`: the failed activation is run again.
-struct RunResumed {};
 
 // ---- steps
 struct StepStarted {
-  ActId parent = no_act;  ///< the block it belongs to
-  ir::NodeId node;
-  uint32_t attempt = 1;   ///< also for repeats: `act` is the same
+  uint32_t attempt = 1;   ///< repeats have the same `act`
   StartReason reason = StartReason::first;
   cel::Value input;       ///< record of arguments; null when attempt > 1
   std::string key;        ///< explicit idempotency key, else ""
@@ -92,95 +89,85 @@ struct StepFailed {
   bool continued = false;
   cel::Value value;
 };
-/// A started step is asked to stop: by a cancel, a join, or its own deadline (then with the error it will end in).
-struct StepStopRequested {
+/// A started step, a tool or the whole run is asked to stop: by a cancel or a join, or by its own deadline (then with the
+/// error that it will end in).
+struct StopRequested {
   std::optional<RunError> error;
 };
 /// A stopped step has ended without a value that counts.
 struct StepCancelled {};
 
-// ---- pure statements
+// ---- pure statements (no activation of their own: `act` is the block's)
 struct LetEvaluated {
-  ActId parent = no_act;
-  ir::NodeId node;
   cel::Value value;
 };
 struct Emitted {
-  ActId parent = no_act;
-  ir::NodeId node;
   cel::Value value;
 };
-/// A return, fail, break or continue, with its evaluated value; or an expression of a statement that failed (`error`).
+/// A return, fail, break or continue, with its evaluated value; or an expression of the statement failed (`error`).
 struct Left {
   enum class How : uint8_t { returned, failed, broke, continued };
-  ActId parent = no_act;
-  ir::NodeId node;
   How how = How::returned;
   cel::Value value;
   RunError error;
 };
 
 // ---- containers: entered and left, one event each
-struct ToolEntered {  ///< an inline tool called by a step; `act` is the step's
-  ActId parent = no_act;
-  ir::NodeId node;
+struct ToolEntered {  ///< an inline tool called by a step
   cel::Value input;
   Millis deadline = never;
+  uint32_t attempt = 1;
 };
 /// `if` and `match`: which arm was taken; `arm` = number of arms: none.
 struct ArmTaken {
-  ActId parent = no_act;
-  ir::NodeId node;
   uint32_t arm = 0;
 };
-struct ParallelStarted {
-  ActId parent = no_act;
-  ir::NodeId node;
-};
-struct BranchStarted {  ///< `act` is the parallel's
+struct ParallelStarted {};
+/// `parent` is the parallel.
+struct BranchStarted {
   uint32_t branch = 0;
 };
 struct ForStarted {
-  ActId parent = no_act;
-  ir::NodeId node;
   cel::Value items;  ///< list, or map (entries are visited in order)
 };
 struct LoopStarted {
-  ActId parent = no_act;
-  ir::NodeId node;
   uint64_t max = 0;
 };
-/// One more iteration of a `for` or `loop` (`act`).
+/// One more iteration: of a `for` a new activation (`parent` is the for), of a `loop` its own.
 struct IterationStarted {
   uint64_t index = 0;  ///< from 0
 };
-/// The verdict after (until) or before (while) an iteration: whether the loop goes on.
+/// The verdict after (`until`, `max`) or before (`while`) an iteration: whether the loop goes on.
 struct LoopDecided {
   bool go_on = false;
   bool exhausted = false;
+  bool after_iteration = false;
+  std::optional<RunError> error;  ///< the condition could not be evaluated
 };
-struct TryStarted {
-  ActId parent = no_act;
-  ir::NodeId node;
-};
+struct TryStarted {};
 /// The body failed: which catch takes it; `arm` = number of catches: none.
 struct CatchTaken {
   uint32_t arm = 0;
+  std::optional<RunError> error;  ///< a guard could not be evaluated: the new error
 };
 struct FinallyStarted {};
-/// The container `act` has ended, with what its parent learns.
+/// The container has ended; what its parent learns follows from the state.
 struct ContainerEnded {};
 
-using EventData = std::variant<RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled, RunResumed,       //
-                               StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StepStopRequested,        //
+using EventData = std::variant<RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled,                   //
+                               StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,            //
                                StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,   //
                                BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,    //
                                CatchTaken, FinallyStarted, ContainerEnded>;
 
 struct Event {
-  ActId act = no_act;  ///< whose event it is; for the first event of an activation: its new number
+  ActId act = no_act;     ///< whose event it is; 1 is the run's body
+  ActId parent = no_act;  ///< only on the event that makes the activation: the one whose block it stands in
+  ir::NodeId node;        ///< the statement; none for events of the run
   Millis time = 0;
-  /// Path of the activation, only on public events, so that a reader needs no state: `refine[2].draft`.
+  /// Shown to readers of the run's stream, and so has an `event_index`; decided when the event is made.
+  bool shown = false;
+  /// Path of the activation, only on shown events, so that a reader needs no state: `refine[2].draft`.
   std::string path;
   EventData data;
 };
@@ -194,8 +181,5 @@ inline constexpr uint32_t events_format = 1;
 void encode_event(const Event& event, ByteWriter& out);
 /// On malformed input the reader has failed.
 Event decode_event(ByteReader& in);
-
-/// Whether the event is shown to readers of the run's stream (and so has an `event_index`).
-bool is_public(const Event& event);
 
 }  // namespace kflow::machine

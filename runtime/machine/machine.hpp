@@ -29,9 +29,7 @@ struct TickInput {};
 /// The process that had the run is gone: whatever it had in flight is started again with the reason `interrupted`, or
 /// ends in `unknown_outcome` where the step is `at_most_once`.
 struct RecoverInput {};
-/// Reopens an ERROR run from its failed step.
-struct ResumeInput {};
-using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, ResumeInput>;
+using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput>;
 
 // ---- what a run asks of the world, only after the events it comes from are durable
 
@@ -62,7 +60,7 @@ inline constexpr size_t max_events_per_turn = 1000;     ///< then `Turn::more` a
 inline constexpr Millis stop_deadline_ms = 30'000;      ///< a stopped effect that does not answer is given up after this
 
 class RunState;
-/// The state of one run; made only by `apply`. Movable and copyable (`clone`).
+/// The state of one run; made only by `apply`.
 struct RunStateDeleter {
   void operator()(RunState* state) const;
 };

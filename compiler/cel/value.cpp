@@ -1,0 +1,477 @@
+// Heap objects behind Value, equality, map lookup.
+#include "compiler/cel/value.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <unordered_map>
+
+#include "compiler/base/hash.hpp"
+#include "compiler/base/json.hpp"
+#include "compiler/base/utf8.hpp"
+#include "compiler/cel/time.hpp"
+
+namespace kflow::cel {
+namespace {
+
+// Maps up to this size are searched from end to end.
+constexpr size_t linear_map_size = 8;
+
+// int, uint and integral double keys that are equal have the same form: sign and magnitude.
+struct NumberKey {
+  bool ok = false;
+  bool negative = false;
+  uint64_t magnitude = 0;
+  friend bool operator==(const NumberKey&, const NumberKey&) = default;
+};
+
+NumberKey number_key(const Value& v) {
+  switch (v.kind()) {
+    case Kind::int_: {
+      const int64_t i = v.as_int();
+      return {true, i < 0, i < 0 ? ~static_cast<uint64_t>(i) + 1 : static_cast<uint64_t>(i)};
+    }
+    case Kind::uint_: return {true, false, v.as_uint()};
+    case Kind::double_: {
+      const double d = v.as_double();
+      if (d != std::trunc(d) || d < -0x1p63 || d >= 0x1p64) return {};
+      return {true, d < 0, static_cast<uint64_t>(std::fabs(d))};
+    }
+    default: return {};
+  }
+}
+
+bool keys_equal(const Value& a, const Value& b) {
+  if (a.kind() == Kind::string) return b.kind() == Kind::string && a.as_string() == b.as_string();
+  if (a.kind() == Kind::boolean) return b.kind() == Kind::boolean && a.as_bool() == b.as_bool();
+  const NumberKey x = number_key(a);
+  return x.ok && x == number_key(b);
+}
+
+// nullopt: not a possible key.
+std::optional<uint64_t> hash_key(const Value& key) {
+  switch (key.kind()) {
+    case Kind::string: return xxh3(key.as_string());
+    case Kind::boolean: return key.as_bool() ? 0x9e3779b97f4a7c15U : 0x7f4a7c159e3779b9U;
+    default: {
+      const NumberKey n = number_key(key);
+      if (!n.ok) return std::nullopt;
+      return (n.magnitude * 0x9e3779b97f4a7c15U) ^ (n.negative ? 1U : 0U);
+    }
+  }
+}
+
+// Positions of entries by key hash.
+using KeyIndex = std::unordered_multimap<uint64_t, uint32_t>;
+
+int compare_mixed(const Value& a, const Value& b);  // below
+
+}  // namespace
+
+namespace detail {
+struct StringObject : Object {
+  std::string text;
+};
+struct ListObject : Object {
+  std::vector<Value> items;
+};
+struct MapObject : Object {
+  std::vector<MapEntry> entries;
+  std::unique_ptr<KeyIndex> index;  // only of large maps
+};
+struct OptionalObject : Object {
+  std::optional<Value> value;
+};
+}  // namespace detail
+
+struct MapBuilder::Index {
+  KeyIndex positions;
+};
+
+std::string_view type_name(Kind kind) {
+  switch (kind) {
+    case Kind::null: return "null_type";
+    case Kind::boolean: return "bool";
+    case Kind::int_: return "int";
+    case Kind::uint_: return "uint";
+    case Kind::double_: return "double";
+    case Kind::timestamp: return "google.protobuf.Timestamp";
+    case Kind::duration: return "google.protobuf.Duration";
+    case Kind::type: return "type";
+    case Kind::string: return "string";
+    case Kind::bytes: return "bytes";
+    case Kind::list: return "list";
+    case Kind::map: return "map";
+    case Kind::optional: return "optional_type";
+  }
+  std::unreachable();
+}
+
+Value Value::string(std::string_view text) {
+  auto* object = new detail::StringObject;
+  object->text = text;
+  return Value(Kind::string, Bits{.object = object});
+}
+
+Value Value::string(std::string&& text) {
+  auto* object = new detail::StringObject;
+  object->text = std::move(text);
+  return Value(Kind::string, Bits{.object = object});
+}
+
+Value Value::bytes(std::string_view octets) {
+  auto* object = new detail::StringObject;
+  object->text = octets;
+  return Value(Kind::bytes, Bits{.object = object});
+}
+
+Value Value::list(std::vector<Value> items) {
+  auto* object = new detail::ListObject;
+  object->items = std::move(items);
+  return Value(Kind::list, Bits{.object = object});
+}
+
+Value Value::map(std::vector<MapEntry> entries) {
+  auto* object = new detail::MapObject;
+  object->entries = std::move(entries);
+  if (object->entries.size() > linear_map_size) {
+    object->index = std::make_unique<KeyIndex>();
+    object->index->reserve(object->entries.size());
+    for (uint32_t i = 0; i < object->entries.size(); ++i) {
+      object->index->emplace(*hash_key(object->entries[i].key), i);
+    }
+  }
+  return Value(Kind::map, Bits{.object = object});
+}
+
+Value Value::none() { return Value(Kind::optional, Bits{.object = new detail::OptionalObject}); }
+
+Value Value::some(Value v) {
+  auto* object = new detail::OptionalObject;
+  object->value = std::move(v);
+  return Value(Kind::optional, Bits{.object = object});
+}
+
+void Value::release() noexcept {
+  if (bits_.object->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  switch (kind_) {
+    case Kind::string:
+    case Kind::bytes: delete static_cast<detail::StringObject*>(bits_.object); return;
+    case Kind::list: delete static_cast<detail::ListObject*>(bits_.object); return;
+    case Kind::map: delete static_cast<detail::MapObject*>(bits_.object); return;
+    case Kind::optional: delete static_cast<detail::OptionalObject*>(bits_.object); return;
+    default: std::unreachable();
+  }
+}
+
+std::string_view Value::text() const { return static_cast<const detail::StringObject*>(bits_.object)->text; }
+
+std::span<const Value> Value::as_list() const {
+  return expect(Kind::list), static_cast<const detail::ListObject*>(bits_.object)->items;
+}
+
+std::span<const MapEntry> Value::as_map() const {
+  return expect(Kind::map), static_cast<const detail::MapObject*>(bits_.object)->entries;
+}
+
+const Value* Value::as_optional() const {
+  expect(Kind::optional);
+  const auto& value = static_cast<const detail::OptionalObject*>(bits_.object)->value;
+  return value ? &*value : nullptr;
+}
+
+const Value* Value::find(const Value& key) const {
+  expect(Kind::map);
+  const auto& map = *static_cast<const detail::MapObject*>(bits_.object);
+  if (map.index) {
+    const auto hash = hash_key(key);
+    if (!hash) return nullptr;
+    const auto [begin, end] = map.index->equal_range(*hash);
+    for (auto it = begin; it != end; ++it) {
+      if (keys_equal(map.entries[it->second].key, key)) return &map.entries[it->second].value;
+    }
+    return nullptr;
+  }
+  for (const MapEntry& entry : map.entries) {
+    if (keys_equal(entry.key, key)) return &entry.value;
+  }
+  return nullptr;
+}
+
+const Value* Value::find(std::string_view key) const {
+  expect(Kind::map);
+  const auto& map = *static_cast<const detail::MapObject*>(bits_.object);
+  const auto matches = [&](const MapEntry& entry) {
+    return entry.key.kind() == Kind::string && entry.key.text() == key;
+  };
+  if (map.index) {
+    const auto [begin, end] = map.index->equal_range(xxh3(key));
+    for (auto it = begin; it != end; ++it) {
+      if (matches(map.entries[it->second])) return &map.entries[it->second].value;
+    }
+    return nullptr;
+  }
+  for (const MapEntry& entry : map.entries) {
+    if (matches(entry)) return &entry.value;
+  }
+  return nullptr;
+}
+
+int64_t Value::size() const {
+  switch (kind_) {
+    case Kind::string: return static_cast<int64_t>(count_code_points(text()));
+    case Kind::bytes: return static_cast<int64_t>(text().size());
+    case Kind::list: return static_cast<int64_t>(as_list().size());
+    case Kind::map: return static_cast<int64_t>(as_map().size());
+    default: KFLOW_CHECK(false, "value without a size"); return 0;
+  }
+}
+
+bool operator==(const Value& a, const Value& b) {
+  if (a.is_number() && b.is_number()) {
+    if (a.kind_ == b.kind_) {
+      if (a.kind_ == Kind::double_) return a.bits_.number == b.bits_.number;
+      return a.bits_.unsigned_integer == b.bits_.unsigned_integer;
+    }
+    return compare_mixed(a, b) == 0;
+  }
+  if (a.kind_ != b.kind_) return false;
+  switch (a.kind_) {
+    case Kind::null: return true;
+    case Kind::boolean: return a.bits_.boolean == b.bits_.boolean;
+    case Kind::int_:
+    case Kind::uint_:
+    case Kind::double_: break;
+    case Kind::timestamp: return a.bits_.integer == b.bits_.integer && a.aux_ == b.aux_;
+    case Kind::duration:
+    case Kind::type: return a.bits_.integer == b.bits_.integer;
+    case Kind::string:
+    case Kind::bytes: return a.bits_.object == b.bits_.object || a.text() == b.text();
+    case Kind::list: {
+      const auto x = a.as_list();
+      const auto y = b.as_list();
+      return std::equal(x.begin(), x.end(), y.begin(), y.end());
+    }
+    case Kind::map: {
+      if (a.size() != b.size()) return false;
+      for (const MapEntry& entry : a.as_map()) {
+        const Value* other = b.find(entry.key);
+        if (other == nullptr || !(entry.value == *other)) return false;
+      }
+      return true;
+    }
+    case Kind::optional: {
+      const Value* x = a.as_optional();
+      const Value* y = b.as_optional();
+      return x == nullptr || y == nullptr ? x == y : *x == *y;
+    }
+  }
+  std::unreachable();
+}
+
+bool Value::identical(const Value& a, const Value& b) {
+  if (a.kind_ != b.kind_) return false;
+  switch (a.kind_) {
+    case Kind::double_:
+      if (std::isnan(a.bits_.number)) return std::isnan(b.bits_.number);
+      return std::bit_cast<uint64_t>(a.bits_.number) == std::bit_cast<uint64_t>(b.bits_.number);
+    case Kind::list: {
+      const auto x = a.as_list();
+      const auto y = b.as_list();
+      return std::equal(x.begin(), x.end(), y.begin(), y.end(), identical);
+    }
+    case Kind::map: {
+      if (a.size() != b.size()) return false;
+      for (const MapEntry& entry : a.as_map()) {
+        const Value* other = b.find(entry.key);
+        if (other == nullptr || !identical(entry.value, *other)) return false;
+        const auto keys = b.as_map();
+        if (std::none_of(keys.begin(), keys.end(), [&](const MapEntry& e) { return identical(e.key, entry.key); })) return false;
+      }
+      return true;
+    }
+    case Kind::optional: {
+      const Value* x = a.as_optional();
+      const Value* y = b.as_optional();
+      return x == nullptr || y == nullptr ? x == y : identical(*x, *y);
+    }
+    default: return a == b;
+  }
+}
+
+size_t Value::memory() const {
+  size_t total = sizeof(Value);
+  switch (kind_) {
+    case Kind::string:
+    case Kind::bytes: return total + text().size();
+    case Kind::list:
+      for (const Value& item : as_list()) total += item.memory();
+      return total;
+    case Kind::map:
+      for (const MapEntry& entry : as_map()) total += entry.key.memory() + entry.value.memory();
+      return total;
+    case Kind::optional: return total + (as_optional() == nullptr ? 0 : as_optional()->memory());
+    default: return total;
+  }
+}
+
+MapBuilder::MapBuilder() = default;
+MapBuilder::~MapBuilder() = default;
+MapBuilder::MapBuilder(MapBuilder&&) noexcept = default;
+MapBuilder& MapBuilder::operator=(MapBuilder&&) noexcept = default;
+
+bool MapBuilder::add(Value key, Value value) {
+  const auto hash = hash_key(key);
+  if (!hash || key.kind() == Kind::double_) return false;
+  if (index_) {
+    const auto [begin, end] = index_->positions.equal_range(*hash);
+    for (auto it = begin; it != end; ++it) {
+      if (keys_equal(entries_[it->second].key, key)) return false;
+    }
+    index_->positions.emplace(*hash, static_cast<uint32_t>(entries_.size()));
+  } else {
+    for (const MapEntry& entry : entries_) {
+      if (keys_equal(entry.key, key)) return false;
+    }
+  }
+  entries_.push_back({std::move(key), std::move(value)});
+  if (!index_ && entries_.size() > linear_map_size) {
+    index_ = std::make_unique<Index>();
+    for (uint32_t i = 0; i < entries_.size(); ++i) index_->positions.emplace(*hash_key(entries_[i].key), i);
+  }
+  return true;
+}
+
+void MapBuilder::set(std::string_view key, Value value) {
+  for (MapEntry& entry : entries_) {
+    if (entry.key.kind() == Kind::string && entry.key.as_string() == key) {
+      entry.value = std::move(value);
+      return;
+    }
+  }
+  add(Value::string(key), std::move(value));
+}
+
+size_t MapBuilder::size() const { return entries_.size(); }
+
+Value MapBuilder::take() && { return Value::map(std::move(entries_)); }
+
+Value make_record(std::initializer_list<std::pair<std::string_view, Value>> fields) {
+  std::vector<MapEntry> entries;
+  entries.reserve(fields.size());
+  for (const auto& [name, value] : fields) entries.push_back({Value::string(name), value});
+  return Value::map(std::move(entries));
+}
+
+std::partial_ordering compare_numbers(const Value& a, const Value& b) {
+  if (a.kind() == Kind::double_ && b.kind() == Kind::double_) return a.as_double() <=> b.as_double();
+  if (a.kind() == Kind::int_ && b.kind() == Kind::int_) return a.as_int() <=> b.as_int();
+  if (a.kind() == Kind::uint_ && b.kind() == Kind::uint_) return a.as_uint() <=> b.as_uint();
+  if (a.kind() == Kind::double_) {
+    const auto flipped = compare_numbers(b, a);
+    return 0 <=> flipped;
+  }
+  if (b.kind() == Kind::double_) {
+    // As the tests of the language have it: exact at the ends of the integer range, by conversion within.
+    const double d = b.as_double();
+    if (std::isnan(d)) return std::partial_ordering::unordered;
+    if (a.kind() == Kind::int_) {
+      if (d < -0x1p63) return std::partial_ordering::greater;
+      if (d > 0x1p63) return std::partial_ordering::less;
+      return static_cast<double>(a.as_int()) <=> d;
+    }
+    if (d < 0) return std::partial_ordering::greater;
+    if (d > 0x1p64) return std::partial_ordering::less;
+    return static_cast<double>(a.as_uint()) <=> d;
+  }
+  if (a.kind() == Kind::int_) {
+    if (a.as_int() < 0) return std::partial_ordering::less;
+    return static_cast<uint64_t>(a.as_int()) <=> b.as_uint();
+  }
+  if (b.as_int() < 0) return std::partial_ordering::greater;
+  return a.as_uint() <=> static_cast<uint64_t>(b.as_int());
+}
+
+namespace {
+int compare_mixed(const Value& a, const Value& b) {
+  const auto order = compare_numbers(a, b);
+  return order == 0 ? 0 : order < 0 ? -1 : 1;
+}
+
+void display(const Value& v, std::string& out);
+
+void display_list(const Value& v, std::string& out) {
+  out.push_back('[');
+  const char* separator = "";
+  for (const Value& item : v.as_list()) {
+    out.append(separator);
+    display(item, out);
+    separator = ", ";
+  }
+  out.push_back(']');
+}
+
+void display_map(const Value& v, std::string& out) {
+  out.push_back('{');
+  const char* separator = "";
+  for (const MapEntry& entry : v.as_map()) {
+    out.append(separator);
+    display(entry.key, out);
+    out.append(": ");
+    display(entry.value, out);
+    separator = ", ";
+  }
+  out.push_back('}');
+}
+
+void display_bytes(std::string_view octets, std::string& out) {
+  out.append("b\"");
+  for (const char c : octets) {
+    if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+      out.push_back(c);
+    } else {
+      out.append("\\x").append(to_hex(std::string_view(&c, 1)));
+    }
+  }
+  out.push_back('"');
+}
+
+void display(const Value& v, std::string& out) {
+  switch (v.kind()) {
+    case Kind::null: out.append("null"); return;
+    case Kind::boolean: out.append(v.as_bool() ? "true" : "false"); return;
+    case Kind::int_: out.append(std::to_string(v.as_int())); return;
+    case Kind::uint_: out.append(std::to_string(v.as_uint())).push_back('u'); return;
+    case Kind::double_: {
+      const std::string text = format_double(v.as_double());
+      out.append(text);
+      if (text.find_first_of(".eNI") == std::string::npos) out.append(".0");
+      return;
+    }
+    case Kind::timestamp: out.append("timestamp(\"").append(format_timestamp(v.as_timestamp())).append("\")"); return;
+    case Kind::duration: out.append("duration(\"").append(format_duration(v.as_duration())).append("\")"); return;
+    case Kind::type: out.append(type_name(v.as_type())); return;
+    case Kind::string: append_json_string(out, v.as_string()); return;
+    case Kind::bytes: return display_bytes(v.as_bytes(), out);
+    case Kind::list: return display_list(v, out);
+    case Kind::map: return display_map(v, out);
+    case Kind::optional:
+      if (v.as_optional() == nullptr) {
+        out.append("optional.none()");
+      } else {
+        out.append("optional.of(");
+        display(*v.as_optional(), out);
+        out.push_back(')');
+      }
+      return;
+  }
+}
+}  // namespace
+
+std::string to_display(const Value& v) {
+  std::string out;
+  display(v, out);
+  return out;
+}
+
+}  // namespace kflow::cel

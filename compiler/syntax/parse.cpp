@@ -1,0 +1,60 @@
+// Runs the PEGTL grammar over a file; the only file here that includes it.
+#include "compiler/syntax/parse.hpp"
+
+#include <fmt/format.h>
+
+#include "compiler/base/utf8.hpp"
+#include "grammar/file.hpp"
+
+namespace kflow::syntax {
+namespace {
+
+using Input = tao::pegtl::memory_input<tao::pegtl::tracking_mode::lazy, tao::pegtl::eol::lf>;
+
+template <typename Rule>
+struct control : tao::pegtl::normal<Rule> {
+  static constexpr bool enable = false;  // the rules record for themselves
+};
+
+void report_invalid_bytes(const source::File& file, diagnostics::Sink& sink) {
+  const std::string_view text = file.text();
+  const size_t at = find_invalid_utf8(text);
+  if (at == std::string_view::npos) return;
+  const auto begin = static_cast<uint32_t>(at);
+  sink.report(diagnostics::Kind::invalid_utf8, {file.id(), begin, begin + 1},
+              fmt::format("the file is not UTF-8: byte 0x{:02x} at offset {}", static_cast<unsigned char>(text[at]), at))
+      .note("save it as UTF-8");
+}
+
+void report(const source::File& file, Recorder& recorder, diagnostics::Sink& sink) {
+  for (const SyntaxError& e : recorder.errors()) {
+    const auto kind = e.unexpected ? diagnostics::Kind::unexpected_token : diagnostics::Kind::expected_token;
+    auto builder = sink.report(kind, {file.id(), e.begin, e.end}, e.message);
+    if (e.related != UINT32_MAX) builder.secondary({file.id(), e.related, e.related + 1}, e.related_text);
+    if (!e.note.empty()) builder.note(e.note);
+    if (!e.near.empty()) builder.suggest(e.near, e.candidates);
+  }
+}
+
+}  // namespace
+
+bool is_reserved(std::string_view word) { return grammar::is_reserved_word(word, false); }
+
+Tree parse(const source::File& file, diagnostics::Sink& sink) {
+  const std::string_view text = file.text();
+  report_invalid_bytes(file, sink);
+  Recorder recorder(text);
+  Input input(text.data(), text.data() + text.size(), file.name());
+  if (text.starts_with("\xef\xbb\xbf")) {
+    recorder.leaf(Node::whitespace, 0, 3);
+    input.bump(3);
+  }
+  tao::pegtl::parse<grammar::file, tao::pegtl::nothing, control>(input, recorder);
+  report(file, recorder, sink);
+  // A byte order mark stands before the root.
+  auto& nodes = recorder.nodes();
+  if (nodes.size() > 1 && nodes[0].kind == Node::whitespace) std::swap(nodes[0], nodes[1]), nodes[0].size = static_cast<uint32_t>(nodes.size());
+  return Tree(file.id(), text, recorder.finish());
+}
+
+}  // namespace kflow::syntax

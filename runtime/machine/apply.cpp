@@ -1,0 +1,688 @@
+// apply: folds one event into the state. Reads only; no expression is ever evaluated here.
+#include <algorithm>
+
+#include "compiler/base/check.hpp"
+#include "runtime/machine/run_state.hpp"
+
+namespace kflow::machine {
+namespace {
+
+using cel::Value;
+
+// The record `info(name)` gives.
+Value make_facts(std::string_view status, uint32_t attempts, Millis started, Millis ended, const RunError* error,
+                 std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
+  const auto moment = [](Millis ms) {
+    return Value::timestamp({.seconds = ms / 1000, .nanos = static_cast<int32_t>(ms % 1000) * 1'000'000});
+  };
+  cel::MapBuilder facts;
+  facts.add("status", Value::string(status));
+  facts.add("attempts", Value::integer(attempts));
+  facts.add("started_at", moment(started));
+  facts.add("ended_at", moment(ended));
+  facts.add("duration", Value::duration({.nanos = (ended - started) * 1'000'000}));
+  facts.add("usage", Value::null());
+  facts.add("error", error == nullptr ? Value::null() : to_value(*error));
+  for (const auto& [key, value] : more) facts.add(key, value);
+  return std::move(facts).take();
+}
+
+class Applier {
+ public:
+  Applier(RunState& state, const Event& event) : s_(state), e_(event), program_(*state.program) {}
+
+  void operator()(const RunStarted& p) {
+    KFLOW_CHECK(e_.act == 1 && s_.last_act == no_act, "a run starts once");
+    s_.run_id = p.run_id;
+    s_.session_id = p.session_id;
+    s_.user_id = p.user_id;
+    s_.workflow = p.workflow;
+    s_.started_at = e_.time;
+    s_.status = RunStatus::running;
+    Act& body = add(ActKind::body, nullptr);
+    const ir::Callable& workflow = program_[p.workflow];
+    enter_callable(body, workflow, p.input);
+    body.step = std::make_unique<StepData>();
+    body.step->deadline = p.deadline;
+    retime(body);
+  }
+
+  void operator()(const CancelRequested& p) {
+    s_.cancelling = true;
+    s_.cancel_reason = p.reason;
+    stop_inside(own(), true);
+  }
+
+  void operator()(const RunCompleted& p) {
+    s_.result = p.value;
+    end_run(RunStatus::completed);
+  }
+  void operator()(const RunFailed& p) {
+    s_.error = p.error;
+    end_run(RunStatus::error);
+  }
+  void operator()(const RunCancelled&) { end_run(RunStatus::cancelled); }
+
+  void operator()(const StepStarted& p) {
+    Act* act = s_.find(e_.act);
+    if (act == nullptr) {
+      act = &add(ActKind::step, &parent());
+      act->frame = parent().frame;
+      act->path = child_path(parent().path, program_[e_.node].name);
+      act->step = std::make_unique<StepData>();
+      act->step->input = p.input;
+      act->step->key = p.key;
+      act->step->started_at = e_.time;
+      act->step->deadline = p.deadline;
+      act->step->attempt_timeout_ms = p.attempt_timeout_ms;
+      parent().busy = true;
+    }
+    StepData& step = *act->step;
+    step.attempt = p.attempt;
+    if (p.reason == StartReason::interrupted) ++step.interruptions;
+    step.attempt_started_at = e_.time;
+    step.attempt_deadline = p.attempt_deadline;
+    step.wake = p.timer;
+    set_phase(*act, p.timer == never ? StepPhase::in_flight : StepPhase::sleeping);
+    if (act->stopping) s_.wake(*act);
+  }
+
+  void operator()(const StepCompleted& p) {
+    Act& act = own();
+    record_value(act, p.value, make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr));
+    end_child(act, Exit::none);
+  }
+
+  void operator()(const StepRetryScheduled& p) {
+    Act& act = own();
+    act.step->last_error = p.error;
+    act.step->wake = p.due;
+    if (act.kind == ActKind::tool) {
+      act.block = {};
+      act.pc = 0;
+      act.exit = Exit::none;
+      act.busy = true;  // nothing to decide until the timer
+    }
+    set_phase(act, StepPhase::backing_off);
+    if (act.stopping) s_.wake(act);
+  }
+
+  void operator()(const StepFailed& p) {
+    Act& act = own();
+    const Value facts = make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error);
+    record_value(act, p.value, facts);
+    end_child(act, p.continued ? Exit::none : Exit::failed, {}, p.error);
+  }
+
+  void operator()(const StopRequested& p) {
+    Act& act = own();
+    act.step->stop_error = p.error;
+    if (act.kind == ActKind::step) {
+      act.step->wake = e_.time + stop_deadline_ms;
+      set_phase(act, StepPhase::stopping);
+      return;
+    }
+    act.step->deadline = never;
+    act.step->attempt_deadline = never;
+    retime(act);
+    stop_inside(act, true);
+  }
+
+  void operator()(const StepCancelled&) { end_child(own(), Exit::cancelled); }
+
+  void operator()(const LetEvaluated& p) {
+    Act& act = own();
+    act.frame->slots[std::get<ir::LetNode>(program_[e_.node].data).slot] = p.value;
+    next(act);
+  }
+  void operator()(const Emitted&) { next(own()); }
+  void operator()(const Left& p) {
+    Act& act = own();
+    switch (p.how) {
+      case Left::How::returned: leave(act, Exit::returned, p.value, {}); break;
+      case Left::How::failed: leave(act, Exit::failed, {}, p.error); break;
+      case Left::How::broke: leave(act, Exit::broke, {}, {}); break;
+      case Left::How::continued: leave(act, Exit::continued, {}, {}); break;
+    }
+  }
+
+  void operator()(const ToolEntered& p) {
+    Act* act = s_.find(e_.act);
+    if (act == nullptr) {
+      act = &add(ActKind::tool, &parent());
+      act->path = child_path(parent().path, program_[e_.node].name);
+      act->step = std::make_unique<StepData>();
+      act->step->started_at = e_.time;
+      act->step->input = p.input;
+      act->step->deadline = p.deadline;
+      parent().busy = true;
+    }
+    act->step->attempt = p.attempt;
+    act->step->attempt_started_at = e_.time;
+    act->step->wake = never;
+    act->step->phase = StepPhase::in_flight;
+    act->busy = false;
+    const ir::StepNode& node = std::get<ir::StepNode>(program_[e_.node].data);
+    enter_callable(*act, program_[node.call.callable], act->step->input);
+    retime(*act);
+    s_.wake(*act);
+  }
+
+  void operator()(const ArmTaken& p) {
+    Act& act = add_inside(ActKind::arm);
+    const ir::NodeData& data = program_[e_.node].data;
+    if (const auto* node = std::get_if<ir::IfNode>(&data)) {
+      if (p.arm < node->arms.size()) act.block = node->arms[p.arm].body;
+    } else if (const auto* match = std::get_if<ir::MatchNode>(&data)) {
+      if (p.arm < match->arms.size()) act.block = match->arms[p.arm].body;
+    }
+  }
+
+  void operator()(const ParallelStarted&) {
+    Act& act = add_inside(ActKind::parallel);
+    act.fan = std::make_unique<FanData>();
+    act.fan->total = std::get<ir::ParallelNode>(program_[e_.node].data).branches.size();
+  }
+
+  void operator()(const BranchStarted& p) {
+    Act& fan = parent();
+    Act& act = add(ActKind::branch, &fan);
+    act.frame = fan.frame;
+    act.index = p.branch;
+    const auto& branch = std::get<ir::ParallelNode>(program_[fan.node].data).branches[p.branch];
+    act.block = branch.body;
+    if (!branch.name.empty()) act.path = child_path(fan.path, branch.name);
+    ++fan.fan->next;
+    ++fan.fan->running;
+    s_.wake(fan);
+  }
+
+  void operator()(const ForStarted& p) {
+    Act& act = add_inside(ActKind::for_each);
+    act.path = child_path(parent().path, program_[e_.node].name);
+    act.fan = std::make_unique<FanData>();
+    act.fan->items = p.items;
+    act.fan->total = static_cast<uint64_t>(p.items.size());
+    act.fan->results.resize(std::get<ir::ForNode>(program_[e_.node].data).exports.size());
+  }
+
+  void operator()(const LoopStarted& p) {
+    Act& act = add_inside(ActKind::loop);
+    act.path = child_path(parent().path, program_[e_.node].name);
+    act.loop = std::make_unique<LoopData>();
+    act.loop->max = p.max;
+    const auto& node = std::get<ir::LoopNode>(program_[e_.node].data);
+    act.block = node.body;
+    open_frame(act, node.scope, parent().frame);
+  }
+
+  void operator()(const IterationStarted& p) {
+    if (e_.parent == no_act) return start_loop_iteration(own(), p.index);
+    Act& fan = parent();
+    const auto& node = std::get<ir::ForNode>(program_[fan.node].data);
+    Act& act = add(ActKind::iteration, &fan);
+    act.index = p.index;
+    act.block = node.body;
+    act.path = fan.path + "[" + std::to_string(p.index) + "]";
+    open_frame(act, node.scope, fan.frame);
+    act.frame->iteration = p.index + 1;
+    if (node.limit == 1) act.frame->previous = std::move(fan.fan->carried);
+    fan.fan->carried.clear();
+    const Value& items = fan.fan->items;
+    Value key = Value::integer(static_cast<int64_t>(p.index));
+    Value value;
+    if (items.kind() == cel::Kind::map) {
+      const cel::MapEntry& entry = items.as_map()[p.index];
+      key = entry.key;
+      value = node.key == ir::no_slot ? entry.key : entry.value;
+    } else {
+      value = items.as_list()[p.index];
+    }
+    if (node.key != ir::no_slot) act.frame->slots[node.key] = std::move(key);
+    if (node.value != ir::no_slot) act.frame->slots[node.value] = std::move(value);
+    ++fan.fan->next;
+    ++fan.fan->running;
+    s_.wake(fan);
+  }
+
+  void operator()(const LoopDecided& p) {
+    Act& act = own();
+    LoopData& loop = *act.loop;
+    if (p.error) return leave(act, Exit::failed, {}, *p.error);
+    loop.exhausted = p.exhausted;
+    if (!p.go_on) {
+      loop.decided = true;
+    } else if (p.after_iteration) {
+      loop.started = false;
+      loop.may_start = false;
+      act.pc = 0;
+      act.exit = Exit::none;
+    } else {
+      loop.may_start = true;
+    }
+    s_.wake(act);
+  }
+
+  void operator()(const TryStarted&) {
+    Act& act = add_inside(ActKind::try_);
+    act.block = std::get<ir::TryNode>(program_[e_.node].data).body;
+  }
+
+  void operator()(const CatchTaken& p) {
+    Act& act = own();
+    const auto& node = std::get<ir::TryNode>(program_[act.node].data);
+    act.phase = TryPhase::handler;
+    if (p.error) act.exit_error = *p.error;
+    if (p.arm < node.catches.size()) {
+      const ir::TryNode::Catch& handler = node.catches[p.arm];
+      if (handler.error != ir::no_slot) act.frame->slots[handler.error] = to_value(act.exit_error);
+      act.block = handler.body;
+      act.pc = 0;
+      act.exit = Exit::none;
+      act.exit_error = {};
+    }
+    s_.wake(act);
+  }
+
+  void operator()(const FinallyStarted&) {
+    Act& act = own();
+    act.saved_exit = act.stopping ? Exit::cancelled : act.exit;
+    act.saved_value = std::move(act.exit_value);
+    act.saved_error = std::move(act.exit_error);
+    act.saved_stopping = act.stopping;
+    act.exit = Exit::none;
+    act.exit_value = {};
+    act.stopping = false;
+    act.phase = TryPhase::finally;
+    act.block = std::get<ir::TryNode>(program_[act.node].data).finally;
+    act.pc = 0;
+    s_.wake(act);
+  }
+
+  void operator()(const ContainerEnded&) {
+    Act& act = own();
+    switch (act.kind) {
+      case ActKind::branch: return end_branch(act);
+      case ActKind::iteration: return end_iteration(act);
+      case ActKind::for_each: return end_for(act);
+      case ActKind::loop: return end_loop(act);
+      case ActKind::try_: return end_try(act);
+      case ActKind::arm:
+      case ActKind::parallel: return end_child(act, exit_of(act), act.exit_value, act.exit_error);
+      case ActKind::body:
+      case ActKind::step:
+      case ActKind::tool: break;
+    }
+    KFLOW_CHECK(false, "not a container");
+  }
+
+ private:
+  // ---- activations
+  Act& own() {
+    Act* act = s_.find(e_.act);
+    KFLOW_CHECK(act != nullptr, "an event of an activation that does not exist");
+    return *act;
+  }
+  Act& parent() {
+    Act* act = s_.find(e_.parent);
+    KFLOW_CHECK(act != nullptr, "an activation without its parent");
+    return *act;
+  }
+
+  Act& add(ActKind kind, Act* parent) {
+    KFLOW_CHECK(e_.act == s_.last_act + 1, "activations are numbered in order");
+    s_.last_act = e_.act;
+    auto made = std::make_unique<Act>();
+    Act& act = *made;
+    act.id = e_.act;
+    act.kind = kind;
+    act.node = e_.node;
+    act.started_at = e_.time;
+    if (parent != nullptr) {
+      act.parent = parent->id;
+      act.stopping = parent->stopping;
+      act.path = parent->path;
+    }
+    s_.acts.emplace(act.id, std::move(made));
+    s_.wake(act);
+    return act;
+  }
+
+  // A container statement of the parent's block.
+  Act& add_inside(ActKind kind) {
+    Act& act = add(kind, &parent());
+    act.frame = parent().frame;
+    parent().busy = true;
+    return act;
+  }
+
+  void open_frame(Act& act, ir::ScopeId scope, Frame* outer) {
+    act.own_frame = std::make_unique<Frame>();
+    act.own_frame->scope = scope;
+    act.own_frame->parent = outer;
+    act.own_frame->slots.resize(program_[scope].slots.size());
+    act.frame = act.own_frame.get();
+  }
+
+  void enter_callable(Act& act, const ir::Callable& callable, const Value& input) {
+    open_frame(act, callable.scope, nullptr);
+    for (size_t i = 0; i < callable.params.size(); ++i) {
+      if (const Value* v = input.find(callable.params[i].name)) act.frame->slots[i] = *v;
+    }
+    act.block = callable.body;
+    act.pc = 0;
+    act.exit = Exit::none;
+  }
+
+  void remove(Act& act) {
+    s_.set_timer(act.id, never);
+    if (act.kind == ActKind::step) set_phase(act, StepPhase::sleeping);
+    s_.acts.erase(act.id);
+  }
+
+  void set_phase(Act& act, StepPhase phase) {
+    StepData& step = *act.step;
+    if (step.counted) --s_.effects;
+    step.phase = phase;
+    step.counted = act.kind == ActKind::step && (phase == StepPhase::in_flight || phase == StepPhase::stopping);
+    if (step.counted) ++s_.effects;
+    retime(act);
+  }
+
+  void retime(Act& act) { s_.set_timer(act.id, due_of(act)); }
+
+  // ---- blocks
+  void next(Act& act) {
+    ++act.pc;
+    s_.wake(act);
+  }
+
+  void leave(Act& act, Exit exit, Value value, RunError error) {
+    act.exit = exit;
+    act.exit_value = std::move(value);
+    act.exit_error = std::move(error);
+    s_.wake(act);
+  }
+
+  static Exit exit_of(const Act& act) {
+    if (act.stopping && act.exit != Exit::failed) return Exit::cancelled;
+    return act.exit;
+  }
+
+  // The statement that `act` executed has ended: tells the block it stands in, and removes it.
+  void end_child(Act& act, Exit exit, Value value = {}, RunError error = {}) {
+    Act* outer = s_.find(act.parent);
+    KFLOW_CHECK(outer != nullptr, "an activation without its parent");
+    remove(act);
+    outer->busy = false;
+    if (exit == Exit::none) return next(*outer);
+    // A child that was cancelled without its block being stopped can only be a step given up; it ends the block too.
+    leave(*outer, exit, std::move(value), std::move(error));
+  }
+
+  void set_slot(Frame& frame, ir::Slot slot, Value value) {
+    if (slot != ir::no_slot) frame.slots[slot] = std::move(value);
+  }
+  void set_facts(Frame& frame, ir::Slot slot, Value facts) {
+    if (slot == ir::no_slot || !program_[frame.scope].slots[slot].facts) return;
+    if (frame.facts.empty()) frame.facts.resize(frame.slots.size());
+    frame.facts[slot] = std::move(facts);
+  }
+
+  void record_value(Act& act, const Value& value, Value facts) {
+    Frame& frame = *s_.find(act.parent)->frame;
+    const ir::Slot slot = std::get<ir::StepNode>(program_[act.node].data).slot;
+    set_slot(frame, slot, value);
+    set_facts(frame, slot, std::move(facts));
+  }
+
+  // ---- stopping
+  // Marks everything inside `root` (and itself) so that nothing new begins there; the insides of a `finally` that is
+  // running already are left to finish.
+  void stop_inside(Act& root, bool itself) {
+    std::vector<ActId> ids;
+    for (const auto& [id, act] : s_.acts) {
+      if (inside(*act, root)) ids.push_back(id);
+    }
+    std::sort(ids.begin(), ids.end());
+    if (itself) mark(root);
+    for (const ActId id : ids) mark(*s_.find(id));
+  }
+  bool inside(const Act& act, const Act& root) const {
+    if (act.id == root.id) return false;
+    for (const Act* up = &act; up != nullptr; up = s_.find(up->parent)) {
+      if (up->id == root.id) return true;
+      if (up->kind == ActKind::try_ && up->phase == TryPhase::finally) return false;
+    }
+    return false;
+  }
+  void mark(Act& act) {
+    act.stopping = true;
+    s_.wake(act);
+  }
+
+  // ---- containers
+  static Value indexed_error(uint64_t index, const RunError& error) {
+    return cel::make_record({{"index", Value::integer(static_cast<int64_t>(index))}, {"error", to_value(error)}});
+  }
+
+  void fail_fan(Act& act, const RunError& error) {
+    act.fan->decided = true;
+    act.exit = Exit::failed;
+    act.exit_error = error;
+    stop_inside(act, false);
+  }
+
+  // `any` and `first(n)` fail with the first error and all of them in data.errors.
+  void fail_with_all(Act& act, const RunError& last) {
+    RunError error = last;
+    error.data = cel::make_record({{"errors", Value::list(act.fan->errors)}});
+    fail_fan(act, error);
+  }
+
+  void end_branch(Act& act) {
+    Act& fan = *s_.find(act.parent);
+    FanData& data = *fan.fan;
+    const auto& node = std::get<ir::ParallelNode>(program_[fan.node].data);
+    const Exit exit = exit_of(act);
+    const uint64_t index = act.index;
+    const RunError error = act.exit_error;
+    remove_container(act);
+    --data.running;
+    if (exit == Exit::failed) {
+      ++data.failed;
+      data.errors.push_back(indexed_error(index, error));
+    } else if (exit != Exit::cancelled) {
+      ++data.succeeded;
+    }
+    if (!data.decided && !fan.stopping) judge(fan, node, exit, error);
+    s_.wake(fan);
+  }
+
+  void judge(Act& fan, const ir::ParallelNode& node, Exit exit, const RunError& error) {
+    FanData& data = *fan.fan;
+    switch (node.join) {
+      case ir::JoinKind::all:
+        if (exit == Exit::failed) fail_fan(fan, error);
+        return;
+      case ir::JoinKind::settled: return;
+      case ir::JoinKind::any:
+      case ir::JoinKind::first: {
+        const uint64_t wanted = node.join == ir::JoinKind::any ? 1 : node.first;
+        if (data.succeeded >= wanted) {
+          data.decided = true;
+          stop_inside(fan, false);
+        } else if (data.total - data.failed < wanted) {
+          fail_with_all(fan, error);
+        }
+        return;
+      }
+    }
+  }
+
+  void end_iteration(Act& act) {
+    Act& fan = *s_.find(act.parent);
+    FanData& data = *fan.fan;
+    const auto& node = std::get<ir::ForNode>(program_[fan.node].data);
+    const Exit exit = exit_of(act);
+    const uint64_t index = act.index;
+    const Value value = act.exit_value;
+    const RunError error = act.exit_error;
+    const std::unique_ptr<Frame> frame = std::move(act.own_frame);
+    remove_container(act);
+    --data.running;
+    const bool counts = exit == Exit::none || exit == Exit::continued;
+    for (size_t i = 0; i < node.exports.size(); ++i) {
+      auto& list = data.results[i];
+      if (exit == Exit::broke) continue;
+      if (list.size() <= index) list.resize(index + 1);
+      if (counts) list[index] = frame->slots[node.exports[i].inner];
+    }
+    if (node.limit == 1) data.carried = std::move(frame->slots);
+    if (counts) {
+      ++data.succeeded;
+    } else if (exit == Exit::failed) {
+      ++data.failed;
+      data.errors.push_back(indexed_error(index, error));
+      if (node.on_error == ir::OnError::fail && !data.decided && !fan.stopping) fail_fan(fan, error);
+    } else if (exit == Exit::broke || exit == Exit::returned) {
+      data.decided = true;
+      data.broke = exit == Exit::broke;
+      if (exit == Exit::returned) {
+        fan.exit = Exit::returned;
+        fan.exit_value = value;
+      }
+    }
+    s_.wake(fan);
+  }
+
+  void end_for(Act& act) {
+    FanData& data = *act.fan;
+    const auto& node = std::get<ir::ForNode>(program_[act.node].data);
+    Frame& frame = *act.frame;
+    const Exit exit = exit_of(act);
+    for (size_t i = 0; i < node.exports.size(); ++i) {
+      if (!data.broke) data.results[i].resize(data.total);
+      set_slot(frame, node.exports[i].outer, Value::list(std::move(data.results[i])));
+    }
+    set_facts(frame, node.facts,
+              make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+                         exit == Exit::failed ? &act.exit_error : nullptr,
+                         {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}}));
+    end_child(act, exit, act.exit_value, act.exit_error);
+  }
+
+  void start_loop_iteration(Act& act, uint64_t index) {
+    act.loop->started = true;
+    act.pc = 0;
+    act.exit = Exit::none;
+    Frame& frame = *act.frame;
+    if (index > 0) {
+      frame.previous = std::move(frame.slots);
+      frame.slots.assign(frame.previous.size(), Value());
+    }
+    frame.iteration = index + 1;
+    act.path = child_path(s_.find(act.parent)->path, program_[act.node].name) + "[" + std::to_string(index + 1) + "]";
+    s_.wake(act);
+  }
+
+  void end_loop(Act& act) {
+    const auto& node = std::get<ir::LoopNode>(program_[act.node].data);
+    Frame& outer = *s_.find(act.parent)->frame;
+    Exit exit = exit_of(act);
+    if (exit == Exit::broke || exit == Exit::continued) exit = Exit::none;
+    if (exit == Exit::none && act.loop->exhausted && node.on_max == ir::OnMax::fail) {
+      exit = Exit::failed;
+      act.exit_error = RunError{.kind = "limit",
+                                .code = "loop_max",
+                                .message = "the loop did not end within " + std::to_string(act.loop->max) + " iterations",
+                                .step = act.path};
+    }
+    for (const ir::Export& x : node.exports) set_slot(outer, x.outer, act.frame->slots[x.inner]);
+    set_facts(outer, node.facts,
+              make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+                         exit == Exit::failed ? &act.exit_error : nullptr,
+                         {{"errors", Value::list({})},
+                          {"exhausted", Value::boolean(act.loop->exhausted)},
+                          {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}}));
+    end_child(act, exit, act.exit_value, act.exit_error);
+  }
+
+  void end_try(Act& act) {
+    if (act.phase == TryPhase::finally && act.exit == Exit::none && !act.stopping) {
+      return end_child(act, act.saved_exit, act.saved_value, act.saved_error);
+    }
+    end_child(act, exit_of(act), act.exit_value, act.exit_error);
+  }
+
+  void remove_container(Act& act) {
+    s_.set_timer(act.id, never);
+    s_.acts.erase(act.id);
+  }
+
+  void end_run(RunStatus status) {
+    s_.status = status;
+    s_.acts.clear();
+    s_.timers.clear();
+    s_.due.clear();
+    s_.ready.clear();
+    s_.effects = 0;
+  }
+
+  RunState& s_;
+  const Event& e_;
+  const ir::Program& program_;
+};
+
+// Drops the ids of activations that are gone; a long fold would pile them up.
+void compact_ready(RunState& state) {
+  if (state.ready.size() < 64 || state.ready.size() < 4 * state.acts.size()) return;
+  std::erase_if(state.ready, [&](ActId id) { return state.find(id) == nullptr; });
+}
+
+}  // namespace
+
+void RunState::set_timer(ActId id, Millis when) {
+  const auto it = due.find(id);
+  if (it != due.end()) {
+    if (it->second == when) return;
+    timers.erase({it->second, id});
+    due.erase(it);
+  }
+  if (when == never) return;
+  timers.insert({when, id});
+  due.emplace(id, when);
+}
+
+std::string child_path(std::string_view outer, std::string_view name) {
+  std::string path(outer);
+  if (!path.empty()) path.push_back('.');
+  return path.append(name);
+}
+
+Millis due_of(const Act& act) {
+  if (!act.step) return never;
+  const StepData& step = *act.step;
+  switch (step.phase) {
+    case StepPhase::in_flight: return std::min(step.deadline, step.attempt_deadline);
+    case StepPhase::sleeping:
+    case StepPhase::backing_off: return std::min(step.deadline, step.wake);
+    case StepPhase::stopping: return step.wake;
+  }
+  std::unreachable();
+}
+
+void RunStateDeleter::operator()(RunState* state) const { delete state; }
+
+RunStatePtr make_state(std::shared_ptr<const ir::Program> program) {
+  return RunStatePtr(new RunState(std::move(program)));
+}
+
+void apply(RunState& state, const Event& event) {
+  std::visit(Applier(state, event), event.data);
+  ++state.events;
+  if (event.shown) ++state.shown_events;
+  compact_ready(state);
+}
+
+}  // namespace kflow::machine

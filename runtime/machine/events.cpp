@@ -1,0 +1,286 @@
+// Binary form of events: a tag, the header's fields that are there, then the payload.
+#include "runtime/machine/events.hpp"
+
+#include <type_traits>
+
+#include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
+
+namespace kflow::machine {
+namespace {
+
+using cel::Value;
+
+// Header flags.
+constexpr uint8_t has_parent = 1;
+constexpr uint8_t has_node = 2;
+constexpr uint8_t has_path = 4;
+constexpr uint8_t is_shown = 8;
+
+void write(ByteWriter& out, const RunError& e) {
+  out.string(e.kind);
+  out.string(e.code);
+  out.string(e.message);
+  out.string(e.step);
+  out.svarint(e.status);
+  cel::encode_value(e.data, out);
+  out.boolean(e.retryable);
+  out.svarint(e.retry_after_ms);
+}
+
+RunError read_error(ByteReader& in) {
+  RunError e;
+  e.kind = in.string();
+  e.code = in.string();
+  e.message = in.string();
+  e.step = in.string();
+  e.status = in.svarint();
+  e.data = cel::decode_value(in);
+  e.retryable = in.boolean();
+  e.retry_after_ms = in.svarint();
+  return e;
+}
+
+void write(ByteWriter& out, const std::optional<RunError>& e) {
+  out.boolean(e.has_value());
+  if (e) write(out, *e);
+}
+
+std::optional<RunError> read_optional_error(ByteReader& in) {
+  if (!in.boolean()) return std::nullopt;
+  return read_error(in);
+}
+
+// `never` is common and large: written as 0, other moments plus 1.
+void write_moment(ByteWriter& out, Millis t) { out.varint(t == never ? 0 : static_cast<uint64_t>(t) + 1); }
+Millis read_moment(ByteReader& in) {
+  const uint64_t v = in.varint();
+  return v == 0 ? never : static_cast<Millis>(v - 1);
+}
+
+template <typename E>
+E read_enum(ByteReader& in, E last) {
+  const uint8_t v = in.u8();
+  if (v > static_cast<uint8_t>(last)) in.fail();
+  return static_cast<E>(v);
+}
+
+// One `write` and one `read` a payload, side by side. The order of fields is the format.
+void write(ByteWriter& out, const RunStarted& e) {
+  out.varint(e.workflow.value);
+  cel::encode_value(e.input, out);
+  out.string(e.run_id);
+  out.string(e.session_id);
+  out.string(e.user_id);
+  write_moment(out, e.deadline);
+}
+void read(ByteReader& in, RunStarted& e) {
+  e.workflow = ir::CallableId(in.varint32());
+  e.input = cel::decode_value(in);
+  e.run_id = in.string();
+  e.session_id = in.string();
+  e.user_id = in.string();
+  e.deadline = read_moment(in);
+}
+void write(ByteWriter& out, const CancelRequested& e) { out.string(e.reason); }
+void read(ByteReader& in, CancelRequested& e) { e.reason = in.string(); }
+void write(ByteWriter& out, const RunCompleted& e) { cel::encode_value(e.value, out); }
+void read(ByteReader& in, RunCompleted& e) { e.value = cel::decode_value(in); }
+void write(ByteWriter& out, const RunFailed& e) { write(out, e.error); }
+void read(ByteReader& in, RunFailed& e) { e.error = read_error(in); }
+void write(ByteWriter& out, const RunCancelled& e) { out.string(e.reason); }
+void read(ByteReader& in, RunCancelled& e) { e.reason = in.string(); }
+
+void write(ByteWriter& out, const StepStarted& e) {
+  out.varint(e.attempt);
+  out.u8(static_cast<uint8_t>(e.reason));
+  cel::encode_value(e.input, out);
+  out.string(e.key);
+  write_moment(out, e.deadline);
+  write_moment(out, e.attempt_deadline);
+  out.svarint(e.attempt_timeout_ms);
+  write_moment(out, e.timer);
+}
+void read(ByteReader& in, StepStarted& e) {
+  e.attempt = in.varint32();
+  e.reason = read_enum(in, StartReason::interrupted);
+  e.input = cel::decode_value(in);
+  e.key = in.string();
+  e.deadline = read_moment(in);
+  e.attempt_deadline = read_moment(in);
+  e.attempt_timeout_ms = in.svarint();
+  e.timer = read_moment(in);
+}
+void write(ByteWriter& out, const StepCompleted& e) { cel::encode_value(e.value, out); }
+void read(ByteReader& in, StepCompleted& e) { e.value = cel::decode_value(in); }
+void write(ByteWriter& out, const StepRetryScheduled& e) { write(out, e.error), write_moment(out, e.due); }
+void read(ByteReader& in, StepRetryScheduled& e) {
+  e.error = read_error(in);
+  e.due = read_moment(in);
+}
+void write(ByteWriter& out, const StepFailed& e) {
+  write(out, e.error);
+  out.boolean(e.continued);
+  cel::encode_value(e.value, out);
+}
+void read(ByteReader& in, StepFailed& e) {
+  e.error = read_error(in);
+  e.continued = in.boolean();
+  e.value = cel::decode_value(in);
+}
+void write(ByteWriter& out, const StopRequested& e) { write(out, e.error); }
+void read(ByteReader& in, StopRequested& e) { e.error = read_optional_error(in); }
+
+void write(ByteWriter& out, const LetEvaluated& e) { cel::encode_value(e.value, out); }
+void read(ByteReader& in, LetEvaluated& e) { e.value = cel::decode_value(in); }
+void write(ByteWriter& out, const Emitted& e) { cel::encode_value(e.value, out); }
+void read(ByteReader& in, Emitted& e) { e.value = cel::decode_value(in); }
+void write(ByteWriter& out, const Left& e) {
+  out.u8(static_cast<uint8_t>(e.how));
+  if (e.how == Left::How::returned) cel::encode_value(e.value, out);
+  if (e.how == Left::How::failed) write(out, e.error);
+}
+void read(ByteReader& in, Left& e) {
+  e.how = read_enum(in, Left::How::continued);
+  if (e.how == Left::How::returned) e.value = cel::decode_value(in);
+  if (e.how == Left::How::failed) e.error = read_error(in);
+}
+
+void write(ByteWriter& out, const ToolEntered& e) {
+  cel::encode_value(e.input, out);
+  write_moment(out, e.deadline);
+  out.varint(e.attempt);
+}
+void read(ByteReader& in, ToolEntered& e) {
+  e.input = cel::decode_value(in);
+  e.deadline = read_moment(in);
+  e.attempt = in.varint32();
+}
+void write(ByteWriter& out, const ArmTaken& e) { out.varint(e.arm); }
+void read(ByteReader& in, ArmTaken& e) { e.arm = in.varint32(); }
+void write(ByteWriter& out, const BranchStarted& e) { out.varint(e.branch); }
+void read(ByteReader& in, BranchStarted& e) { e.branch = in.varint32(); }
+void write(ByteWriter& out, const ForStarted& e) { cel::encode_value(e.items, out); }
+void read(ByteReader& in, ForStarted& e) { e.items = cel::decode_value(in); }
+void write(ByteWriter& out, const LoopStarted& e) { out.varint(e.max); }
+void read(ByteReader& in, LoopStarted& e) { e.max = in.varint(); }
+void write(ByteWriter& out, const IterationStarted& e) { out.varint(e.index); }
+void read(ByteReader& in, IterationStarted& e) { e.index = in.varint(); }
+void write(ByteWriter& out, const LoopDecided& e) {
+  out.u8(static_cast<uint8_t>((e.go_on ? 1 : 0) | (e.exhausted ? 2 : 0) | (e.after_iteration ? 4 : 0)));
+  write(out, e.error);
+}
+void read(ByteReader& in, LoopDecided& e) {
+  const uint8_t flags = in.u8();
+  if (flags > 7) in.fail();
+  e.go_on = flags & 1;
+  e.exhausted = flags & 2;
+  e.after_iteration = flags & 4;
+  e.error = read_optional_error(in);
+}
+void write(ByteWriter& out, const CatchTaken& e) { out.varint(e.arm), write(out, e.error); }
+void read(ByteReader& in, CatchTaken& e) {
+  e.arm = in.varint32();
+  e.error = read_optional_error(in);
+}
+
+// Payloads without content.
+template <typename T>
+concept Empty = std::is_empty_v<T>;
+void write(ByteWriter&, const Empty auto&) {}
+void read(ByteReader&, Empty auto&) {}
+
+// The tag of a payload is its place in EventData; new ones are appended, none is ever removed.
+template <size_t I = 0>
+void read_alternative(size_t tag, ByteReader& in, EventData& data) {
+  if constexpr (I < std::variant_size_v<EventData>) {
+    if (tag == I) return read(in, data.emplace<I>());
+    return read_alternative<I + 1>(tag, in, data);
+  } else {
+    in.fail();
+  }
+}
+
+struct NameOf {
+  std::string_view operator()(const RunStarted&) const { return "RunStarted"; }
+  std::string_view operator()(const CancelRequested&) const { return "CancelRequested"; }
+  std::string_view operator()(const RunCompleted&) const { return "RunCompleted"; }
+  std::string_view operator()(const RunFailed&) const { return "RunFailed"; }
+  std::string_view operator()(const RunCancelled&) const { return "RunCancelled"; }
+  std::string_view operator()(const StepStarted&) const { return "StepStarted"; }
+  std::string_view operator()(const StepCompleted&) const { return "StepCompleted"; }
+  std::string_view operator()(const StepRetryScheduled&) const { return "StepRetryScheduled"; }
+  std::string_view operator()(const StepFailed&) const { return "StepFailed"; }
+  std::string_view operator()(const StopRequested&) const { return "StopRequested"; }
+  std::string_view operator()(const StepCancelled&) const { return "StepCancelled"; }
+  std::string_view operator()(const LetEvaluated&) const { return "LetEvaluated"; }
+  std::string_view operator()(const Emitted&) const { return "Emitted"; }
+  std::string_view operator()(const Left&) const { return "Left"; }
+  std::string_view operator()(const ToolEntered&) const { return "ToolEntered"; }
+  std::string_view operator()(const ArmTaken&) const { return "ArmTaken"; }
+  std::string_view operator()(const ParallelStarted&) const { return "ParallelStarted"; }
+  std::string_view operator()(const BranchStarted&) const { return "BranchStarted"; }
+  std::string_view operator()(const ForStarted&) const { return "ForStarted"; }
+  std::string_view operator()(const LoopStarted&) const { return "LoopStarted"; }
+  std::string_view operator()(const IterationStarted&) const { return "IterationStarted"; }
+  std::string_view operator()(const LoopDecided&) const { return "LoopDecided"; }
+  std::string_view operator()(const TryStarted&) const { return "TryStarted"; }
+  std::string_view operator()(const CatchTaken&) const { return "CatchTaken"; }
+  std::string_view operator()(const FinallyStarted&) const { return "FinallyStarted"; }
+  std::string_view operator()(const ContainerEnded&) const { return "ContainerEnded"; }
+};
+
+}  // namespace
+
+Value to_value(const RunError& e) {
+  return cel::make_record({{"kind", Value::string(e.kind)},
+                           {"code", Value::string(e.code)},
+                           {"message", Value::string(e.message)},
+                           {"step", Value::string(e.step)},
+                           {"status", Value::integer(e.status)},
+                           {"cause", Value::null()},
+                           {"data", e.data}});
+}
+
+std::string_view to_string(RunStatus status) {
+  switch (status) {
+    case RunStatus::pending: return "PENDING";
+    case RunStatus::running: return "RUNNING";
+    case RunStatus::paused: return "PAUSED";
+    case RunStatus::completed: return "COMPLETED";
+    case RunStatus::cancelled: return "CANCELLED";
+    case RunStatus::error: return "ERROR";
+  }
+  std::unreachable();
+}
+
+std::string_view name_of(const Event& event) { return std::visit(NameOf{}, event.data); }
+
+void encode_event(const Event& event, ByteWriter& out) {
+  out.u8(static_cast<uint8_t>(event.data.index()));
+  out.u8(static_cast<uint8_t>((event.parent != no_act ? has_parent : 0) | (event.node ? has_node : 0) |
+                              (event.path.empty() ? 0 : has_path) | (event.shown ? is_shown : 0)));
+  out.varint(event.act);
+  if (event.parent != no_act) out.varint(event.parent);
+  if (event.node) out.varint(event.node.value);
+  out.varint(static_cast<uint64_t>(event.time));
+  if (!event.path.empty()) out.string(event.path);
+  std::visit([&](const auto& payload) { write(out, payload); }, event.data);
+}
+
+Event decode_event(ByteReader& in) {
+  Event event;
+  const uint8_t tag = in.u8();
+  const uint8_t flags = in.u8();
+  if (flags > (has_parent | has_node | has_path | is_shown)) in.fail();
+  event.shown = flags & is_shown;
+  event.act = in.varint32();
+  if (flags & has_parent) event.parent = in.varint32();
+  if (flags & has_node) event.node = ir::NodeId(in.varint32());
+  event.time = static_cast<Millis>(in.varint());
+  if (flags & has_path) event.path = in.string();
+  read_alternative(tag, in, event.data);
+  return event;
+}
+
+}  // namespace kflow::machine

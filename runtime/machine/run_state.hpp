@@ -1,0 +1,174 @@
+// RunState: the folded log of one run. Private to the machine; everything else reads it through machine.hpp.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/machine/machine.hpp"
+
+namespace kflow::machine {
+
+/// The values of one scope instance: a callable's body, or one iteration of a `for` or `loop`.
+struct Frame {
+  ir::ScopeId scope;
+  Frame* parent = nullptr;  ///< of the surrounding scope; null for a body
+  std::vector<cel::Value> slots;
+  std::vector<cel::Value> previous;  ///< of the preceding iteration, by slot; empty in the first
+  std::vector<cel::Value> facts;     ///< info(name) by slot; empty until one is known
+  uint64_t iteration = 0;            ///< from 1 in loops
+};
+
+/// How a block of statements ended.
+enum class Exit : uint8_t { none, returned, failed, broke, continued, cancelled };
+
+enum class ActKind : uint8_t {
+  body,       ///< the run's own block; act 1
+  step,       ///< an effect or a sleep: a leaf
+  tool,       ///< a step that calls an inline tool: its block
+  arm,        ///< of an if or match
+  parallel,
+  branch,
+  for_each,
+  iteration,  ///< of a for
+  loop,
+  try_,
+};
+
+enum class StepPhase : uint8_t {
+  in_flight,  ///< the effect is released, or will be
+  sleeping,   ///< a timer of the machine's own
+  backing_off,
+  stopping,   ///< asked to stop, its outcome awaited
+};
+
+enum class TryPhase : uint8_t { body, handler, finally };
+
+/// The part of an activation that only steps and tools have.
+struct StepData {
+  StepPhase phase = StepPhase::in_flight;
+  bool counted = false;        ///< in RunState::effects
+  uint32_t attempt = 1;
+  uint32_t interruptions = 0;  ///< attempts that do not count against the policy
+  cel::Value input;
+  std::string key;
+  Millis started_at = 0;
+  Millis attempt_started_at = 0;
+  Millis deadline = never;
+  Millis attempt_deadline = never;
+  Millis attempt_timeout_ms = 0;
+  Millis wake = never;         ///< end of the sleep, of the backoff, or of the patience with a stopped effect
+  std::optional<RunError> last_error;
+  std::optional<RunError> stop_error;  ///< what a stopped step ends in; none: cancelled
+};
+
+/// The part that `parallel` and `for` have.
+struct FanData {
+  uint64_t next = 0;       ///< next branch or item to start
+  uint64_t total = 0;
+  uint64_t running = 0;
+  uint64_t succeeded = 0;
+  uint64_t failed = 0;
+  bool decided = false;    ///< nothing more is started; running ones are being stopped or finished
+  bool broke = false;
+  cel::Value items;        ///< for
+  std::vector<std::vector<cel::Value>> results;  ///< for: by export, by index
+  std::vector<cel::Value> errors;                ///< {index, error}
+  std::vector<cel::Value> carried;               ///< sequential for: slots of the last iteration
+};
+
+struct LoopData {
+  uint64_t max = 0;
+  bool started = false;     ///< the current iteration has begun
+  bool decided = false;     ///< LoopDecided said no
+  bool may_start = false;   ///< `while` said yes for the next iteration
+  bool exhausted = false;
+};
+
+/// One execution of one node. Owned by RunState; removed when it has ended.
+struct Act {
+  ActId id = no_act;
+  ActId parent = no_act;
+  ir::NodeId node;
+  ActKind kind = ActKind::step;
+  std::string path;        ///< a step's own; of a block, what the paths inside it begin with
+  Frame* frame = nullptr;  ///< where the statements inside read and write
+  std::unique_ptr<Frame> own_frame;
+  Millis started_at = 0;
+
+  // A block of statements, in all kinds but step, parallel and for_each.
+  ir::BlockId block;
+  uint32_t pc = 0;
+  bool busy = false;       ///< the statement at pc has an activation
+  Exit exit = Exit::none;
+  cel::Value exit_value;
+  RunError exit_error;
+
+  bool stopping = false;   ///< nothing new is begun inside
+  bool queued = false;     ///< in RunState::ready
+  uint64_t index = 0;      ///< of a branch or iteration
+  TryPhase phase = TryPhase::body;
+  Exit saved_exit = Exit::none;  ///< try: of body and handlers, while `finally` runs
+  cel::Value saved_value;
+  RunError saved_error;
+  bool saved_stopping = false;
+
+  std::unique_ptr<StepData> step;  ///< step, tool
+  std::unique_ptr<FanData> fan;    ///< parallel, for_each
+  std::unique_ptr<LoopData> loop;
+};
+
+class RunState {
+ public:
+  explicit RunState(std::shared_ptr<const ir::Program> p) : program(std::move(p)) {}
+
+  const std::shared_ptr<const ir::Program> program;
+  RunStatus status = RunStatus::pending;
+  uint64_t events = 0;
+  uint64_t shown_events = 0;
+  uint32_t attempt = 1;
+  std::string run_id;
+  std::string session_id;
+  std::string user_id;
+  ir::CallableId workflow;
+  Millis started_at = 0;
+  bool cancelling = false;
+  std::string cancel_reason;
+  cel::Value result;
+  RunError error;
+
+  ActId last_act = no_act;
+  std::unordered_map<ActId, std::unique_ptr<Act>> acts;
+  std::set<std::pair<Millis, ActId>> timers;  ///< at most one per act
+  std::unordered_map<ActId, Millis> due;      ///< what `timers` holds for an act
+  std::deque<ActId> ready;                    ///< activations at which a decision may be due
+  size_t effects = 0;                         ///< in flight or stopping
+
+  Act* find(ActId id) {
+    const auto it = acts.find(id);
+    return it == acts.end() ? nullptr : it->second.get();
+  }
+  const Act* find(ActId id) const {
+    const auto it = acts.find(id);
+    return it == acts.end() ? nullptr : it->second.get();
+  }
+  /// Looks at `act` in the current turn.
+  void wake(Act& act) {
+    if (act.queued) return;
+    act.queued = true;
+    ready.push_back(act.id);
+  }
+  /// Sets the act's only timer; `never` removes it.
+  void set_timer(ActId id, Millis when);
+};
+
+/// The timer that a step or tool needs in its present phase.
+Millis due_of(const Act& act);
+
+/// `outer.name`; `name` at the top.
+std::string child_path(std::string_view outer, std::string_view name);
+
+}  // namespace kflow::machine
