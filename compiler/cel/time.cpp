@@ -121,15 +121,15 @@ std::optional<int64_t> duration_part(std::string_view& in, bool allow_fraction, 
   }
   total *= unit;
   if (point != std::string_view::npos) {
-    wide scale = unit;
+    // The k-th digit is worth unit / 10^k; what is below a nanosecond is cut off.
+    wide numerator = 0;
+    wide divisor = 1;
     for (const char c : number.substr(point + 1)) {
-      scale = scale * (c - '0');
-      // The digit is worth unit / 10^k; what is below a nanosecond is cut off.
-      wide divisor = 1;
-      for (size_t k = 0; k <= static_cast<size_t>(&c - (number.data() + point + 1)) && divisor <= unit; ++k) divisor *= 10;
-      total += scale / divisor;
-      scale = unit;
+      if (divisor > giga * 3600) break;
+      numerator = numerator * 10 + (c - '0');
+      divisor *= 10;
     }
+    total += numerator * unit / divisor;
   }
   if (total > INT64_MAX) return std::nullopt;
   return static_cast<int64_t>(total);

@@ -11,6 +11,8 @@ namespace {
 
 using Input = tao::pegtl::memory_input<tao::pegtl::tracking_mode::lazy, tao::pegtl::eol::lf>;
 
+constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+
 template <typename Rule>
 struct control : tao::pegtl::normal<Rule> {
   static constexpr bool enable = false;  // the rules record for themselves
@@ -45,15 +47,9 @@ Tree parse(const source::File& file, diagnostics::Sink& sink) {
   report_invalid_bytes(file, sink);
   Recorder recorder(text);
   Input input(text.data(), text.data() + text.size(), file.name());
-  if (text.starts_with("\xef\xbb\xbf")) {
-    recorder.leaf(Node::whitespace, 0, 3);
-    input.bump(3);
-  }
+  if (text.starts_with(byte_order_mark)) input.bump(byte_order_mark.size());
   tao::pegtl::parse<grammar::file, tao::pegtl::nothing, control>(input, recorder);
   report(file, recorder, sink);
-  // A byte order mark stands before the root.
-  auto& nodes = recorder.nodes();
-  if (nodes.size() > 1 && nodes[0].kind == Node::whitespace) std::swap(nodes[0], nodes[1]), nodes[0].size = static_cast<uint32_t>(nodes.size());
   return Tree(file.id(), text, recorder.finish());
 }
 

@@ -12,7 +12,9 @@ void trivia(std::string_view text, uint32_t begin, uint32_t end, std::vector<Nod
   while (begin < end) {
     uint32_t at = begin;
     Node kind = Node::whitespace;
-    if (space(at)) {
+    if (at == 0 && text.starts_with("\xef\xbb\xbf")) {
+      at += 3;  // a byte order mark
+    } else if (space(at)) {
       while (at < end && space(at)) ++at;
     } else if (text.substr(at, 2) == "//") {
       while (at < end && text[at] != '\n') ++at;
@@ -41,7 +43,8 @@ std::vector<NodeData> Recorder::finish() {
       done.size = static_cast<uint32_t>(out.size()) - stack.back().first;
       stack.pop_back();
     }
-    const NodeData& node = nodes_[i];
+    NodeData node = nodes_[i];
+    if (i == 0) node.begin = 0;  // the root holds also what stands before its first token
     if (node.begin > covered) {
       trivia(text_, covered, node.begin, out);
       covered = node.begin;

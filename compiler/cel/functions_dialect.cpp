@@ -1,0 +1,254 @@
+// Pure functions that the language adds to CEL (language.md §8), and list functions of the wider CEL world.
+#include <algorithm>
+
+#include "compiler/base/hash.hpp"
+#include "compiler/cel/functions.hpp"
+#include "compiler/cel/operators.hpp"
+#include "compiler/cel/time.hpp"
+#include "compiler/cel/value_codec.hpp"
+
+namespace kflow::cel {
+namespace {
+
+using Args = std::span<const Value>;
+
+Value no_overload(CallContext& c, std::string_view name) {
+  c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
+  return {};
+}
+Value text(CallContext& c, std::string out) { return c.charge(out.size() / 16) ? Value::string(std::move(out)) : Value(); }
+
+Value f_json(CallContext& c, Args a) { return text(c, to_json(a[0])); }
+
+Value f_parse_json(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::string) return no_overload(c, "parse_json");
+  if (!c.charge(a[0].as_string().size() / 8)) return {};
+  auto v = from_json(a[0].as_string());
+  if (!v) {
+    c.fail(EvalErrorKind::invalid_argument, "not JSON: " + v.error().message);
+    return {};
+  }
+  return std::move(*v);
+}
+
+Value f_url_encode(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::string) return no_overload(c, "url_encode");
+  std::string out;
+  for (const char ch : a[0].as_string()) {
+    const bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
+                       ch == '_' || ch == '.' || ch == '~';
+    if (plain) {
+      out.push_back(ch);
+      continue;
+    }
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    const auto octet = static_cast<unsigned char>(ch);
+    out.push_back('%');
+    out.push_back(digits[octet >> 4]);
+    out.push_back(digits[octet & 15]);
+  }
+  return text(c, std::move(out));
+}
+
+// A named or numeric character reference at `pos` ("&amp;"); length 0 if it is none.
+size_t character_reference(std::string_view s, size_t pos, std::string& out) {
+  const size_t end = s.substr(pos, 12).find(';');
+  if (end == std::string_view::npos) return 0;
+  const std::string_view name = s.substr(pos + 1, end - 1);
+  constexpr std::pair<std::string_view, std::string_view> known[] = {{"amp", "&"},  {"lt", "<"},    {"gt", ">"},
+                                                                     {"quot", "\""}, {"apos", "'"}, {"nbsp", " "},
+                                                                     {"#39", "'"},  {"#x27", "'"}};
+  for (const auto& [from, to] : known) {
+    if (name == from) {
+      out.append(to);
+      return end + 1;
+    }
+  }
+  return 0;
+}
+
+Value f_html_text(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::string) return no_overload(c, "html_text");
+  const std::string_view s = a[0].as_string();
+  std::string out;
+  const auto space = [&] {
+    if (!out.empty() && out.back() != ' ' && out.back() != '\n') out.push_back(' ');
+  };
+  for (size_t pos = 0; pos < s.size();) {
+    if (s[pos] == '<') {
+      const std::string_view rest = s.substr(pos);
+      size_t end = rest.find('>');
+      for (const std::string_view hidden : {"script", "style"}) {
+        if (rest.substr(1).starts_with(hidden)) {
+          const size_t close = rest.find("</" + std::string(hidden));
+          end = close == std::string_view::npos ? close : rest.find('>', close);
+        }
+      }
+      if (rest.starts_with("<!--")) {
+        end = rest.find("-->");
+        if (end != std::string_view::npos) end += 2;
+      }
+      const bool line = rest.starts_with("<p") || rest.starts_with("<br") || rest.starts_with("</p") || rest.starts_with("<li") ||
+                        rest.starts_with("<h") || rest.starts_with("</h") || rest.starts_with("<div") || rest.starts_with("<tr");
+      if (line && !out.empty() && out.back() != '\n') {
+        if (out.back() == ' ') out.pop_back();
+        out.push_back('\n');
+      }
+      pos = end == std::string_view::npos ? s.size() : pos + end + 1;
+    } else if (const size_t n = s[pos] == '&' ? character_reference(s, pos, out) : 0; n > 0) {
+      pos += n;
+    } else if (s[pos] == ' ' || s[pos] == '\n' || s[pos] == '\t' || s[pos] == '\r') {
+      space();
+      ++pos;
+    } else {
+      out.push_back(s[pos++]);
+    }
+  }
+  while (!out.empty() && (out.back() == ' ' || out.back() == '\n')) out.pop_back();
+  return text(c, std::move(out));
+}
+
+Value f_sha256(CallContext& c, Args a) {
+  const bool bytes = a[0].kind() == Kind::bytes;
+  if (!bytes && a[0].kind() != Kind::string) return no_overload(c, "sha256");
+  const std::string_view data = bytes ? a[0].as_bytes() : a[0].as_string();
+  if (!c.charge(data.size() / 16)) return {};
+  return Value::string(to_hex(sha256(data)));
+}
+
+std::string cell(const Value* v) {
+  if (v == nullptr || v->is_null()) return "";
+  std::string out = interpolated_text(*v).value_or("");
+  if (out.empty() && v->kind() != Kind::string) out = to_json(*v);
+  std::string escaped;
+  for (const char ch : out) {
+    if (ch == '|') escaped.push_back('\\');
+    escaped.push_back(ch == '\n' ? ' ' : ch);
+  }
+  return escaped;
+}
+Value f_markdown_table(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "markdown_table");
+  std::vector<std::string> columns;
+  for (const Value& row : a[0].as_list()) {
+    if (row.kind() != Kind::map) return no_overload(c, "markdown_table");
+    for (const MapEntry& e : row.as_map()) {
+      std::string name = cell(&e.key);
+      if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(std::move(name));
+    }
+    if (!c.charge(columns.size())) return {};
+  }
+  std::string out = "|";
+  for (const std::string& name : columns) out.append(" ").append(name).append(" |");
+  out += "\n|";
+  for (size_t i = 0; i < columns.size(); ++i) out += " --- |";
+  for (const Value& row : a[0].as_list()) {
+    out += "\n|";
+    for (const std::string& name : columns) out.append(" ").append(cell(row.find(name))).append(" |");
+  }
+  return text(c, std::move(out));
+}
+
+Value f_format_time(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::timestamp || a[1].kind() != Kind::string || (a.size() > 2 && a[2].kind() != Kind::string)) {
+    return no_overload(c, "format_time");
+  }
+  auto out = format_time(a[0].as_timestamp(), a[1].as_string(), a.size() > 2 ? a[2].as_string() : std::string_view());
+  if (!out) {
+    c.fail(EvalErrorKind::invalid_argument, out.error().message);
+    return {};
+  }
+  return text(c, std::move(*out));
+}
+
+// ---- lists
+
+Value f_slice(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list || a[1].kind() != Kind::int_ || a[2].kind() != Kind::int_) return no_overload(c, "slice");
+  const auto items = a[0].as_list();
+  const int64_t begin = a[1].as_int();
+  const int64_t end = a[2].as_int();
+  if (begin < 0 || end < begin || end > static_cast<int64_t>(items.size())) {
+    c.fail(EvalErrorKind::index_out_of_bounds, "slice(" + std::to_string(begin) + ", " + std::to_string(end) + ") of a list of " +
+                                                   std::to_string(items.size()));
+    return {};
+  }
+  return Value::list(std::vector<Value>(items.begin() + begin, items.begin() + end));
+}
+Value f_distinct(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "distinct");
+  std::vector<Value> out;
+  MapBuilder seen;
+  for (const Value& v : a[0].as_list()) {
+    const Kind k = v.kind();
+    if (k == Kind::string || k == Kind::int_ || k == Kind::uint_ || k == Kind::boolean) {
+      if (seen.add(v, Value())) out.push_back(v);
+      continue;
+    }
+    if (!c.charge(out.size())) return {};
+    if (std::none_of(out.begin(), out.end(), [&](const Value& o) { return o == v; })) out.push_back(v);
+  }
+  return Value::list(std::move(out));
+}
+Value f_flatten(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "flatten");
+  std::vector<Value> out;
+  for (const Value& v : a[0].as_list()) {
+    if (v.kind() == Kind::list) {
+      out.insert(out.end(), v.as_list().begin(), v.as_list().end());
+    } else {
+      out.push_back(v);
+    }
+    if (!c.charge(1)) return {};
+  }
+  return Value::list(std::move(out));
+}
+Value f_sort(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "sort");
+  std::vector<Value> items(a[0].as_list().begin(), a[0].as_list().end());
+  for (const Value& v : items) {
+    const auto order = compare(items.front(), v);
+    if (!order || *order == std::partial_ordering::unordered) return no_overload(c, "sort");
+  }
+  if (!c.charge(items.size())) return {};
+  std::stable_sort(items.begin(), items.end(), [](const Value& x, const Value& y) { return *compare(x, y) < 0; });
+  return Value::list(std::move(items));
+}
+Value f_range(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::int_) return no_overload(c, "lists.range");
+  if (!c.charge(static_cast<uint64_t>(std::max<int64_t>(0, a[0].as_int())))) return {};
+  std::vector<Value> out;
+  for (int64_t i = 0; i < a[0].as_int(); ++i) out.push_back(Value::integer(i));
+  return Value::list(std::move(out));
+}
+Value f_first(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "first");
+  return a[0].size() == 0 ? Value::none() : Value::some(a[0].as_list().front());
+}
+Value f_last(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, "last");
+  return a[0].size() == 0 ? Value::none() : Value::some(a[0].as_list().back());
+}
+
+constexpr Function table[] = {
+    {"json", false, true, 1, 1, "*>s", "the value as compact JSON", f_json},
+    {"parse_json", false, true, 1, 1, "s>*", "the value of a JSON text", f_parse_json},
+    {"url_encode", false, true, 1, 1, "s>s", "percent-encoded for a URL", f_url_encode},
+    {"html_text", false, true, 1, 1, "s>s", "the text of an HTML page, without tags", f_html_text},
+    {"sha256", false, true, 1, 1, "s>s; y>s", "SHA-256 in hexadecimal", f_sha256},
+    {"markdown_table", false, true, 1, 1, "L>s", "a list of records as a Markdown table", f_markdown_table},
+    {"format_time", false, true, 2, 3, "t,s>s; t,s,s>s", "a moment by a strftime pattern, in UTC or a time zone", f_format_time},
+    {"slice", true, false, 3, 3, "L,i,i>L", "items from a position to another", f_slice},
+    {"distinct", true, false, 1, 1, "L>L", "each value once", f_distinct},
+    {"flatten", true, false, 1, 1, "L>L", "inner lists put in place of themselves", f_flatten},
+    {"sort", true, false, 1, 1, "L>L", "in ascending order", f_sort},
+    {"lists.range", false, false, 1, 1, "i>L", "0 … n-1", f_range},
+    {"first", true, false, 1, 1, "L>O", "the first item, if any", f_first},
+    {"last", true, false, 1, 1, "L>O", "the last item, if any", f_last},
+};
+
+}  // namespace
+
+std::span<const Function> dialect_functions() { return table; }
+
+}  // namespace kflow::cel

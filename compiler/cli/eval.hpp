@@ -1,0 +1,19 @@
+// `kflowc eval`: evaluates one expression, or a file of conformance tests.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace kflow::cli {
+
+struct EvalOptions {
+  std::string expression;
+  std::vector<std::string> inputs;  ///< name=json
+  bool strict = false;
+  bool conformance = false;         ///< tests as JSON Lines on standard input
+};
+
+/// Exit status of the verb.
+int run_eval(const EvalOptions& options);
+
+}  // namespace kflow::cli
