@@ -50,6 +50,9 @@ struct Constraint {
   cel::Program program;  ///< check: variable 0 is `this`
 };
 
+void encode_constraints(const std::vector<Constraint>& constraints, ByteWriter& out);
+std::vector<Constraint> decode_constraints(ByteReader& in);
+
 struct Field {
   std::string name;
   TypeId type;
@@ -136,8 +139,12 @@ enum class Source : uint8_t {
 /// Checks `value` against `type`; collects at most `max_violations`.
 inline constexpr size_t max_violations = 20;
 Validation validate(const TypeTable& types, TypeId type, const cel::Value& value, Source source);
+/// Checks `constraints` of a parameter or field whose value is `value`, at `path`.
+void check_constraints(const std::vector<Constraint>& constraints, const cel::Value& value, const std::string& path,
+                       std::vector<Violation>& out);
 
-/// JSON Schema draft 2020-12 of a type, as JSON text; shared and recursive records under `$defs`.
-std::string to_json_schema(const TypeTable& types, TypeId type);
+/// Whether `@format("name")` is a format that is checked.
+bool is_known_format(std::string_view name);
+
 
 }  // namespace kflow::schema

@@ -1,0 +1,89 @@
+// The table of built-in callables.
+#include "compiler/ir/builtins.hpp"
+
+namespace kflow::ir {
+namespace {
+
+constexpr std::string_view http_answer = "{status: int, headers: map<string, string>, body: any, url: string}";
+
+#define KFLOW_HTTP_COMMON                                                  \
+  {"headers", "map<string, string>", false, "{}"}, {"query", "map<string, any>", false, "{}"}, \
+      {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"}, {"follow", "bool", false, "true"}
+
+constexpr BuiltinParam http_get[] = {{"url", "string"}, KFLOW_HTTP_COMMON};
+constexpr BuiltinParam http_body[] = {{"url", "string"},
+                                      {"body", "any", false, "none"},
+                                      {"json", "any", false, "none"},
+                                      {"form", "map<string, any>", false, "none"},
+                                      KFLOW_HTTP_COMMON};
+constexpr BuiltinParam http_request[] = {{"method", "string"},
+                                         {"url", "string"},
+                                         {"body", "any", false, "none"},
+                                         {"json", "any", false, "none"},
+                                         {"form", "map<string, any>", false, "none"},
+                                         KFLOW_HTTP_COMMON};
+#undef KFLOW_HTTP_COMMON
+constexpr BuiltinParam exec_run[] = {{"argv", "string[]"},
+                                     {"stdin", "string", false, "empty"},
+                                     {"env", "map<string, string>", false, "{}"},
+                                     {"cwd", "string", false, "the project's folder"},
+                                     {"check", "bool", false, "true"},
+                                     {"max_output", "int", false, "16777216"}};
+constexpr BuiltinParam path_only[] = {{"path", "string"}};
+constexpr BuiltinParam file_write[] = {{"path", "string"}, {"content", "any"}};
+constexpr BuiltinParam file_read[] = {{"path", "string"}, {"binary", "bool", false, "false"}};
+constexpr BuiltinParam glob[] = {{"pattern", "string"}};
+constexpr BuiltinParam sleep[] = {{"duration", "duration"}};
+constexpr BuiltinParam sleep_until[] = {{"time", "timestamp"}};
+constexpr BuiltinParam log[] = {{"value", "any"}};
+constexpr BuiltinParam confirm[] = {{"question", "string"}, {"show", "any", false, "none"}};
+constexpr BuiltinParam wait[] = {{"name", "string"}};
+constexpr BuiltinParam send[] = {{"run_id", "string"}, {"name", "string"}, {"value", "any", false, "null"}};
+constexpr BuiltinParam run_id[] = {{"id", "string"}};
+constexpr BuiltinParam key[] = {{"key", "string"}};
+constexpr BuiltinParam key_value[] = {{"key", "string"}, {"value", "any"}};
+
+constexpr Builtin table[] = {
+    {"sleep", sleep, "null", true, true, "waits for a length of time"},
+    {"sleep_until", sleep_until, "null", true, true, "waits until a moment"},
+    {"now", {}, "timestamp", true, true, "the present moment, recorded"},
+    {"uuid", {}, "string", true, true, "a random UUID (version 4), recorded"},
+    {"random", {}, "double", true, true, "a random number in [0, 1), recorded"},
+    {"log", log, "null", true, true, "writes a value to the log of the process"},
+    {"http.get", http_get, http_answer, true, true, "GET; a JSON body is decoded"},
+    {"http.head", http_get, http_answer, true, true, "HEAD"},
+    {"http.delete", http_get, http_answer, true, true, "DELETE"},
+    {"http.put", http_body, http_answer, true, true, "PUT"},
+    {"http.post", http_body, http_answer, false, true, "POST; sent with an Idempotency-Key header"},
+    {"http.patch", http_body, http_answer, false, true, "PATCH; sent with an Idempotency-Key header"},
+    {"http.request", http_request, http_answer, false, true, "a request with any method"},
+    {"exec.run", exec_run, "{exit_code: int, stdout: string, stderr: string}", false, true,
+     "runs a program without a shell; an exit status other than 0 is an error unless `check: false`"},
+    {"file.read", file_read, "any", true, true, "the content of a file: string, or bytes with `binary: true`"},
+    {"file.write", file_write, "null", true, true, "writes a file atomically"},
+    {"file.append", file_write, "null", false, true, "appends to a file"},
+    {"file.glob", glob, "string[]", true, true, "paths that match a pattern (`*`, `?`, `**`), sorted"},
+    {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
+    {"human.confirm", confirm, "bool", false, false, "asks a person for yes or no"},
+    {"human.ask", confirm, "any", false, false, "asks a person to fill in a form"},
+    {"signal.wait", wait, "any", false, false, "waits for a signal"},
+    {"signal.send", send, "null", false, false, "sends a signal to a run"},
+    {"runs.wait", run_id, "any", false, false, "waits for a run to end"},
+    {"runs.cancel", run_id, "null", false, false, "cancels a run"},
+    {"kv.get", key, "any", true, false, "reads a shared value"},
+    {"kv.put", key_value, "null", true, false, "writes a shared value"},
+    {"kv.delete", key, "null", true, false, "deletes a shared value"},
+};
+
+}  // namespace
+
+const Builtin* find_builtin(std::string_view name) {
+  for (const Builtin& row : table) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+std::span<const Builtin> all_builtins() { return table; }
+
+}  // namespace kflow::ir

@@ -1,0 +1,123 @@
+// Events as the public stream shows them (server-api.md).
+#include "compiler/base/json.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/machine/machine.hpp"
+
+namespace kflow::machine {
+namespace {
+
+template <typename... Ts>
+struct overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <typename... Ts>
+overloaded(Ts...) -> overloaded<Ts...>;
+
+bool is_loop(const ir::Program& p, const Event& e) { return e.node && std::holds_alternative<ir::LoopNode>(p[e.node].data); }
+
+std::string_view container_name(const ir::Program& p, const Event& e, bool ended) {
+  return std::visit(overloaded{[&](const ir::IfNode&) { return ended ? "ConditionExecutionCompleted" : "ConditionExecutionStarted"; },
+                               [&](const ir::MatchNode&) { return ended ? "RouterExecutionCompleted" : "RouterExecutionStarted"; },
+                               [&](const ir::ParallelNode&) { return ended ? "ParallelExecutionCompleted" : "ParallelExecutionStarted"; },
+                               [&](const ir::ForNode&) { return ended ? "ForEachCompleted" : "ForEachStarted"; },
+                               [&](const ir::LoopNode&) { return ended ? "LoopExecutionCompleted" : "LoopExecutionStarted"; },
+                               [&](const auto&) { return ended ? "StepCompleted" : "StepStarted"; }},
+                    p[e.node].data);
+}
+
+void write_error(JsonWriter& out, const RunError& error) {
+  out.key("error");
+  out.raw(cel::to_json(to_value(error)));
+}
+
+void write_value(JsonWriter& out, std::string_view key, const cel::Value& v) {
+  out.key(key);
+  out.raw(cel::to_json(v));
+}
+
+}  // namespace
+
+std::string_view public_name(const ir::Program& p, const Event& e) {
+  return std::visit(
+      overloaded{[](const RunStarted&) -> std::string_view { return "WorkflowStarted"; },
+                 [](const RunCompleted&) -> std::string_view { return "WorkflowCompleted"; },
+                 [](const RunFailed&) -> std::string_view { return "WorkflowError"; },
+                 [](const RunCancelled&) -> std::string_view { return "WorkflowCancelled"; },
+                 [](const StepStarted& s) -> std::string_view { return s.timer != never && s.attempt == 1 ? "TimerStarted" : "StepStarted"; },
+                 [&](const StepCompleted&) -> std::string_view {
+                   const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
+                   return step != nullptr && (step->call.name == "sleep" || step->call.name == "sleep_until") ? "TimerFired" : "StepCompleted";
+                 },
+                 [](const StepRetryScheduled&) -> std::string_view { return "StepRetry"; },
+                 [](const StepFailed&) -> std::string_view { return "StepError"; },
+                 [](const StepCancelled&) -> std::string_view { return "StepError"; },
+                 [](const Emitted&) -> std::string_view { return "CustomEvent"; },
+                 [](const ToolEntered&) -> std::string_view { return "StepStarted"; },
+                 [&](const ArmTaken&) -> std::string_view { return container_name(p, e, false); },
+                 [&](const ParallelStarted&) -> std::string_view { return container_name(p, e, false); },
+                 [&](const ForStarted&) -> std::string_view { return container_name(p, e, false); },
+                 [&](const LoopStarted&) -> std::string_view { return container_name(p, e, false); },
+                 [&](const IterationStarted&) -> std::string_view { return is_loop(p, e) ? "LoopIterationStarted" : "ForEachStarted"; },
+                 [](const LoopDecided&) -> std::string_view { return "LoopIterationCompleted"; },
+                 [&](const ContainerEnded&) -> std::string_view { return container_name(p, e, true); },
+                 [&](const auto&) -> std::string_view { return name_of(e); }},
+      e.data);
+}
+
+std::string frame_json(const ir::Program& p, const FrameContext& context, const Event& e, uint64_t event_index) {
+  JsonWriter out;
+  out.begin_object();
+  out.key("event"), out.string(public_name(p, e));
+  out.key("run_id"), out.string(context.run_id);
+  out.key("workflow_id"), out.string(context.workflow);
+  out.key("session_id"), out.string(context.session_id);
+  if (e.node) {
+    out.key("step_name"), out.string(p[e.node].name);
+    out.key("step_id"), out.string(e.path);
+    out.key("step_index"), out.integer(e.node.value);
+  }
+  std::visit(overloaded{[&](const RunStarted& x) { write_value(out, "input", x.input); },
+                        [&](const RunCompleted& x) { write_value(out, "content", x.value); },
+                        [&](const RunFailed& x) { write_error(out, x.error); },
+                        [&](const RunCancelled& x) { out.key("reason"), out.string(x.reason); },
+                        [&](const StepStarted& x) {
+                          out.key("attempt"), out.integer(x.attempt);
+                          if (x.reason == StartReason::interrupted) out.key("reason"), out.string("interrupted");
+                          if (x.reason == StartReason::retry) out.key("reason"), out.string("retry");
+                          if (x.attempt == 1) write_value(out, "input", x.input);
+                          if (x.timer != never) out.key("due"), out.integer(x.timer / 1000);
+                        },
+                        [&](const StepCompleted& x) { write_value(out, "content", x.value); },
+                        [&](const StepRetryScheduled& x) {
+                          write_error(out, x.error);
+                          out.key("due"), out.number(static_cast<double>(x.due) / 1000);
+                        },
+                        [&](const StepFailed& x) {
+                          write_error(out, x.error);
+                          out.key("continued"), out.boolean(x.continued);
+                        },
+                        [&](const StepCancelled&) {
+                          write_error(out, {.kind = "cancelled", .code = "cancelled", .message = "the step was stopped", .step = e.path});
+                        },
+                        [&](const Emitted& x) { write_value(out, "content", x.value); },
+                        [&](const ToolEntered& x) {
+                          out.key("attempt"), out.integer(x.attempt);
+                          if (x.attempt == 1) write_value(out, "input", x.input);
+                        },
+                        [&](const ArmTaken& x) { out.key("arm"), out.integer(x.arm); },
+                        [&](const ForStarted& x) { out.key("items"), out.integer(x.items.size()); },
+                        [&](const LoopStarted& x) { out.key("max"), out.unsigned_integer(x.max); },
+                        [&](const IterationStarted& x) { out.key("iteration"), out.unsigned_integer(x.index + 1); },
+                        [&](const LoopDecided& x) {
+                          out.key("go_on"), out.boolean(x.go_on);
+                          out.key("exhausted"), out.boolean(x.exhausted);
+                        },
+                        [&](const auto&) {}},
+             e.data);
+  out.key("created_at"), out.integer(e.time / 1000);
+  out.key("event_index"), out.unsigned_integer(event_index);
+  out.end_object();
+  return out.take();
+}
+
+}  // namespace kflow::machine
