@@ -3,6 +3,8 @@
 
 #include <re2/re2.h>
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 
 namespace kflow::cel {
@@ -51,6 +53,24 @@ std::vector<std::string> function_names() {
   std::vector<std::string> out;
   for (const auto& [key, f] : table()) out.emplace_back(key.first);
   return out;
+}
+
+size_t find_text(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (what.empty()) return from;
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last_text(std::string_view text, std::string_view what, size_t from) {
+  // Searching backwards naively is quadratic for a long pattern; those are searched for in the reversed text.
+  constexpr size_t short_pattern = 32;
+  if (what.size() <= short_pattern) return text.rfind(what, from);
+  if (what.size() > text.size()) return std::string_view::npos;
+  text = text.substr(0, std::min(text.size() - what.size(), from) + what.size());
+  const std::string reversed(text.rbegin(), text.rend());
+  const size_t found = find_text(reversed, std::string(what.rbegin(), what.rend()), 0);
+  return found == std::string::npos ? found : text.size() - found - what.size();
 }
 
 std::shared_ptr<const Regex> Regex::compile(std::string_view pattern, std::string* error) {

@@ -1,6 +1,7 @@
 // The table of functions: one row a name and style, with the signatures the checker uses.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,7 +23,19 @@ class CallContext {
   virtual const Regex* constant_regex() const = 0;
 };
 
-using Implementation = Value (*)(CallContext& context, std::span<const Value> args);
+/// The arguments of a call where they are, not copied.
+class Args {
+ public:
+  Args(const Value* const* first, size_t count) : first_(first), count_(count) {}
+  size_t size() const { return count_; }
+  const Value& operator[](size_t i) const { return *first_[i]; }
+
+ private:
+  const Value* const* first_;
+  size_t count_;
+};
+
+using Implementation = Value (*)(CallContext& context, Args args);
 
 struct Function {
   std::string_view name;
@@ -35,6 +48,7 @@ struct Function {
   std::string_view signatures;
   std::string_view doc;
   Implementation call = nullptr;
+  bool lazy = false;  ///< the evaluator itself evaluates the arguments, as far as they are needed
 };
 
 const Function* find_function(std::string_view name, bool member);
@@ -47,6 +61,11 @@ std::span<const Function> standard_functions();
 std::span<const Function> string_functions();
 std::span<const Function> math_functions();
 std::span<const Function> dialect_functions();
+
+/// First occurrence of `what` in `text` at or after `from`, npos if there is none; in linear time.
+size_t find_text(std::string_view text, std::string_view what, size_t from);
+/// The last one that begins at or before `from`.
+size_t find_last_text(std::string_view text, std::string_view what, size_t from);
 
 /// A compiled RE2 pattern; null if it is malformed.
 class Regex {

@@ -10,15 +10,16 @@
 namespace kflow::cel {
 namespace {
 
-using Args = std::span<const Value>;
-
 Value no_overload(CallContext& c, std::string_view name) {
   c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
   return {};
 }
 Value text(CallContext& c, std::string out) { return c.charge(out.size() / 16) ? Value::string(std::move(out)) : Value(); }
 
-Value f_json(CallContext& c, Args a) { return text(c, to_json(a[0])); }
+// Reading a value costs by its size.
+bool pay(CallContext& c, const Value& v) { return v.memory() < 512 || c.charge(v.memory() / 16); }
+
+Value f_json(CallContext& c, Args a) { return pay(c, a[0]) ? text(c, to_json(a[0])) : Value(); }
 
 Value f_parse_json(CallContext& c, Args a) {
   if (a[0].kind() != Kind::string) return no_overload(c, "parse_json");
@@ -33,6 +34,7 @@ Value f_parse_json(CallContext& c, Args a) {
 
 Value f_url_encode(CallContext& c, Args a) {
   if (a[0].kind() != Kind::string) return no_overload(c, "url_encode");
+  if (!pay(c, a[0])) return {};
   std::string out;
   for (const char ch : a[0].as_string()) {
     const bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
@@ -69,6 +71,7 @@ size_t character_reference(std::string_view s, size_t pos, std::string& out) {
 
 Value f_html_text(CallContext& c, Args a) {
   if (a[0].kind() != Kind::string) return no_overload(c, "html_text");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   std::string out;
   const auto space = [&] {
@@ -129,6 +132,7 @@ std::string cell(const Value* v) {
 }
 Value f_markdown_table(CallContext& c, Args a) {
   if (a[0].kind() != Kind::list) return no_overload(c, "markdown_table");
+  if (!pay(c, a[0])) return {};
   std::vector<std::string> columns;
   for (const Value& row : a[0].as_list()) {
     if (row.kind() != Kind::map) return no_overload(c, "markdown_table");
@@ -173,10 +177,12 @@ Value f_slice(CallContext& c, Args a) {
                                                    std::to_string(items.size()));
     return {};
   }
+  if (!c.charge(static_cast<uint64_t>(end - begin))) return {};
   return Value::list(std::vector<Value>(items.begin() + begin, items.begin() + end));
 }
 Value f_distinct(CallContext& c, Args a) {
   if (a[0].kind() != Kind::list) return no_overload(c, "distinct");
+  if (!pay(c, a[0])) return {};
   std::vector<Value> out;
   MapBuilder seen;
   for (const Value& v : a[0].as_list()) {
@@ -185,13 +191,14 @@ Value f_distinct(CallContext& c, Args a) {
       if (seen.add(v, Value())) out.push_back(v);
       continue;
     }
-    if (!c.charge(out.size())) return {};
+    if (!c.charge(out.size() * (1 + v.memory() / 32))) return {};
     if (std::none_of(out.begin(), out.end(), [&](const Value& o) { return o == v; })) out.push_back(v);
   }
   return Value::list(std::move(out));
 }
 Value f_flatten(CallContext& c, Args a) {
   if (a[0].kind() != Kind::list) return no_overload(c, "flatten");
+  if (!pay(c, a[0])) return {};
   std::vector<Value> out;
   for (const Value& v : a[0].as_list()) {
     if (v.kind() == Kind::list) {
@@ -210,7 +217,7 @@ Value f_sort(CallContext& c, Args a) {
     const auto order = compare(items.front(), v);
     if (!order || *order == std::partial_ordering::unordered) return no_overload(c, "sort");
   }
-  if (!c.charge(items.size())) return {};
+  if (!c.charge(items.size() * 8 + a[0].memory() / 16)) return {};
   std::stable_sort(items.begin(), items.end(), [](const Value& x, const Value& y) { return *compare(x, y) < 0; });
   return Value::list(std::move(items));
 }

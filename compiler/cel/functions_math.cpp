@@ -7,8 +7,6 @@
 namespace kflow::cel {
 namespace {
 
-using Args = std::span<const Value>;
-
 Value no_overload(CallContext& c, std::string_view name) {
   c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
   return {};
@@ -18,21 +16,29 @@ Value no_overload(CallContext& c, std::string_view name) {
 template <int Sign>
 Value extreme(CallContext& c, Args a) {
   constexpr std::string_view name = Sign > 0 ? "math.greatest" : "math.least";
-  std::span<const Value> items = a;
-  if (a.size() == 1 && a[0].kind() == Kind::list) items = a[0].as_list();
-  if (items.empty()) {
+  const Value* best = nullptr;
+  const auto consider = [&](const Value& v) {
+    if (!v.is_number()) return false;
+    if (best != nullptr) {
+      const auto order = compare_numbers(v, *best);
+      if (!(Sign > 0 ? order > 0 : order < 0)) return true;
+    }
+    best = &v;
+    return true;
+  };
+  if (a.size() == 1 && a[0].kind() == Kind::list) {
+    if (!c.charge(a[0].as_list().size() / 4)) return {};
+    for (const Value& v : a[0].as_list()) {
+      if (!consider(v)) return no_overload(c, name);
+    }
+  } else {
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!consider(a[i])) return no_overload(c, name);
+    }
+  }
+  if (best == nullptr) {
     c.fail(EvalErrorKind::invalid_argument, "`" + std::string(name) + "` of nothing");
     return {};
-  }
-  const Value* best = nullptr;
-  for (const Value& v : items) {
-    if (!v.is_number()) return no_overload(c, name);
-    if (best == nullptr) {
-      best = &v;
-      continue;
-    }
-    const auto order = compare_numbers(v, *best);
-    if (Sign > 0 ? order > 0 : order < 0) best = &v;
   }
   return *best;
 }

@@ -12,8 +12,6 @@
 namespace kflow::cel {
 namespace {
 
-using Args = std::span<const Value>;
-
 Value no_overload(CallContext& c, std::string_view name, Args args) {
   std::string message = "`" + std::string(name) + "` does not take (";
   for (size_t i = 0; i < args.size(); ++i) message.append(i == 0 ? "" : ", ").append(type_name(args[i].kind()));
@@ -21,9 +19,7 @@ Value no_overload(CallContext& c, std::string_view name, Args args) {
   return {};
 }
 Value bad_conversion(CallContext& c, const Value& v, std::string_view to) {
-  std::string shown = to_display(v);
-  if (shown.size() > 60) shown = shown.substr(0, 57) + "…";
-  c.fail(EvalErrorKind::conversion, shown + " is not a " + std::string(to));
+  c.fail(EvalErrorKind::conversion, to_brief(v) + " is not a " + std::string(to));
   return {};
 }
 Value out_of_range(CallContext& c, std::string_view what) {
@@ -31,9 +27,14 @@ Value out_of_range(CallContext& c, std::string_view what) {
   return {};
 }
 
+// Reading a text costs by its length.
+bool pay(CallContext& c, const Value& text) { return text.memory() < 512 || c.charge(text.memory() / 16); }
+
 Value f_size(CallContext& c, Args a) {
   switch (a[0].kind()) {
     case Kind::string:
+      if (!pay(c, a[0])) return {};
+      [[fallthrough]];
     case Kind::bytes:
     case Kind::list:
     case Kind::map: return Value::integer(a[0].size());
@@ -44,7 +45,8 @@ Value f_size(CallContext& c, Args a) {
 bool two_strings(Args a) { return a[0].kind() == Kind::string && a[1].kind() == Kind::string; }
 Value f_contains(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, "contains", a);
-  return Value::boolean(a[0].as_string().find(a[1].as_string()) != std::string_view::npos);
+  if (!pay(c, a[0])) return {};
+  return Value::boolean(find_text(a[0].as_string(), a[1].as_string(), 0) != std::string_view::npos);
 }
 Value f_starts_with(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, "startsWith", a);
@@ -54,10 +56,13 @@ Value f_ends_with(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, "endsWith", a);
   return Value::boolean(a[0].as_string().ends_with(a[1].as_string()));
 }
+// Compiling a pattern that is no constant takes some ten microseconds, and far more for a large one.
+constexpr uint64_t regex_compile_cost = 500;
 Value f_matches(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, "matches", a);
-  if (!c.charge(a[0].as_string().size() / 16 + a[1].as_string().size())) return {};
+  if (!c.charge(a[0].as_string().size() / 16 + a[1].as_string().size() * 4)) return {};
   if (const Regex* regex = c.constant_regex()) return Value::boolean(regex->matches(a[0].as_string()));
+  if (!c.charge(regex_compile_cost)) return {};
   std::string error;
   const auto regex = Regex::compile(a[1].as_string(), &error);
   if (!regex) {
@@ -161,6 +166,7 @@ Value f_string(CallContext& c, Args a) {
     case Kind::timestamp: return Value::string(format_timestamp(a[0].as_timestamp()));
     case Kind::duration: return Value::string(format_duration(a[0].as_duration()));
     case Kind::bytes:
+      if (!pay(c, a[0])) return {};
       if (find_invalid_utf8(a[0].as_bytes()) != std::string_view::npos) {
         c.fail(EvalErrorKind::invalid_utf8, "the bytes are not UTF-8");
         return {};
@@ -171,6 +177,7 @@ Value f_string(CallContext& c, Args a) {
 }
 Value f_bytes(CallContext& c, Args a) {
   if (a[0].kind() == Kind::bytes) return a[0];
+  if (!pay(c, a[0])) return {};
   if (a[0].kind() == Kind::string) return Value::bytes(a[0].as_string());
   return no_overload(c, "bytes", a);
 }
@@ -282,11 +289,13 @@ Value f_value(CallContext& c, Args a) {
 Value f_lazy(CallContext& c, Args a) { return no_overload(c, "or", a); }
 
 Value f_base64_encode(CallContext& c, Args a) {
+  if (!pay(c, a[0])) return {};
   if (a[0].kind() == Kind::string && !c.strict()) return Value::string(base64_encode(a[0].as_string()));
   if (a[0].kind() != Kind::bytes) return no_overload(c, "base64.encode", a);
   return Value::string(base64_encode(a[0].as_bytes()));
 }
 Value f_base64_decode(CallContext& c, Args a) {
+  if (!pay(c, a[0])) return {};
   if (a[0].kind() != Kind::string) return no_overload(c, "base64.decode", a);
   const auto out = base64_decode(a[0].as_string());
   if (!out) {
@@ -329,8 +338,8 @@ constexpr Function table[] = {
     {"optional.ofNonZeroValue", false, false, 1, 1, "*>O", "none for null, false, 0, and what is empty", f_optional_non_zero},
     {"hasValue", true, false, 1, 1, "O>b", "whether an optional has a value", f_has_value},
     {"value", true, false, 1, 1, "O>*", "the value of an optional; an error if there is none", f_value},
-    {"or", true, false, 2, 2, "O,O>O", "the optional, or another if it has no value", f_lazy},
-    {"orValue", true, false, 2, 2, "O,*>*", "the optional's value, or another", f_lazy},
+    {"or", true, false, 2, 2, "O,O>O", "the optional, or another if it has no value", f_lazy, true},
+    {"orValue", true, false, 2, 2, "O,*>*", "the optional's value, or another", f_lazy, true},
     {"base64.encode", false, false, 1, 1, "y>s; s>s", "base64 of bytes", f_base64_encode},
     {"base64.decode", false, false, 1, 1, "s>y", "bytes from base64", f_base64_decode},
 };

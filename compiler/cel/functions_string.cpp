@@ -11,8 +11,6 @@
 namespace kflow::cel {
 namespace {
 
-using Args = std::span<const Value>;
-
 Value no_overload(CallContext& c, std::string_view name) {
   c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
   return {};
@@ -31,10 +29,13 @@ std::optional<size_t> offset_of(std::string_view s, int64_t n) {
   return pos;
 }
 int64_t points(std::string_view s) { return static_cast<int64_t>(count_code_points(s)); }
+// Reading a text costs by its length.
+bool pay(CallContext& c, const Value& text) { return text.memory() < 512 || c.charge(text.memory() / 16); }
 bool is(const Value& v, Kind kind) { return v.kind() == kind; }
 
 Value f_char_at(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::int_)) return no_overload(c, "charAt");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const auto at = offset_of(s, a[1].as_int());
   if (!at) return out_of_bounds(c, a[1].as_int());
@@ -43,15 +44,17 @@ Value f_char_at(CallContext& c, Args a) {
 
 Value f_index_of(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "indexOf");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const int64_t from = a.size() > 2 ? a[2].as_int() : 0;
   const auto start = offset_of(s, from);
   if (!start) return out_of_bounds(c, from);
-  const size_t found = s.find(a[1].as_string(), *start);
+  const size_t found = find_text(s, a[1].as_string(), *start);
   return Value::integer(found == std::string_view::npos ? -1 : points(s.substr(0, found)));
 }
 Value f_last_index_of(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "lastIndexOf");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   size_t last = std::string_view::npos;
   if (a.size() > 2) {
@@ -59,13 +62,14 @@ Value f_last_index_of(CallContext& c, Args a) {
     if (!start) return out_of_bounds(c, a[2].as_int());
     last = *start;
   }
-  const size_t found = s.rfind(a[1].as_string(), last);
+  const size_t found = find_last_text(s, a[1].as_string(), last);
   return Value::integer(found == std::string_view::npos ? -1 : points(s.substr(0, found)));
 }
 
 template <char From, char To, int Shift>
 Value change_case(CallContext& c, Args a) {
   if (!is(a[0], Kind::string)) return no_overload(c, Shift > 0 ? "lowerAscii" : "upperAscii");
+  if (!pay(c, a[0])) return {};
   std::string out(a[0].as_string());
   for (char& ch : out) {
     if (ch >= From && ch <= To) ch = static_cast<char>(ch + Shift);
@@ -77,6 +81,7 @@ Value f_replace(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || !is(a[2], Kind::string) || (a.size() > 3 && !is(a[3], Kind::int_))) {
     return no_overload(c, "replace");
   }
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const std::string_view from = a[1].as_string();
   const std::string_view to = a[2].as_string();
@@ -95,7 +100,7 @@ Value f_replace(CallContext& c, Args a) {
       pos += n;
       continue;
     }
-    const size_t found = s.find(from, pos);
+    const size_t found = find_text(s, from, pos);
     if (found == std::string_view::npos) break;
     if (!c.charge((found - pos + to.size()) / 16 + 1)) return {};
     out.append(s.substr(pos, found - pos)).append(to);
@@ -108,6 +113,7 @@ Value f_replace(CallContext& c, Args a) {
 
 Value f_split(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "split");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const std::string_view separator = a[1].as_string();
   const int64_t limit = a.size() > 2 ? a[2].as_int() : -1;
@@ -122,7 +128,7 @@ Value f_split(CallContext& c, Args a) {
       end = pos + decode_utf8(s, pos).length;
       if (end >= s.size()) break;
     } else {
-      end = s.find(separator, pos);
+      end = find_text(s, separator, pos);
       if (end == std::string_view::npos) break;
     }
     out.push_back(Value::string(s.substr(pos, end - pos)));
@@ -134,6 +140,7 @@ Value f_split(CallContext& c, Args a) {
 
 Value f_substring(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::int_) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "substring");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const auto begin = offset_of(s, a[1].as_int());
   if (!begin) return out_of_bounds(c, a[1].as_int());
@@ -153,6 +160,7 @@ bool is_white_space(char32_t c) {
 }
 Value f_trim(CallContext& c, Args a) {
   if (!is(a[0], Kind::string)) return no_overload(c, "trim");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   size_t begin = s.size();
   size_t end = 0;
@@ -171,22 +179,25 @@ Value f_join(CallContext& c, Args a) {
   if (!is(a[0], Kind::list) || (a.size() > 1 && !is(a[1], Kind::string))) return no_overload(c, "join");
   std::string out;
   bool first = true;
+  const std::string_view separator = a.size() > 1 ? a[1].as_string() : std::string_view();
   for (const Value& item : a[0].as_list()) {
     if (!is(item, Kind::string)) return no_overload(c, "join");
-    if (!first && a.size() > 1) out.append(a[1].as_string());
+    if (!c.charge(1 + (item.as_string().size() + separator.size()) / 16)) return {};
+    if (!first) out.append(separator);
     first = false;
     out.append(item.as_string());
-    if (!c.charge(1 + item.as_string().size() / 16)) return {};
   }
   return Value::string(std::move(out));
 }
 
 Value f_reverse(CallContext& c, Args a) {
   if (is(a[0], Kind::list)) {
+    if (!c.charge(a[0].as_list().size())) return {};
     std::vector<Value> items(a[0].as_list().rbegin(), a[0].as_list().rend());
     return Value::list(std::move(items));
   }
   if (!is(a[0], Kind::string)) return no_overload(c, "reverse");
+  if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   std::string out(s.size(), '\0');
   size_t to = s.size();
@@ -201,6 +212,7 @@ Value f_reverse(CallContext& c, Args a) {
 
 Value f_quote(CallContext& c, Args a) {
   if (!is(a[0], Kind::string)) return no_overload(c, "strings.quote");
+  if (!pay(c, a[0])) return {};
   std::string out = "\"";
   for (const char ch : a[0].as_string()) {
     constexpr std::string_view special = "\a\b\f\n\r\t\v\\\"";
@@ -224,6 +236,7 @@ class Formatter {
 
   Value run() {
     std::string out;
+    if (!c_.charge(pattern_.size() / 16)) return {};
     for (size_t i = 0; i < pattern_.size(); ++i) {
       if (pattern_[i] != '%') {
         out.push_back(pattern_[i]);
@@ -313,6 +326,7 @@ class Formatter {
 
   bool hex(char conversion, const Value& v, std::string& out) {
     if (!is(v, Kind::string) && !is(v, Kind::bytes)) return integer(conversion, v, out, 16);
+    if (!pay_text(v)) return false;
     for (const char ch : is(v, Kind::string) ? v.as_string() : v.as_bytes()) {
       const auto octet = static_cast<unsigned char>(ch);
       out += conversion == 'X' ? fmt::format("{:02X}", octet) : fmt::format("{:02x}", octet);
@@ -336,7 +350,10 @@ class Formatter {
     return c_.charge(static_cast<uint64_t>(precision) / 16);
   }
 
+  bool pay_text(const Value& v) { return (!is(v, Kind::string) && !is(v, Kind::bytes)) || pay(c_, v); }
+
   bool text(const Value& v, std::string& out) {
+    if (!pay_text(v)) return false;
     switch (v.kind()) {
       case Kind::string: out.append(v.as_string()); break;
       case Kind::bytes: out.append(replace_invalid_utf8(v.as_bytes())); break;

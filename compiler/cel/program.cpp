@@ -54,18 +54,55 @@ std::pair<uint32_t, uint32_t> arity(const Op& op) {
   std::unreachable();
 }
 
-bool has_slot(OpCode code) {
-  return (code >= OpCode::all && code <= OpCode::opt_flat_map) || code == OpCode::local;
+// Number of iteration variables an operation declares.
+uint32_t slots(const Op& op) {
+  if (op.code < OpCode::all || op.code > OpCode::opt_flat_map) return 0;
+  return op.flags & op_flag::two_vars ? 2 : 1;
+}
+
+bool flags_fit(const Op& op) {
+  switch (op.code) {
+    case OpCode::select: return (op.flags & ~(op_flag::optional | op_flag::test)) == 0;
+    case OpCode::index: return (op.flags & ~op_flag::optional) == 0;
+    case OpCode::call: return (op.flags & ~op_flag::member) == 0;
+    case OpCode::map_list:
+    case OpCode::transform_map:
+    case OpCode::transform_map_entry: return (op.flags & ~(op_flag::two_vars | op_flag::filtered)) == 0;
+    case OpCode::all:
+    case OpCode::exists:
+    case OpCode::exists_one:
+    case OpCode::filter: return (op.flags & ~op_flag::two_vars) == 0;
+    default: return op.flags == 0;
+  }
+}
+
+// Each operation but the root is the operand of exactly one other, and an iteration variable is read only where it is
+// set: within the body of its loop, whose slots lie above those of the loops around it.
+bool well_scoped(const Program& p) {
+  std::vector<uint32_t> scope(p.ops.size(), UINT32_MAX);
+  scope.back() = 0;
+  for (size_t i = p.ops.size(); i-- > 0;) {
+    const Op& op = p.ops[i];
+    if (scope[i] == UINT32_MAX) return false;
+    if (op.code == OpCode::local && op.a >= scope[i]) return false;
+    if (slots(op) > 0 && op.a != scope[i]) return false;
+    for (uint32_t k = 0; k < op.link_count; ++k) {
+      uint32_t& inner = scope[p.links[op.first_link + k]];
+      if (inner != UINT32_MAX) return false;
+      inner = scope[i] + (k > 0 ? slots(op) : 0);
+    }
+  }
+  return true;
 }
 
 // Everything the evaluator takes for granted.
 bool well_formed(const Program& p) {
-  std::vector<uint32_t> depth(p.ops.size(), 1);
   if (p.ops.empty() || p.optional_marks.size() != p.links.size()) return false;
+  std::vector<uint32_t> depth(p.ops.size(), 1);
   for (uint32_t i = 0; i < p.ops.size(); ++i) {
     const Op& op = p.ops[i];
     const auto [least, most] = arity(op);
-    if (op.link_count < least || op.link_count > most) return false;
+    if (op.link_count < least || op.link_count > most || !flags_fit(op)) return false;
     if (op.first_link > p.links.size() || op.link_count > p.links.size() - op.first_link) return false;
     for (uint32_t k = 0; k < op.link_count; ++k) {
       const uint32_t child = p.links[op.first_link + k];
@@ -92,9 +129,9 @@ bool well_formed(const Program& p) {
         break;
       default: break;
     }
-    if (has_slot(op.code) && (op.a >= p.locals || (op.flags & op_flag::two_vars && op.a + 1 >= p.locals))) return false;
+    if (op.a + uint64_t{slots(op)} > p.locals && slots(op) > 0) return false;
   }
-  return true;
+  return well_scoped(p);
 }
 
 }  // namespace

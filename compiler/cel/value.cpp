@@ -61,31 +61,21 @@ std::optional<uint64_t> hash_key(const Value& key) {
   }
 }
 
-// Positions of entries by key hash.
-using KeyIndex = std::unordered_multimap<uint64_t, uint32_t>;
+// Adds without wrapping round.
+uint64_t plus(uint64_t a, uint64_t b) { return b > UINT64_MAX - a ? UINT64_MAX : a + b; }
 
 int compare_mixed(const Value& a, const Value& b);  // below
 
 }  // namespace
 
 namespace detail {
-struct StringObject : Object {
-  std::string text;
-};
-struct ListObject : Object {
-  std::vector<Value> items;
-};
-struct MapObject : Object {
-  std::vector<MapEntry> entries;
-  std::unique_ptr<KeyIndex> index;  // only of large maps
-};
-struct OptionalObject : Object {
-  std::optional<Value> value;
-};
+// Positions of entries by key hash.
+struct KeyIndex : std::unordered_multimap<uint64_t, uint32_t> {};
+void KeyIndexDeleter::operator()(KeyIndex* index) const { delete index; }
 }  // namespace detail
 
 struct MapBuilder::Index {
-  KeyIndex positions;
+  detail::KeyIndex positions;
 };
 
 std::string_view type_name(Kind kind) {
@@ -107,20 +97,18 @@ std::string_view type_name(Kind kind) {
   std::unreachable();
 }
 
-Value Value::string(std::string_view text) {
-  auto* object = new detail::StringObject;
-  object->text = text;
-  return Value(Kind::string, Bits{.object = object});
-}
+Value Value::string(std::string_view text) { return string(std::string(text)); }
 
 Value Value::string(std::string&& text) {
   auto* object = new detail::StringObject;
+  object->weight = sizeof(Value) + text.size();
   object->text = std::move(text);
   return Value(Kind::string, Bits{.object = object});
 }
 
 Value Value::bytes(std::string_view octets) {
   auto* object = new detail::StringObject;
+  object->weight = sizeof(Value) + octets.size();
   object->text = octets;
   return Value(Kind::bytes, Bits{.object = object});
 }
@@ -128,14 +116,26 @@ Value Value::bytes(std::string_view octets) {
 Value Value::list(std::vector<Value> items) {
   auto* object = new detail::ListObject;
   object->items = std::move(items);
+  object->weight = sizeof(Value);
+  for (const Value& item : object->items) {
+    object->weight = plus(object->weight, item.memory());
+    object->depth = std::max(object->depth, item.depth());
+  }
+  ++object->depth;
   return Value(Kind::list, Bits{.object = object});
 }
 
 Value Value::map(std::vector<MapEntry> entries) {
   auto* object = new detail::MapObject;
   object->entries = std::move(entries);
+  object->weight = sizeof(Value);
+  for (const MapEntry& entry : object->entries) {
+    object->weight = plus(object->weight, plus(entry.key.memory(), entry.value.memory()));
+    object->depth = std::max(object->depth, entry.value.depth());
+  }
+  ++object->depth;
   if (object->entries.size() > linear_map_size) {
-    object->index = std::make_unique<KeyIndex>();
+    object->index.reset(new detail::KeyIndex);
     object->index->reserve(object->entries.size());
     for (uint32_t i = 0; i < object->entries.size(); ++i) {
       object->index->emplace(*hash_key(object->entries[i].key), i);
@@ -144,10 +144,17 @@ Value Value::map(std::vector<MapEntry> entries) {
   return Value(Kind::map, Bits{.object = object});
 }
 
-Value Value::none() { return Value(Kind::optional, Bits{.object = new detail::OptionalObject}); }
+Value Value::none() {
+  auto* object = new detail::OptionalObject;
+  object->weight = sizeof(Value);
+  object->depth = 1;
+  return Value(Kind::optional, Bits{.object = object});
+}
 
 Value Value::some(Value v) {
   auto* object = new detail::OptionalObject;
+  object->weight = plus(sizeof(Value), v.memory());
+  object->depth = v.depth() + 1;
   object->value = std::move(v);
   return Value(Kind::optional, Bits{.object = object});
 }
@@ -164,23 +171,7 @@ void Value::release() noexcept {
   }
 }
 
-std::string_view Value::text() const { return static_cast<const detail::StringObject*>(bits_.object)->text; }
-
-std::span<const Value> Value::as_list() const {
-  return expect(Kind::list), static_cast<const detail::ListObject*>(bits_.object)->items;
-}
-
-std::span<const MapEntry> Value::as_map() const {
-  return expect(Kind::map), static_cast<const detail::MapObject*>(bits_.object)->entries;
-}
-
-const Value* Value::as_optional() const {
-  expect(Kind::optional);
-  const auto& value = static_cast<const detail::OptionalObject*>(bits_.object)->value;
-  return value ? &*value : nullptr;
-}
-
-const Value* Value::find(const Value& key) const {
+const MapEntry* Value::find_entry(const Value& key) const {
   expect(Kind::map);
   const auto& map = *static_cast<const detail::MapObject*>(bits_.object);
   if (map.index) {
@@ -188,14 +179,19 @@ const Value* Value::find(const Value& key) const {
     if (!hash) return nullptr;
     const auto [begin, end] = map.index->equal_range(*hash);
     for (auto it = begin; it != end; ++it) {
-      if (keys_equal(map.entries[it->second].key, key)) return &map.entries[it->second].value;
+      if (keys_equal(map.entries[it->second].key, key)) return &map.entries[it->second];
     }
     return nullptr;
   }
   for (const MapEntry& entry : map.entries) {
-    if (keys_equal(entry.key, key)) return &entry.value;
+    if (keys_equal(entry.key, key)) return &entry;
   }
   return nullptr;
+}
+
+const Value* Value::find(const Value& key) const {
+  const MapEntry* entry = find_entry(key);
+  return entry == nullptr ? nullptr : &entry->value;
 }
 
 const Value* Value::find(std::string_view key) const {
@@ -283,10 +279,8 @@ bool Value::identical(const Value& a, const Value& b) {
     case Kind::map: {
       if (a.size() != b.size()) return false;
       for (const MapEntry& entry : a.as_map()) {
-        const Value* other = b.find(entry.key);
-        if (other == nullptr || !identical(entry.value, *other)) return false;
-        const auto keys = b.as_map();
-        if (std::none_of(keys.begin(), keys.end(), [&](const MapEntry& e) { return identical(e.key, entry.key); })) return false;
+        const MapEntry* other = b.find_entry(entry.key);
+        if (other == nullptr || !identical(entry.key, other->key) || !identical(entry.value, other->value)) return false;
       }
       return true;
     }
@@ -296,22 +290,6 @@ bool Value::identical(const Value& a, const Value& b) {
       return x == nullptr || y == nullptr ? x == y : identical(*x, *y);
     }
     default: return a == b;
-  }
-}
-
-size_t Value::memory() const {
-  size_t total = sizeof(Value);
-  switch (kind_) {
-    case Kind::string:
-    case Kind::bytes: return total + text().size();
-    case Kind::list:
-      for (const Value& item : as_list()) total += item.memory();
-      return total;
-    case Kind::map:
-      for (const MapEntry& entry : as_map()) total += entry.key.memory() + entry.value.memory();
-      return total;
-    case Kind::optional: return total + (as_optional() == nullptr ? 0 : as_optional()->memory());
-    default: return total;
   }
 }
 
@@ -343,8 +321,17 @@ bool MapBuilder::add(Value key, Value value) {
 }
 
 void MapBuilder::set(std::string_view key, Value value) {
-  for (MapEntry& entry : entries_) {
-    if (entry.key.kind() == Kind::string && entry.key.as_string() == key) {
+  const auto is_it = [&](const MapEntry& entry) { return entry.key.kind() == Kind::string && entry.key.as_string() == key; };
+  if (index_) {
+    const auto [begin, end] = index_->positions.equal_range(xxh3(key));
+    for (auto it = begin; it != end; ++it) {
+      if (!is_it(entries_[it->second])) continue;
+      entries_[it->second].value = std::move(value);
+      return;
+    }
+  } else {
+    for (MapEntry& entry : entries_) {
+      if (!is_it(entry)) continue;
       entry.value = std::move(value);
       return;
     }
@@ -398,80 +385,104 @@ int compare_mixed(const Value& a, const Value& b) {
   return order == 0 ? 0 : order < 0 ? -1 : 1;
 }
 
-void display(const Value& v, std::string& out);
+// Writes until `out` has grown past `most`, so that a message about a huge value costs little.
+class Display {
+ public:
+  explicit Display(size_t most) : most_(most) {}
+  std::string out;
 
-void display_list(const Value& v, std::string& out) {
-  out.push_back('[');
-  const char* separator = "";
-  for (const Value& item : v.as_list()) {
-    out.append(separator);
-    display(item, out);
-    separator = ", ";
-  }
-  out.push_back(']');
-}
-
-void display_map(const Value& v, std::string& out) {
-  out.push_back('{');
-  const char* separator = "";
-  for (const MapEntry& entry : v.as_map()) {
-    out.append(separator);
-    display(entry.key, out);
-    out.append(": ");
-    display(entry.value, out);
-    separator = ", ";
-  }
-  out.push_back('}');
-}
-
-void display_bytes(std::string_view octets, std::string& out) {
-  out.append("b\"");
-  for (const char c : octets) {
-    if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-      out.push_back(c);
-    } else {
-      out.append("\\x").append(to_hex(std::string_view(&c, 1)));
-    }
-  }
-  out.push_back('"');
-}
-
-void display(const Value& v, std::string& out) {
-  switch (v.kind()) {
-    case Kind::null: out.append("null"); return;
-    case Kind::boolean: out.append(v.as_bool() ? "true" : "false"); return;
-    case Kind::int_: out.append(std::to_string(v.as_int())); return;
-    case Kind::uint_: out.append(std::to_string(v.as_uint())).push_back('u'); return;
-    case Kind::double_: {
-      const std::string text = format_double(v.as_double());
-      out.append(text);
-      if (text.find_first_of(".eNI") == std::string::npos) out.append(".0");
-      return;
-    }
-    case Kind::timestamp: out.append("timestamp(\"").append(format_timestamp(v.as_timestamp())).append("\")"); return;
-    case Kind::duration: out.append("duration(\"").append(format_duration(v.as_duration())).append("\")"); return;
-    case Kind::type: out.append(type_name(v.as_type())); return;
-    case Kind::string: append_json_string(out, v.as_string()); return;
-    case Kind::bytes: return display_bytes(v.as_bytes(), out);
-    case Kind::list: return display_list(v, out);
-    case Kind::map: return display_map(v, out);
-    case Kind::optional:
-      if (v.as_optional() == nullptr) {
-        out.append("optional.none()");
-      } else {
+  void value(const Value& v) {
+    switch (v.kind()) {
+      case Kind::null: out.append("null"); return;
+      case Kind::boolean: out.append(v.as_bool() ? "true" : "false"); return;
+      case Kind::int_: out.append(std::to_string(v.as_int())); return;
+      case Kind::uint_: out.append(std::to_string(v.as_uint())).push_back('u'); return;
+      case Kind::double_: return number(v.as_double());
+      case Kind::timestamp: out.append("timestamp(\"").append(format_timestamp(v.as_timestamp())).append("\")"); return;
+      case Kind::duration: out.append("duration(\"").append(format_duration(v.as_duration())).append("\")"); return;
+      case Kind::type: out.append(type_name(v.as_type())); return;
+      case Kind::string: return append_json_string(out, within(v.as_string()));
+      case Kind::bytes: return bytes(within(v.as_bytes()));
+      case Kind::list: return list(v);
+      case Kind::map: return map(v);
+      case Kind::optional:
+        if (v.as_optional() == nullptr) {
+          out.append("optional.none()");
+          return;
+        }
         out.append("optional.of(");
-        display(*v.as_optional(), out);
+        value(*v.as_optional());
         out.push_back(')');
-      }
-      return;
+        return;
+    }
   }
-}
+
+ private:
+  bool full() const { return out.size() > most_; }
+  // The whole characters of a text that still fit, and one more.
+  std::string_view within(std::string_view text) const {
+    size_t end = full() ? 0 : most_ - out.size();
+    if (text.size() <= end) return text;
+    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) ++end;
+    return text.substr(0, end);
+  }
+  void number(double d) {
+    const std::string text = format_double(d);
+    out.append(text);
+    if (text.find_first_of(".eNI") == std::string::npos) out.append(".0");
+  }
+  void list(const Value& v) {
+    out.push_back('[');
+    const char* separator = "";
+    for (const Value& item : v.as_list()) {
+      if (full()) return;
+      out.append(separator);
+      value(item);
+      separator = ", ";
+    }
+    out.push_back(']');
+  }
+  void map(const Value& v) {
+    out.push_back('{');
+    const char* separator = "";
+    for (const MapEntry& entry : v.as_map()) {
+      if (full()) return;
+      out.append(separator);
+      value(entry.key);
+      out.append(": ");
+      value(entry.value);
+      separator = ", ";
+    }
+    out.push_back('}');
+  }
+  void bytes(std::string_view octets) {
+    out.append("b\"");
+    for (const char c : octets) {
+      if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+        out.push_back(c);
+      } else {
+        out.append("\\x").append(to_hex(std::string_view(&c, 1)));
+      }
+    }
+    out.push_back('"');
+  }
+  size_t most_;
+};
 }  // namespace
 
 std::string to_display(const Value& v) {
-  std::string out;
-  display(v, out);
-  return out;
+  Display d(SIZE_MAX);
+  d.value(v);
+  return std::move(d.out);
+}
+
+std::string to_brief(const Value& v, size_t most) {
+  Display d(most);
+  d.value(v);
+  if (d.out.size() <= most) return std::move(d.out);
+  size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(d.out[end]) & 0xc0U) == 0x80U) --end;
+  return d.out.substr(0, end) + "…";
 }
 
 }  // namespace kflow::cel

@@ -51,9 +51,14 @@ struct Duration {
   friend auto operator<=>(const Duration&, const Duration&) = default;
 };
 
+/// Deepest nesting of lists, maps and optionals that an expression may build; decoders accept somewhat more.
+inline constexpr uint32_t max_value_depth = 500;
+
 namespace detail {
 struct Object {
   std::atomic<uint32_t> refs{1};
+  uint32_t depth = 0;   ///< of lists, maps and optionals: levels below and including this one
+  uint64_t weight = 0;  ///< Value::memory()
 };
 struct StringObject;
 struct ListObject;
@@ -136,6 +141,8 @@ class Value {
   const Value* find(const Value& key) const;
   /// Map entry by string key.
   const Value* find(std::string_view key) const;
+  /// The whole entry of a key, as `find`.
+  const MapEntry* find_entry(const Value& key) const;
 
   /// Code points of a string, octets of bytes, number of list items or map entries.
   int64_t size() const;
@@ -145,8 +152,10 @@ class Value {
   /// Same kind and same content, recursively: 1 ≠ 1u ≠ 1.0, NaN is NaN, -0.0 is not 0.0, map order matters not.
   static bool identical(const Value& a, const Value& b);
 
-  /// Rough bytes held by this value, shared parts counted once per reference. Linear in the number of nodes.
-  size_t memory() const;
+  /// Rough bytes of this value written out, so shared parts count once per reference. Constant time.
+  uint64_t memory() const { return is_heap() ? bits_.object->weight : sizeof(Value); }
+  /// Levels of nesting: 0 for scalars and texts, 1 for a list of them. Constant time.
+  uint32_t depth() const { return is_heap() ? bits_.object->depth : 0; }
 
  private:
   union Bits {
@@ -171,6 +180,39 @@ struct MapEntry {
   Value key;
   Value value;
 };
+
+namespace detail {
+struct KeyIndex;
+struct KeyIndexDeleter {
+  void operator()(KeyIndex* index) const;
+};
+struct StringObject : Object {
+  std::string text;
+};
+struct ListObject : Object {
+  std::vector<Value> items;
+};
+struct MapObject : Object {
+  std::vector<MapEntry> entries;
+  std::unique_ptr<KeyIndex, KeyIndexDeleter> index;  ///< only of large maps
+};
+struct OptionalObject : Object {
+  std::optional<Value> value;
+};
+}  // namespace detail
+
+inline std::string_view Value::text() const { return static_cast<const detail::StringObject*>(bits_.object)->text; }
+inline std::span<const Value> Value::as_list() const {
+  return expect(Kind::list), static_cast<const detail::ListObject*>(bits_.object)->items;
+}
+inline std::span<const MapEntry> Value::as_map() const {
+  return expect(Kind::map), static_cast<const detail::MapObject*>(bits_.object)->entries;
+}
+inline const Value* Value::as_optional() const {
+  expect(Kind::optional);
+  const auto& value = static_cast<const detail::OptionalObject*>(bits_.object)->value;
+  return value ? &*value : nullptr;
+}
 
 /// Builds a map, keeping order; finds duplicate keys by CEL key equality.
 class MapBuilder {
@@ -202,5 +244,7 @@ std::partial_ordering compare_numbers(const Value& a, const Value& b);
 
 /// CEL literal syntax, for people, tests and diagnostics: `{"a": [1, 2u, 3.0]}`, timestamps as `timestamp("…")`.
 std::string to_display(const Value& v);
+/// The same, cut off with `…` after about `most` bytes: for messages.
+std::string to_brief(const Value& v, size_t most = 60);
 
 }  // namespace kflow::cel
