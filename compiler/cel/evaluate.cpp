@@ -376,16 +376,22 @@ Value Evaluator::operation(const Op& op) {
   Value scratch_a;
   const Value* a = ref(link(op, 0), scratch_a);
   if (a == nullptr) return {};
-  OperatorResult result;
-  if (op.code == OpCode::negate) {
-    result = negate(*a);
-  } else {
-    Value scratch_b;
-    const Value* b = ref(link(op, 1), scratch_b);
-    if (b == nullptr) return {};
-    if (op.code == OpCode::add && !charge(concatenation_cost(*a, *b))) return {};
-    result = arithmetic(op.code, *a, *b, p_.strict);
+  if (op.code == OpCode::negate) return finish(op, negate(*a));
+  Value scratch_b;
+  const Value* b = ref(link(op, 1), scratch_b);
+  if (b == nullptr) return {};
+  if (a->kind() == Kind::int_ && b->kind() == Kind::int_) {
+    // The common case, without the detour of a result that may be an error.
+    int64_t out = 0;
+    if (op.code == OpCode::add && !__builtin_add_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
+    if (op.code == OpCode::subtract && !__builtin_sub_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
+    if (op.code == OpCode::multiply && !__builtin_mul_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
   }
+  if (op.code == OpCode::add && !charge(concatenation_cost(*a, *b))) return {};
+  return finish(op, arithmetic(op.code, *a, *b, p_.strict));
+}
+
+Value Evaluator::finish(const Op& op, OperatorResult result) {
   if (!result.ok) return fail_at(op, result.kind, std::move(result.message));
   if (result.value.kind() == Kind::list) return checked(op, std::move(result.value));
   return std::move(result.value);

@@ -69,6 +69,7 @@ class Evaluator final : public CallContext {
   bool add_entry(const Op& op, MapBuilder& out, Value key, Value value);
   Value interpolate(const Op& op);
   Value operation(const Op& op);
+  Value finish(const Op& op, OperatorResult result);
 
   // Conditions.
   Truth logic(const Op& op, bool decisive);

@@ -55,6 +55,7 @@ struct Ast {
 struct BuildOptions {
   bool strict = false;
   bool two_variable_macros = true;
+  bool block_macros = false;  ///< `cel.block` and its kin, which only conformance tests use
 };
 
 /// The expression at `node`; none gives poison. Errors of literals, macros and nesting are in `errors`.

@@ -274,6 +274,11 @@ class Builder {
     const std::vector<Cursor> args = argument_nodes(arguments);
     const std::string space = ast.dotted(receiver);
     if (space == "cel" && name == "bind" && args.size() == 3) return bind(args, begin, end);
+    if (space == "cel" && options_.block_macros) {
+      if (name == "block" && args.size() == 2) return block(args, begin, end);
+      const std::string special = block_name(name, args);
+      if (!special.empty()) return add({.kind = ExprKind::name, .text = special, .begin = begin, .end = end});
+    }
     if (const auto made = macro(receiver, name, args, begin, end)) return *made;
     if (!space.empty() && find_function(space + "." + name, false) != nullptr) {
       std::vector<uint32_t> ids;
@@ -290,6 +295,12 @@ class Builder {
   // The name that stands alone at `c`, or "" with an error.
   std::string variable(Cursor c) {
     if (c.is(Node::reference) && !c.child(Node::arguments) && !c.token(".")) return std::string(c.name());
+    if (options_.block_macros && c.is(Node::postfix)) {
+      const Cursor last = c.next(c.first());
+      if (const Cursor arguments = last.child(Node::arguments)) {
+        if (auto special = block_name(last.name(), argument_nodes(arguments)); !special.empty()) return special;
+      }
+    }
     error(c, "an iteration variable is a plain name");
     return "";
   }
@@ -300,6 +311,32 @@ class Builder {
     const uint32_t init = build(args[1]);
     const uint32_t body = build(args[2]);
     return add({.kind = ExprKind::op, .op = OpCode::bind, .variable = name, .args = {init, body}, .begin = begin, .end = end});
+  }
+
+  // `cel.index(N)`, `cel.iterVar(N, M)` and `cel.accuVar(N, M)` are names; "" for anything else.
+  std::string block_name(std::string_view name, const std::vector<Cursor>& args) {
+    const auto digits = [&](size_t i) { return std::string(args[i].is(Node::int_literal) ? args[i].text() : ""); };
+    if (name == "index" && args.size() == 1) return "@index" + digits(0);
+    if (name == "iterVar" && args.size() == 2) return "@it:" + digits(0) + ":" + digits(1);
+    if (name == "accuVar" && args.size() == 2) return "@ac:" + digits(0) + ":" + digits(1);
+    return "";
+  }
+
+  // `cel.block([a, b], e)`: names for parts of e, each of which sees those before it.
+  uint32_t block(const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
+    if (!args[0].is(Node::list)) return error(args[0], "`cel.block` takes a list");
+    std::vector<uint32_t> parts;
+    for (const Cursor item : args[0].children(Node::list_item)) parts.push_back(build(item.expression()));
+    uint32_t body = build(args[1]);
+    for (size_t i = parts.size(); i-- > 0;) {
+      body = add({.kind = ExprKind::op,
+                  .op = OpCode::bind,
+                  .variable = "@index" + std::to_string(i),
+                  .args = {parts[i], body},
+                  .begin = begin,
+                  .end = end});
+    }
+    return body;
   }
 
   std::optional<uint32_t> macro(uint32_t receiver, const std::string& name, const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
