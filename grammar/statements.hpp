@@ -35,6 +35,8 @@ inline bool declaration_at(const char* p, const char* end, bool line_start) {
 }
 
 struct session_fields : record_type {};
+/// `on_error: continue`, `on_max: fail`: reserved words as symbols.
+struct word_value : node<Node::reference, peg::sor<token<Node::identifier, scan_keyword<"continue">>, token<Node::identifier, scan_keyword<"fail">>>> {};
 /// `session: { visited: string[] = [] }` declares fields; every other value is an expression in the widest sense.
 struct scan_session {
   static const char* scan(const char* p, const char* end) {
@@ -49,7 +51,7 @@ struct scan_session {
 struct option
     : peg::sor<node<Node::option, token<Node::identifier, scan_session>, punct<":">, session_fields, peg::opt<punct<",">>>,
                node<Node::option, token<Node::identifier, scan_field_start>, punct<":">,
-                    expect<expression<false>, "a value">, peg::opt<punct<",">>>> {};
+                    peg::sor<word_value, expect<expression<false>, "a value">>, peg::opt<punct<",">>>> {};
 
 /// Where junk in a block ends.
 struct stop_in_block {

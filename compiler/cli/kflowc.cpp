@@ -1,7 +1,188 @@
+// kflowc: the compiler's command line.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include <unistd.h>
+
 #include "compiler/cli/eval.hpp"
-#include <string>
+#include "compiler/diagnostics/render.hpp"
+#include "compiler/driver/driver.hpp"
+
+namespace {
+
+using namespace kflow;
+namespace fs = std::filesystem;
+
+constexpr int ok = 0;
+constexpr int failed = 1;
+constexpr int usage = 2;
+
+bool wants_colour(const std::string& mode) {
+  if (mode == "always") return true;
+  if (mode == "never") return false;
+  return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+
+// Files named, and in folders all *.kflow below them.
+std::vector<std::string> expand(const std::vector<std::string>& paths) {
+  std::vector<std::string> out;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      out.push_back(path);
+      continue;
+    }
+    std::vector<std::string> found;
+    for (fs::recursive_directory_iterator it(path, fs::directory_options::skip_permission_denied, error), end; it != end; it.increment(error)) {
+      if (error) break;
+      if (it->path().extension() == ".kflow" && it->is_regular_file(error)) found.push_back(it->path().string());
+    }
+    std::sort(found.begin(), found.end());
+    out.insert(out.end(), found.begin(), found.end());
+  }
+  return out;
+}
+
+int fail_with(const Error& error) {
+  std::fprintf(stderr, "kflowc: error: %s\n", error.message.c_str());
+  return failed;
+}
+
+struct CheckOptions {
+  std::vector<std::string> paths;
+  std::string format = "human";
+  std::string colour = "auto";
+  std::string deny;
+  bool stats = false;
+};
+
+int check(const CheckOptions& options) {
+  const std::vector<std::string> files = expand(options.paths);
+  if (files.empty()) {
+    std::fprintf(stderr, "kflowc: error: there are no .kflow files in the given folders\n");
+    return usage;
+  }
+  bool bad = false;
+  size_t nodes = 0;
+  for (const std::string& file : files) {
+    std::unique_ptr<driver::Compilation> compilation;
+    if (file == "-") {
+      compilation = driver::compile_text("<stdin>", std::string(std::istreambuf_iterator<char>(std::cin), {}));
+    } else {
+      auto compiled = driver::compile_file(file);
+      if (!compiled) {
+        bad = true;
+        fail_with(compiled.error());
+        continue;
+      }
+      compilation = std::move(*compiled);
+    }
+    bad |= compilation->sink.has_errors() || (options.deny == "warnings" && compilation->sink.warnings() > 0);
+    if (compilation->program) nodes += compilation->program->nodes.size();
+    if (options.format == "json") {
+      std::fputs(diagnostics::render_json(compilation->sink, *compilation->sources).c_str(), stdout);
+    } else {
+      std::fputs(diagnostics::render_human(compilation->sink, *compilation->sources, wants_colour(options.colour)).c_str(), stderr);
+    }
+  }
+  if (options.stats) std::fprintf(stderr, "%zu files, %zu statements\n", files.size(), nodes);
+  return bad ? failed : ok;
+}
+
+int build(const std::string& file, const std::string& output, const std::string& print) {
+  if (print == "tree") {
+    const auto tree = driver::print_tree(file);
+    if (!tree) return fail_with(tree.error());
+    std::fputs(tree->c_str(), stdout);
+    return ok;
+  }
+  auto compiled = driver::compile_file(file);
+  if (!compiled) return fail_with(compiled.error());
+  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, wants_colour("auto")).c_str(), stderr);
+  if (!(*compiled)->program) return failed;
+  const ir::Program& program = *(*compiled)->program;
+  if (print == "ir") std::fputs(ir::print(program).c_str(), stdout);
+  if (print == "hash") std::printf("%s\n", to_hex(ir::hash(program)).c_str());
+  if (output.empty()) return ok;
+  const std::string content = output.ends_with(".json") ? ir::to_json(program) : ir::encode(program);
+  if (output == "-") {
+    std::fwrite(content.data(), 1, content.size(), stdout);
+    return ok;
+  }
+  std::ofstream out(output, std::ios::binary | std::ios::trunc);
+  out.write(content.data(), static_cast<std::streamsize>(content.size()));
+  out.close();
+  if (!out) return fail_with({ErrorCode::io, "cannot write `" + output + "`"});
+  return ok;
+}
+
+int explain(const std::string& code) {
+  if (code.empty()) {
+    for (const diagnostics::KindInfo& row : diagnostics::all_kinds()) std::printf("%s  %s\n", diagnostics::code_text(row.kind).c_str(), std::string(row.title).c_str());
+    return ok;
+  }
+  const diagnostics::KindInfo* row = diagnostics::find_kind(code);
+  if (row == nullptr) {
+    std::fprintf(stderr, "kflowc: error: there is no diagnostic `%s`; `kflowc explain` lists all\n", code.c_str());
+    return usage;
+  }
+  std::printf("%s: %s\n\n%s\n", code.c_str(), std::string(row->title).c_str(), std::string(row->explanation).c_str());
+  return ok;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  kflow::cli::EvalOptions o;
-  for (int i = 1; i < argc; ++i) { std::string a = argv[i]; if (a == "--conformance") o.conformance = true; else if (a == "--strict") o.strict = true; else if (a == "-i") o.inputs.push_back(argv[++i]); else o.expression = a; }
-  return kflow::cli::run_eval(o);
+  CLI::App app("kflowc checks and compiles .kflow files", "kflowc");
+  app.set_version_flag("--version", "kflowc " KFLOW_VERSION);
+  app.require_subcommand(1);
+
+  CheckOptions checking;
+  auto* check_verb = app.add_subcommand("check", "report all problems of files and folders");
+  check_verb->add_option("FILE", checking.paths, "files, folders, or - for standard input")->required();
+  check_verb->add_option("--format", checking.format, "human or json")->check(CLI::IsMember({"human", "json"}));
+  check_verb->add_option("--color", checking.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  check_verb->add_option("--deny", checking.deny, "fail also on: warnings")->check(CLI::IsMember({"warnings"}));
+  check_verb->add_flag("--stats", checking.stats, "print what was read");
+  check_verb->footer("example: kflowc check examples/");
+
+  std::string file;
+  std::string output;
+  std::string print;
+  auto* build_verb = app.add_subcommand("build", "compile a file to a program");
+  build_verb->add_option("FILE", file, "the file")->required();
+  build_verb->add_option("-o,--output", output, "where to write the program; .json is readable, others are binary");
+  build_verb->add_option("--print", print, "print ir, tree or hash")->check(CLI::IsMember({"ir", "tree", "hash"}));
+  build_verb->footer("example: kflowc build report.kflow -o report.kir");
+
+  std::string code;
+  auto* explain_verb = app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
+  explain_verb->add_option("CODE", code, "such as KF2004");
+
+  cli::EvalOptions evaluation;
+  auto* eval_verb = app.add_subcommand("eval", "evaluate an expression");
+  eval_verb->add_option("EXPR", evaluation.expression, "the expression");
+  eval_verb->add_option("-i", evaluation.inputs, "a variable: name=json");
+  eval_verb->add_flag("--strict", evaluation.strict, "exactly CEL, without the language's additions");
+  eval_verb->add_flag("--conformance", evaluation.conformance, "run conformance tests (JSON Lines) from standard input");
+  eval_verb->footer("example: kflowc eval '[1, 2, 3].map(x, x * 2)'");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? ok : usage;
+  }
+  if (check_verb->parsed()) return check(checking);
+  if (build_verb->parsed()) return build(file, output, print);
+  if (explain_verb->parsed()) return explain(code);
+  if (evaluation.expression.empty() && !evaluation.conformance) {
+    std::fprintf(stderr, "kflowc: error: eval needs an expression, or --conformance\n");
+    return usage;
+  }
+  return cli::run_eval(evaluation);
 }

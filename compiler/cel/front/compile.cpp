@@ -66,7 +66,7 @@ class Compiler {
       case ExprKind::literal: return emit(e, OpCode::constant, constant(e.literal), {});
       case ExprKind::name: return compile_name(id, e);
       case ExprKind::select: return compile_select(id, e);
-      case ExprKind::call: return compile_call(e);
+      case ExprKind::call: return compile_call(id, e);
       case ExprKind::op: return compile_op(e);
     }
     std::unreachable();
@@ -110,7 +110,9 @@ class Compiler {
     return std::nullopt;
   }
 
-  uint32_t compile_call(const Expr& e) {
+  uint32_t compile_call(uint32_t id, const Expr& e) {
+    // `info(name)` and `errors(name)` of the language are facts that the resolver knows.
+    if (const auto variable = resolver_.variable(id, "", false)) return load(e, *variable);
     std::vector<uint32_t> args;
     for (const uint32_t arg : e.args) args.push_back(compile(arg));
     std::string text = e.text;

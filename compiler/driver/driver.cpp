@@ -1,0 +1,51 @@
+// Loader → parser → checker → lowering → verifier.
+#include "compiler/driver/driver.hpp"
+
+#include "compiler/base/check.hpp"
+#include "compiler/lower/lower.hpp"
+#include "compiler/sema/model.hpp"
+#include "compiler/syntax/parse.hpp"
+#include "stdlib/stdlib.hpp"
+
+namespace kflow::driver {
+namespace {
+
+void compile(Compilation& out, source::FileId root) {
+  sema::Model model{.sources = *out.sources, .sink = out.sink};
+  sema::declare(model, root);
+  out.program = lower::lower(model);
+  if (!out.program) return;
+  const auto verified = ir::verify(*out.program);
+  KFLOW_CHECK(verified.has_value(), verified ? "" : verified.error().message.c_str());
+}
+
+std::unique_ptr<Compilation> make() {
+  auto out = std::make_unique<Compilation>();
+  out->sources = std::make_unique<source::Manager>(stdlib::find_module);
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Compilation>> compile_file(const std::string& path) {
+  auto out = make();
+  const auto root = out->sources->load(path);
+  if (!root) return std::unexpected(root.error());
+  compile(*out, *root);
+  return out;
+}
+
+std::unique_ptr<Compilation> compile_text(std::string name, std::string text) {
+  auto out = make();
+  compile(*out, out->sources->add(name, name, std::move(text)));
+  return out;
+}
+
+Result<std::string> print_tree(const std::string& path) {
+  auto out = make();
+  const auto root = out->sources->load(path);
+  if (!root) return std::unexpected(root.error());
+  return syntax::parse((*out->sources)[*root], out->sink).print();
+}
+
+}  // namespace kflow::driver

@@ -1,0 +1,30 @@
+// driver: one call from a file to a verified program; what the command lines and tests use.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "compiler/base/result.hpp"
+#include "compiler/diagnostics/diagnostics.hpp"
+#include "compiler/ir/program.hpp"
+#include "compiler/source/source.hpp"
+
+namespace kflow::driver {
+
+/// Everything that came of one compilation. The diagnostics refer to the sources.
+struct Compilation {
+  std::unique_ptr<source::Manager> sources;
+  diagnostics::Sink sink;
+  std::optional<ir::Program> program;  ///< none if there were errors
+};
+
+/// Compiles a file and what it imports. An error only when the file itself cannot be read.
+Result<std::unique_ptr<Compilation>> compile_file(const std::string& path);
+/// Compiles a text that is not a file; imports are relative to the current folder.
+std::unique_ptr<Compilation> compile_text(std::string name, std::string text);
+/// The tree of a file as `--print tree` shows it.
+Result<std::string> print_tree(const std::string& path);
+
+}  // namespace kflow::driver

@@ -1,0 +1,106 @@
+// The rows of the construct table (language.md §5, §6).
+#include "compiler/sema/constructs.hpp"
+
+namespace kflow::sema {
+namespace {
+
+using enum OptionKind;
+
+constexpr OptionRow table[] = {
+    {"step", "retry", block, "retry", false, true, "how failed attempts are repeated"},
+    {"step", "timeout", expression, "duration", false, true, "for all attempts together"},
+    {"step", "attempt_timeout", expression, "duration", false, true, "for one attempt"},
+    {"step", "on_error", symbol, "fail continue", false, true, "whether a failure ends the block"},
+    {"step", "default", expression, "any", false, true, "the value after a failure with on_error: continue"},
+    {"step", "idempotency_key", expression, "string", false, true, "the key that repeats of the effect share"},
+    {"step", "at_most_once", constant, "bool", false, true, "never repeated after a crash in its middle"},
+    {"step", "cache", expression, "duration", false, false, "how long an equal call's value is reused"},
+    {"step", "undo", call, "", false, false, "what compensates the step when the run fails"},
+    {"step", "ensure", expression, "bool", false, false, "a condition on the value"},
+    {"step", "confirm", expression, "string", false, false, "a question a person must agree to first"},
+    {"step", "review", expression, "string", false, false, "a question on the value to a person"},
+    {"step", "label", expression, "string", false, true, "shown instead of the name"},
+    {"step", "tags", constant, "string[]", false, true, "words to find it by"},
+    {"parallel", "join", call, "all settled any first", false, true, "what must succeed"},
+    {"parallel", "limit", constant, "int", false, true, "branches at the same time"},
+    {"for", "limit", constant, "int", false, true, "iterations at the same time; 1 if not given"},
+    {"for", "on_error", symbol, "fail continue collect", false, true, "whether a failed iteration ends the loop"},
+    {"loop", "max", expression, "int", true, true, "most iterations"},
+    {"loop", "until", expression, "bool", false, true, "ends the loop after an iteration"},
+    {"loop", "while", expression, "bool", false, true, "needed before each iteration"},
+    {"loop", "on_max", symbol, "continue fail", false, true, "what reaching max means"},
+    {"try", "compensate", constant, "bool", false, false, "undo what the body did when it fails"},
+    {"workflow", "timeout", expression, "duration", false, true, "for the whole run"},
+    {"workflow", "schedule", call, "", false, false, "when it starts by itself"},
+    {"workflow", "concurrency", block, "concurrency", false, false, "runs at the same time"},
+    {"workflow", "budget", block, "budget", false, false, "most that models may cost"},
+    {"workflow", "retention", expression, "duration", false, false, "how long a finished run is kept"},
+    {"workflow", "session", anything, "", false, false, "declared state of a session"},
+    {"workflow", "on_cancel", reference, "", false, false, "a tool to call when the run is cancelled"},
+    {"workflow", "on_failure", reference, "", false, false, "a tool to call when the run fails"},
+    {"workflow", "tags", constant, "string[]", false, true, "words to find its runs by"},
+    {"concurrency", "limit", constant, "int", true, false, "runs at the same time"},
+    {"concurrency", "key", expression, "any", false, false, "counted separately by this value"},
+    {"concurrency", "when_full", symbol, "queue reject cancel_oldest", false, false, "what a further run does"},
+    {"budget", "usd", expression, "double", false, false, "US dollars"},
+    {"budget", "tokens", expression, "int", false, false, "tokens in and out"},
+    {"retry", "max", constant, "int", false, true, "attempts in all"},
+    {"retry", "backoff", call, "exponential linear constant", false, true, "how the delays grow"},
+    {"retry", "jitter", symbol, "none full equal", false, true, "how delays are spread"},
+    {"retry", "on", anything, "", false, true, "which errors are tried again"},
+    {"agent", "model", anything, "", false, false, "a model, or \"provider/id\""},
+    {"agent", "role", expression, "string", false, false, "who the agent is"},
+    {"agent", "instructions", anything, "", false, false, "what it is to do: a string or a list"},
+    {"agent", "tools", anything, "", false, false, "tools, agents, workflows, modules, MCP servers"},
+    {"agent", "prompt", expression, "string", false, false, "template over the parameters"},
+    {"agent", "max_turns", constant, "int", false, false, "most calls of the model"},
+    {"agent", "history", constant, "int", false, false, "earlier runs of the session that are told"},
+    {"agent", "confirm", anything, "", false, false, "tools that need a person's yes"},
+    {"agent", "guard", anything, "", false, false, "callables that may reject input or output"},
+    {"agent", "parallel_tools", constant, "bool", false, false, "tool calls at the same time"},
+    {"agent", "reask", constant, "int", false, false, "further tries for an answer of the right type"},
+    {"agent", "budget", block, "budget", false, false, "most that it may cost"},
+    {"team", "members", anything, "", true, false, "agents, teams or workflows"},
+    {"team", "mode", symbol, "coordinate route broadcast tasks", false, false, "how the leader works"},
+    {"team", "model", anything, "", false, false, "the leader's model"},
+    {"team", "role", expression, "string", false, false, "who the team is"},
+    {"team", "instructions", anything, "", false, false, "what it is to do"},
+    {"team", "tools", anything, "", false, false, "tools of the leader"},
+    {"team", "prompt", expression, "string", false, false, "template over the parameters"},
+    {"team", "max_turns", constant, "int", false, false, "most calls of the leader's model"},
+    {"team", "history", constant, "int", false, false, "earlier runs of the session that are told"},
+    {"team", "share_history", constant, "bool", false, false, "members see the conversation"},
+    {"model", "provider", constant, "string", true, false, "who runs it"},
+    {"model", "id", constant, "string", true, false, "its name there"},
+    {"model", "temperature", constant, "double", false, false, "randomness"},
+    {"model", "max_output_tokens", constant, "int", false, false, "longest answer"},
+    {"model", "api_key", reference, "", false, false, "a secret"},
+    {"model", "base_url", constant, "string", false, false, "another endpoint"},
+    {"model", "fallback", anything, "", false, false, "models to try next"},
+    {"mcp", "command", constant, "string[]", false, false, "the server's program"},
+    {"mcp", "url", constant, "string", false, false, "the server's address"},
+    {"mcp", "headers", anything, "", false, false, "headers of its requests"},
+    {"extern", "command", constant, "string[]", false, true, "the program: JSON in, JSON out"},
+    {"extern", "idempotent", constant, "bool", false, true, "may be repeated"},
+};
+
+}  // namespace
+
+const OptionRow* find_option(std::string_view construct, std::string_view name) {
+  for (const OptionRow& row : table) {
+    if (row.construct == construct && row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> option_names(std::string_view construct) {
+  std::vector<std::string> out;
+  for (const OptionRow& row : table) {
+    if (row.construct == construct) out.emplace_back(row.name);
+  }
+  return out;
+}
+
+std::span<const OptionRow> all_options() { return table; }
+
+}  // namespace kflow::sema
