@@ -170,7 +170,8 @@ class Builder {
       if (key) {
         key_id = literal(key, Value::string(key.text()));
       } else {
-        key_id = build(first);
+        const bool bare = !options_.strict && first.is(Node::reference) && !first.child(Node::arguments) && !first.token(".");
+        key_id = bare ? literal(first, Value::string(first.name())) : build(first);
         value = first ? next_expression(entry, first) : Cursor();
       }
       e.args.push_back(key_id);
@@ -294,7 +295,11 @@ class Builder {
 
   // The name that stands alone at `c`, or "" with an error.
   std::string variable(Cursor c) {
-    if (c.is(Node::reference) && !c.child(Node::arguments) && !c.token(".")) return std::string(c.name());
+    if (c.is(Node::reference) && !c.child(Node::arguments) && !c.token(".")) {
+      if (c.name() != "__result__") return std::string(c.name());
+      error(c, "`__result__` is reserved by CEL");
+      return "";
+    }
     if (options_.block_macros && c.is(Node::postfix)) {
       const Cursor last = c.next(c.first());
       if (const Cursor arguments = last.child(Node::arguments)) {
