@@ -1,0 +1,318 @@
+// Files within the roots: resolved by the kernel without leaving them, written atomically.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "compiler/base/utf8.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/worker.hpp"
+
+namespace kflow::activities {
+namespace {
+
+namespace fs = std::filesystem;
+using cel::Value;
+using Outcome = std::variant<Value, ActivityError>;
+
+ActivityError file_error(std::string_view what, const std::string& path, int error) {
+  const std::string code = error == ENOENT ? "not_found" : error == EACCES || error == EPERM ? "permission" : error == ENOSPC ? "no_space" : error == EISDIR ? "is_folder" : "io";
+  if (error == EXDEV || error == ELOOP) {
+    return {.kind = "rejected", .code = "outside_roots", .message = fmt::format("`{}` is outside the folders that files may be in", path)};
+  }
+  return {.kind = "tool", .code = code, .message = fmt::format("cannot {} `{}`: {}", what, path, std::strerror(error))};
+}
+
+struct Fd {
+  int fd = -1;
+  ~Fd() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+class Files {
+ public:
+  explicit Files(const std::vector<std::string>& roots) {
+    for (const std::string& root : roots) {
+      std::error_code error;
+      roots_.push_back(fs::weakly_canonical(root, error).string());
+    }
+  }
+
+  Outcome run(const Request& r) {
+    const std::string path = text_argument(r.input, r.callee == "file.glob" ? "pattern" : "path");
+    if (path.empty()) return ActivityError{.kind = "type", .code = "path", .message = "the path is empty"};
+    if (path.find('\0') != std::string::npos) return ActivityError{.kind = "type", .code = "path", .message = "the path contains a NUL character"};
+    if (r.callee == "file.glob") return glob(path);
+    std::string root;
+    std::string inner;
+    if (!locate(path, root, inner)) return file_error("use", path, EXDEV);
+    Fd base{::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (base.fd < 0) return file_error("open", root, errno);
+    if (r.callee == "file.read") return read(base.fd, inner, path, bool_argument(r.input, "binary", false));
+    if (r.callee == "file.exists") return exists(base.fd, inner, path);
+    const Value* content = r.input.find("content");
+    std::string text;
+    if (content == nullptr || content->is_null()) {
+      text = "";
+    } else if (content->kind() == cel::Kind::string) {
+      text = content->as_string();
+    } else if (content->kind() == cel::Kind::bytes) {
+      text = content->as_bytes();
+    } else {
+      text = cel::to_json(*content, 2) + "\n";
+    }
+    if (r.callee == "file.append") return append(base.fd, inner, path, text);
+    return write(base.fd, inner, path, text);
+  }
+
+ private:
+  // Splits a path into the root it lies under and the rest; relative ones lie under the first root.
+  bool locate(const std::string& path, std::string& root, std::string& inner) const {
+    if (roots_.empty()) return false;
+    if (path.front() != '/') {
+      root = roots_.front();
+      inner = path;
+      return true;
+    }
+    const std::string normal = fs::path(path).lexically_normal().string();
+    for (const std::string& r : roots_) {
+      if (normal == r || normal.starts_with(r == "/" ? r : r + "/")) {
+        root = r;
+        inner = normal.size() == r.size() ? "." : normal.substr(r == "/" ? 1 : r.size() + 1);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  static int open_beneath(int base, const std::string& inner, int flags, mode_t mode = 0) {
+    open_how how{};
+    how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+    how.mode = mode;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    return static_cast<int>(::syscall(SYS_openat2, base, inner.c_str(), &how, sizeof how));
+  }
+
+  static Outcome read(int base, const std::string& inner, const std::string& path, bool binary) {
+    Fd file{open_beneath(base, inner, O_RDONLY | O_NONBLOCK)};
+    if (file.fd < 0) return file_error("read", path, errno);
+    std::string out;
+    char buffer[1U << 16];
+    for (;;) {
+      const ssize_t n = ::read(file.fd, buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return file_error("read", path, errno);
+      if (n == 0) break;
+      out.append(buffer, static_cast<size_t>(n));
+      if (out.size() > static_cast<size_t>(max_file_bytes)) {
+        return ActivityError{.kind = "limit", .code = "file_size", .message = fmt::format("`{}` is larger than {} MiB", path, max_file_bytes >> 20)};
+      }
+    }
+    if (binary) return Value::bytes(out);
+    if (find_invalid_utf8(out) != std::string_view::npos) out = replace_invalid_utf8(out);
+    return Value::string(std::move(out));
+  }
+
+  static Outcome exists(int base, const std::string& inner, const std::string& path) {
+    Fd file{open_beneath(base, inner, O_PATH)};
+    if (file.fd >= 0) return Value::boolean(true);
+    if (errno == ENOENT || errno == ENOTDIR) return Value::boolean(false);
+    return file_error("look at", path, errno);
+  }
+
+  // Makes the folders above a file; gives the folder opened beneath the root, and the file's name.
+  static int parent(int base, const std::string& inner, std::string& name) {
+    const fs::path normal = fs::path(inner).lexically_normal();
+    name = normal.filename().string();
+    std::string so_far = ".";
+    int current = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
+    for (const fs::path& part : normal.parent_path()) {
+      if (current < 0) return current;
+      so_far = so_far == "." ? part.string() : so_far + "/" + part.string();
+      int next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
+      if (next < 0 && errno == ENOENT) {
+        if (::mkdirat(current, part.c_str(), 0777) == 0 || errno == EEXIST) next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
+      }
+      const int error = errno;
+      ::close(current);
+      errno = error;
+      current = next;
+    }
+    return current;
+  }
+
+  static bool write_all(int fd, std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::write(fd, text.data(), text.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return false;
+      text.remove_prefix(static_cast<size_t>(n));
+    }
+    return true;
+  }
+
+  static Outcome write(int base, const std::string& inner, const std::string& path, const std::string& text) {
+    std::string name;
+    Fd folder{parent(base, inner, name)};
+    if (folder.fd < 0) return file_error("write", path, errno);
+    if (name.empty() || name == "." || name == "..") return file_error("write", path, EISDIR);
+    // A symbolic link is replaced, never followed; the mode of an existing file is kept.
+    struct stat old {};
+    const bool existed = ::fstatat(folder.fd, name.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
+    if (existed && S_ISDIR(old.st_mode)) return file_error("write", path, EISDIR);
+    const std::string temporary = fmt::format(".{}.{}.{}.tmp", name.substr(0, 100), ::getpid(), counter_.fetch_add(1));
+    Fd file{::openat(folder.fd, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)};
+    if (file.fd < 0) return file_error("write", path, errno);
+    if (existed && S_ISREG(old.st_mode)) ::fchmod(file.fd, old.st_mode & 07777);
+    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0 || ::renameat(folder.fd, temporary.c_str(), folder.fd, name.c_str()) != 0) {
+      const int error = errno;
+      ::unlinkat(folder.fd, temporary.c_str(), 0);
+      return file_error("write", path, error);
+    }
+    Fd synced{::openat(folder.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (synced.fd >= 0) ::fsync(synced.fd);
+    return Value();
+  }
+
+  static Outcome append(int base, const std::string& inner, const std::string& path, const std::string& text) {
+    std::string name;
+    Fd folder{parent(base, inner, name)};
+    if (folder.fd < 0) return file_error("append to", path, errno);
+    Fd file{open_beneath(base, inner, O_WRONLY | O_CREAT | O_APPEND, 0666)};
+    if (file.fd < 0) return file_error("append to", path, errno);
+    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0) return file_error("append to", path, errno);
+    return Value();
+  }
+
+  // `*` and `?` within a name, `**` across folders.
+  static bool matches(std::string_view pattern, std::string_view text) {
+    if (pattern.empty()) return text.empty();
+    if (pattern.starts_with("**/")) {
+      for (size_t i = 0;; ++i) {
+        if (matches(pattern.substr(3), text.substr(i))) return true;
+        i = text.find('/', i);
+        if (i == std::string_view::npos) return false;
+      }
+    }
+    if (pattern == "**") return true;
+    if (pattern.front() == '*') {
+      for (size_t i = 0; i <= text.size(); ++i) {
+        if (matches(pattern.substr(1), text.substr(i))) return true;
+        if (i < text.size() && text[i] == '/') return false;
+      }
+      return false;
+    }
+    if (text.empty()) return false;
+    if (pattern.front() == '?' ? text.front() == '/' : pattern.front() != text.front()) return false;
+    return matches(pattern.substr(1), text.substr(1));
+  }
+
+  Outcome glob(const std::string& pattern) const {
+    std::string root;
+    std::string inner;
+    // The fixed folders at the front of the pattern say where to look.
+    const size_t wild = pattern.find_first_of("*?");
+    const size_t slash = pattern.rfind('/', wild);
+    const std::string front = slash == std::string::npos ? "" : pattern.substr(0, slash);
+    if (!locate(front.empty() ? (pattern.front() == '/' ? "/" : ".") : front, root, inner)) return file_error("search", pattern, EXDEV);
+    const fs::path start = inner == "." ? fs::path(root) : fs::path(root) / inner;
+    std::error_code error;
+    const fs::path real = fs::canonical(start, error);
+    if (error) return Value::list({});
+    if (real.string() != root && !real.string().starts_with(root == "/" ? root : root + "/")) return file_error("search", pattern, EXDEV);
+    const std::string rest = slash == std::string::npos ? pattern : pattern.substr(slash + 1);
+    std::set<std::string> found;
+    for (fs::recursive_directory_iterator it(real, fs::directory_options::skip_permission_denied, error), end; it != end; it.increment(error)) {
+      if (error) break;
+      const std::string relative = it->path().lexically_relative(real).string();
+      if (it->is_directory(error) && rest.find('/') == std::string::npos && rest.find("**") == std::string::npos) it.disable_recursion_pending();
+      if (!it->is_regular_file(error) || !matches(rest, relative)) continue;
+      found.insert(front.empty() ? relative : front + "/" + relative);
+      if (found.size() > max_glob_results) {
+        return ActivityError{.kind = "limit", .code = "glob", .message = fmt::format("`{}` matches more than {} files", pattern, max_glob_results)};
+      }
+    }
+    std::vector<Value> out;
+    for (const std::string& path : found) out.push_back(Value::string(replace_invalid_utf8(path)));
+    return Value::list(std::move(out));
+  }
+
+  std::vector<std::string> roots_;
+  static inline std::atomic<uint64_t> counter_ = 0;
+};
+
+class FileWorker final : public Worker {
+ public:
+  FileWorker(Options options, CompletionHandler done) : files_(options.file_roots), done_(std::move(done)) {
+    thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
+  }
+  ~FileWorker() override {
+    thread_.request_stop();
+    changed_.notify_all();
+  }
+  void start(Request request) override {
+    {
+      const std::lock_guard guard(mutex_);
+      queue_.push_back(std::move(request));
+    }
+    changed_.notify_one();
+  }
+  // Files are quick: one that waits is taken out of the queue, one under way ends by itself.
+  void cancel(uint64_t token) override {
+    {
+      const std::lock_guard guard(mutex_);
+      const auto it = std::find_if(queue_.begin(), queue_.end(), [&](const Request& r) { return r.token == token; });
+      if (it == queue_.end()) return;
+      queue_.erase(it);
+    }
+    done_({token, cancelled_error()});
+  }
+
+ private:
+  void loop(const std::stop_token& stop) {
+    for (;;) {
+      Request request;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, stop, [&] { return !queue_.empty(); });
+        if (queue_.empty()) return;
+        request = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      if (stop.stop_requested()) {
+        done_({request.token, cancelled_error()});
+      } else {
+        done_({request.token, files_.run(request)});
+      }
+    }
+  }
+
+  Files files_;
+  CompletionHandler done_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Request> queue_;
+  std::jthread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Worker> make_file_worker(Options options, CompletionHandler done) {
+  return std::make_unique<FileWorker>(std::move(options), std::move(done));
+}
+
+}  // namespace kflow::activities

@@ -1,0 +1,385 @@
+// HTTP: every request on one curl-multi thread, which starts with the first of them.
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "compiler/base/utf8.hpp"
+#include "compiler/cel/functions.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/worker.hpp"
+
+namespace kflow::activities {
+namespace {
+
+using cel::Value;
+
+constexpr size_t max_header_bytes = 256U << 10;
+constexpr long connections_per_host = 64;
+constexpr size_t error_body_shown = 2000;
+
+std::string lower(std::string_view s) {
+  std::string out(s);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+std::string percent_encode(std::string_view s) {
+  static constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : s) {
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
+      out.push_back(c);
+    } else {
+      out.push_back('%');
+      out.push_back(digits[static_cast<unsigned char>(c) >> 4]);
+      out.push_back(digits[static_cast<unsigned char>(c) & 15]);
+    }
+  }
+  return out;
+}
+
+std::string form_encode(const Value& v) {
+  std::string out;
+  for (const cel::MapEntry& e : v.as_map()) {
+    if (!out.empty()) out.push_back('&');
+    const auto text = cel::interpolated_text(e.value);
+    out += percent_encode(e.key.kind() == cel::Kind::string ? e.key.as_string() : "") + "=" + percent_encode(text ? *text : cel::to_json(e.value));
+  }
+  return out;
+}
+
+// A URL without credentials and query, for messages.
+std::string shown_url(const std::string& url) {
+  std::string out = url.substr(0, url.find_first_of("?#"));
+  const size_t scheme = out.find("://");
+  if (scheme != std::string::npos) {
+    const size_t path = out.find('/', scheme + 3);
+    const size_t at = out.rfind('@', path);
+    if (at != std::string::npos && at > scheme) out.erase(scheme + 3, at - scheme - 2);
+  }
+  return out;
+}
+
+struct Transfer {
+  Request request;
+  CURL* easy = nullptr;
+  curl_slist* headers = nullptr;
+  std::string url;
+  std::string body;
+  std::string answer;
+  std::map<std::string, std::string> answer_headers;
+  size_t header_bytes = 0;
+  int64_t max_bytes = default_http_max_bytes;
+  bool too_large = false;
+  bool headers_too_large = false;
+  bool cancelled = false;
+  char error[CURL_ERROR_SIZE] = "";
+
+  ~Transfer() {
+    if (easy != nullptr) curl_easy_cleanup(easy);
+    curl_slist_free_all(headers);
+  }
+};
+
+size_t on_body(char* data, size_t size, size_t count, void* user) {
+  auto& t = *static_cast<Transfer*>(user);
+  if (t.answer.size() + size * count > static_cast<size_t>(t.max_bytes)) {
+    t.too_large = true;
+    return 0;
+  }
+  t.answer.append(data, size * count);
+  return size * count;
+}
+
+size_t on_header(char* data, size_t size, size_t count, void* user) {
+  auto& t = *static_cast<Transfer*>(user);
+  std::string_view line(data, size * count);
+  t.header_bytes += line.size();
+  if (t.header_bytes > max_header_bytes) {
+    t.headers_too_large = true;
+    return 0;
+  }
+  while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
+  if (line.starts_with("HTTP/")) t.answer_headers.clear();  // of a redirect or an interim answer
+  const size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return size * count;
+  std::string_view value = line.substr(colon + 1);
+  while (value.starts_with(' ') || value.starts_with('\t')) value.remove_prefix(1);
+  std::string& held = t.answer_headers[lower(line.substr(0, colon))];
+  held += (held.empty() ? "" : ", ") + replace_invalid_utf8(value);
+  return size * count;
+}
+
+class HttpWorker final : public Worker {
+ public:
+  explicit HttpWorker(CompletionHandler done) : done_(std::move(done)) {
+    static std::once_flag once;
+    std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+    multi_ = curl_multi_init();
+    curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS, connections_per_host);
+    thread_ = std::thread([this] { loop(); });
+  }
+  ~HttpWorker() override {
+    post([this] { stopping_ = true; });
+    thread_.join();
+    curl_multi_cleanup(multi_);
+  }
+  void start(Request request) override {
+    post([this, r = std::make_shared<Request>(std::move(request))] { begin(std::move(*r)); });
+  }
+  void cancel(uint64_t token) override {
+    post([this, token] {
+      const auto it = transfers_.find(token);
+      if (it != transfers_.end()) abandon(it->second.get());
+    });
+  }
+
+ private:
+  void post(std::function<void()> task) {
+    {
+      const std::lock_guard guard(mutex_);
+      tasks_.push_back(std::move(task));
+    }
+    curl_multi_wakeup(multi_);
+  }
+
+  void fail(uint64_t token, ActivityError error) { done_({token, std::move(error)}); }
+
+  void abandon(Transfer* t) {
+    const uint64_t token = t->request.token;
+    curl_multi_remove_handle(multi_, t->easy);
+    transfers_.erase(token);
+    fail(token, cancelled_error());
+  }
+
+  void begin(Request request) {
+    const uint64_t token = request.token;
+    if (stopping_) return fail(token, cancelled_error());
+    auto t = std::make_unique<Transfer>();
+    t->request = std::move(request);
+    t->easy = curl_easy_init();
+    if (auto error = prepare(*t)) return fail(token, std::move(*error));
+    curl_multi_add_handle(multi_, t->easy);
+    transfers_.emplace(token, std::move(t));
+  }
+
+  static bool header_is_safe(std::string_view s) { return s.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos; }
+
+  std::optional<ActivityError> prepare(Transfer& t) {
+    const Value& in = t.request.input;
+    std::string method = t.request.callee.substr(5);
+    for (char& c : method) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (method == "REQUEST") method = text_argument(in, "method", "GET");
+    const bool method_ok = !method.empty() && std::all_of(method.begin(), method.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; });
+    if (!method_ok) return ActivityError{.kind = "type", .code = "method", .message = "`method` is a word in capitals such as GET"};
+    t.url = text_argument(in, "url");
+    if (!(lower(t.url).starts_with("http://") || lower(t.url).starts_with("https://"))) {
+      return ActivityError{.kind = "http", .code = "url", .message = fmt::format("`{}` is not an http or https URL", shown_url(t.url))};
+    }
+    if (const Value* query = in.find("query"); query != nullptr && query->kind() == cel::Kind::map && query->size() > 0) {
+      t.url += (t.url.find('?') == std::string::npos ? "?" : "&") + form_encode(*query);
+    }
+    bool content_type = false;
+    bool user_agent = false;
+    if (const Value* headers = in.find("headers"); headers != nullptr && headers->kind() == cel::Kind::map) {
+      for (const cel::MapEntry& e : headers->as_map()) {
+        const std::string name(e.key.kind() == cel::Kind::string ? e.key.as_string() : "");
+        const std::string value(e.value.kind() == cel::Kind::string ? e.value.as_string() : "");
+        if (name.empty() || name.find(':') != std::string::npos || !header_is_safe(name) || !header_is_safe(value)) {
+          return ActivityError{.kind = "type", .code = "header", .message = "a header's name or value contains characters it cannot have"};
+        }
+        content_type |= lower(name) == "content-type";
+        user_agent |= lower(name) == "user-agent";
+        t.headers = curl_slist_append(t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
+      }
+    }
+    set_body(t, in, content_type);
+    if (method == "POST" || method == "PATCH") t.headers = curl_slist_append(t.headers, ("Idempotency-Key: " + t.request.idempotency_key).c_str());
+    t.headers = curl_slist_append(t.headers, "Expect:");
+    t.max_bytes = std::max<int64_t>(1, int_argument(in, "max_bytes", default_http_max_bytes));
+    options(t, method, bool_argument(in, "follow", true));
+    if (!user_agent) curl_easy_setopt(t.easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
+    return std::nullopt;
+  }
+
+  static void set_body(Transfer& t, const Value& in, bool content_type) {
+    const auto given = [&](std::string_view name) {
+      const Value* v = in.find(name);
+      return v == nullptr || v->is_null() ? nullptr : v;
+    };
+    std::string type;
+    if (const Value* json = given("json")) {
+      t.body = cel::to_json(*json);
+      type = "application/json";
+    } else if (const Value* form = given("form"); form != nullptr && form->kind() == cel::Kind::map) {
+      t.body = form_encode(*form);
+      type = "application/x-www-form-urlencoded";
+    } else if (const Value* body = given("body")) {
+      const bool text = body->kind() == cel::Kind::string;
+      const bool bytes = body->kind() == cel::Kind::bytes;
+      t.body = text ? std::string(body->as_string()) : bytes ? std::string(body->as_bytes()) : cel::to_json(*body);
+      type = text ? "text/plain; charset=utf-8" : bytes ? "application/octet-stream" : "application/json";
+    } else {
+      return;
+    }
+    curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, t.body.data());
+    curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body.size()));
+    if (!content_type) t.headers = curl_slist_append(t.headers, ("Content-Type: " + type).c_str());
+  }
+
+  static void options(Transfer& t, const std::string& method, bool follow) {
+    CURL* e = t.easy;
+    if (method == "HEAD") curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method.c_str());
+    curl_easy_setopt(e, CURLOPT_URL, t.url.c_str());
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t.headers);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, &t);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t.error);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, &t);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, &t);
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, follow ? 1L : 0L);
+    curl_easy_setopt(e, CURLOPT_MAXREDIRS, static_cast<long>(max_redirects));
+    curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(http_connect_timeout_ms));
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, static_cast<long>(default_http_timeout_ms));
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+  }
+
+  void loop() {
+    for (;;) {
+      std::vector<std::function<void()>> tasks;
+      {
+        const std::lock_guard guard(mutex_);
+        tasks.swap(tasks_);
+      }
+      for (auto& task : tasks) task();
+      if (stopping_) {
+        while (!transfers_.empty()) abandon(transfers_.begin()->second.get());
+        return;
+      }
+      int running = 0;
+      curl_multi_perform(multi_, &running);
+      int left = 0;
+      while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+        if (message->msg != CURLMSG_DONE) continue;
+        Transfer* t = nullptr;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
+        ended(t, message->data.result);
+      }
+      curl_multi_poll(multi_, nullptr, 0, 60'000, nullptr);
+    }
+  }
+
+  void ended(Transfer* t, CURLcode code) {
+    curl_multi_remove_handle(multi_, t->easy);
+    Completion completion{t->request.token, outcome(*t, code)};
+    transfers_.erase(t->request.token);
+    done_(std::move(completion));
+  }
+
+  static std::variant<Value, ActivityError> outcome(Transfer& t, CURLcode code) {
+    if (code != CURLE_OK) return transport_error(t, code);
+    long status = 0;
+    curl_easy_getinfo(t.easy, CURLINFO_RESPONSE_CODE, &status);
+    char* final_url = nullptr;
+    curl_easy_getinfo(t.easy, CURLINFO_EFFECTIVE_URL, &final_url);
+    cel::MapBuilder headers;
+    for (const auto& [name, value] : t.answer_headers) headers.add(replace_invalid_utf8(name), Value::string(value));
+    const Value header_record = std::move(headers).take();
+    if (!expected(t.request.input, status)) return status_error(t, status, header_record);
+    auto body = decoded(t);
+    if (auto* error = std::get_if<ActivityError>(&body)) return std::move(*error);
+    return cel::make_record({{"status", Value::integer(status)},
+                             {"headers", header_record},
+                             {"body", std::get<Value>(std::move(body))},
+                             {"url", Value::string(replace_invalid_utf8(final_url == nullptr ? "" : final_url))}});
+  }
+
+  static bool expected(const Value& in, long status) {
+    const Value* wanted = in.find("expect_status");
+    if (wanted == nullptr || wanted->is_null()) return status >= 200 && status < 300;
+    if (wanted->kind() == cel::Kind::int_) return wanted->as_int() == status;
+    if (wanted->kind() != cel::Kind::list) return false;
+    const auto items = wanted->as_list();
+    return std::any_of(items.begin(), items.end(), [&](const Value& v) { return v == Value::integer(status); });
+  }
+
+  static std::variant<Value, ActivityError> decoded(const Transfer& t) {
+    const auto it = t.answer_headers.find("content-type");
+    const std::string type = it == t.answer_headers.end() ? "" : lower(it->second);
+    if ((type.find("application/json") != std::string::npos || type.find("+json") != std::string::npos) && !t.answer.empty()) {
+      auto v = cel::from_json(t.answer);
+      if (v) return std::move(*v);
+      return ActivityError{.kind = "http", .code = "malformed_json", .message = fmt::format("{} answered with malformed JSON: {}", shown_url(t.url), v.error().message)};
+    }
+    if (find_invalid_utf8(t.answer) == std::string_view::npos) return Value::string(t.answer);
+    return Value::bytes(t.answer);
+  }
+
+  // Seconds, or an HTTP date (RFC 9110 §10.2.3).
+  static int64_t retry_after(const Transfer& t) {
+    const auto it = t.answer_headers.find("retry-after");
+    if (it == t.answer_headers.end()) return 0;
+    const std::string& text = it->second;
+    if (!text.empty() && text.size() < 10 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::stoll(text) * 1000;
+    const time_t when = curl_getdate(text.c_str(), nullptr);
+    return when < 0 ? 0 : std::max<int64_t>(0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) * 1000);
+  }
+
+  static ActivityError status_error(const Transfer& t, long status, const Value& headers) {
+    std::string body = replace_invalid_utf8(t.answer.substr(0, error_body_shown));
+    return {.kind = "http",
+            .code = std::to_string(status),
+            .message = fmt::format("{} answered {}", shown_url(t.url), status),
+            .status = status,
+            .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
+            .retryable = status == 429 || status >= 500 || status == 408,
+            .retry_after_ms = retry_after(t)};
+  }
+
+  static ActivityError transport_error(const Transfer& t, CURLcode code) {
+    const std::string url = shown_url(t.url);
+    if (t.too_large) return {.kind = "limit", .code = "body_size", .message = fmt::format("the answer of {} is larger than {} bytes", url, t.max_bytes)};
+    if (t.headers_too_large) return {.kind = "limit", .code = "header_size", .message = fmt::format("the headers of {} are larger than {} bytes", url, max_header_bytes)};
+    const std::string why = t.error[0] != '\0' ? t.error : curl_easy_strerror(code);
+    ActivityError e{.kind = "http", .code = "transport", .message = fmt::format("{}: {}", url, why), .retryable = true};
+    switch (code) {
+      case CURLE_OPERATION_TIMEDOUT: e.kind = "timeout", e.code = "http"; break;
+      case CURLE_COULDNT_RESOLVE_HOST:
+      case CURLE_COULDNT_RESOLVE_PROXY: e.code = "dns"; break;
+      case CURLE_COULDNT_CONNECT: e.code = "connect"; break;
+      case CURLE_TOO_MANY_REDIRECTS: e.code = "redirects", e.retryable = false; break;
+      case CURLE_URL_MALFORMAT:
+      case CURLE_UNSUPPORTED_PROTOCOL: e.code = "url", e.retryable = false; break;
+      case CURLE_PEER_FAILED_VERIFICATION:
+      case CURLE_SSL_CONNECT_ERROR:
+      case CURLE_SSL_CERTPROBLEM:
+      case CURLE_SSL_CACERT_BADFILE: e.code = "tls", e.retryable = code == CURLE_SSL_CONNECT_ERROR; break;
+      default: break;
+    }
+    return e;
+  }
+
+  CompletionHandler done_;
+  CURLM* multi_ = nullptr;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> tasks_;
+  std::map<uint64_t, std::unique_ptr<Transfer>> transfers_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Worker> make_http_worker(CompletionHandler done) { return std::make_unique<HttpWorker>(std::move(done)); }
+
+}  // namespace kflow::activities

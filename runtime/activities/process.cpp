@@ -1,0 +1,390 @@
+// Programs: one thread spawns them, feeds and drains their pipes, enforces limits, and reaps them.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "compiler/base/utf8.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/worker.hpp"
+
+extern char** environ;
+
+namespace kflow::activities {
+namespace {
+
+using cel::Value;
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t tail_shown = 2000;
+// After the program itself has ended, how long its pipes are read: a grandchild may hold them open for ever.
+constexpr int drain_ms = 200;
+
+struct Child {
+  Request request;
+  bool is_tool = false;
+  pid_t pid = -1;
+  int pidfd = -1;
+  int in = -1;
+  int out = -1;
+  int err = -1;
+  std::string input;
+  size_t written = 0;
+  std::string output;
+  std::string errors;
+  int64_t max_output = default_max_output;
+  bool cancelled = false;
+  bool too_much = false;
+  bool exited = false;
+  int status = 0;
+  Clock::time_point kill_at = Clock::time_point::max();   // SIGKILL
+  Clock::time_point drain_until = Clock::time_point::max();
+};
+
+std::string tail(const std::string& text) {
+  std::string out = replace_invalid_utf8(text.size() > tail_shown ? "…" + text.substr(text.size() - tail_shown) : text);
+  while (!out.empty() && (out.back() == '\n' || out.back() == '\r')) out.pop_back();
+  return out;
+}
+
+void close_fd(int& fd) {
+  if (fd >= 0) ::close(fd);
+  fd = -1;
+}
+
+struct Pipes {
+  int in[2] = {-1, -1};
+  int out[2] = {-1, -1};
+  int err[2] = {-1, -1};
+  int status[2] = {-1, -1};  // the child's errno if exec fails
+  bool open() { return ::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(err, O_CLOEXEC) == 0 && ::pipe2(status, O_CLOEXEC) == 0; }
+  void close_all() {
+    for (int* p : {in, out, err, status}) {
+      close_fd(p[0]);
+      close_fd(p[1]);
+    }
+  }
+};
+
+// What the child does between fork and exec: async-signal-safe calls only.
+[[noreturn]] void become(const Pipes& pipes, char* const* argv, char* const* env, const char* cwd, pid_t owner) {
+  ::setpgid(0, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != owner) ::_exit(127);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT}) ::signal(signal, SIG_DFL);
+  ::dup2(pipes.in[0], 0);
+  ::dup2(pipes.out[1], 1);
+  ::dup2(pipes.err[1], 2);
+  int error = 0;
+  if (*cwd != '\0' && ::chdir(cwd) != 0) {
+    error = -errno;
+  } else {
+    ::execvpe(argv[0], argv, env);
+    error = errno;
+  }
+  [[maybe_unused]] const ssize_t n = ::write(pipes.status[1], &error, sizeof error);
+  ::_exit(127);
+}
+
+class ProcessWorker final : public Worker {
+ public:
+  ProcessWorker(Options options, CompletionHandler done) : options_(std::move(options)), done_(std::move(done)) {
+    wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ::signal(SIGPIPE, SIG_IGN);
+    thread_ = std::thread([this] { loop(); });
+  }
+  ~ProcessWorker() override {
+    post([this] { stopping_ = true; });
+    thread_.join();
+    ::close(wake_);
+  }
+  void start(Request request) override {
+    post([this, r = std::make_shared<Request>(std::move(request))] { spawn(std::move(*r)); });
+  }
+  void cancel(uint64_t token) override {
+    post([this, token] {
+      const auto it = children_.find(token);
+      if (it == children_.end()) return;
+      it->second.cancelled = true;
+      terminate(it->second);
+    });
+  }
+
+ private:
+  void post(std::function<void()> task) {
+    {
+      const std::lock_guard guard(mutex_);
+      tasks_.push_back(std::move(task));
+    }
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake_, &one, sizeof one);
+  }
+
+  void fail(uint64_t token, ActivityError error) { done_({token, std::move(error)}); }
+
+  void spawn(Request request) {
+    const uint64_t token = request.token;
+    if (stopping_) return fail(token, cancelled_error());
+    Child child;
+    child.is_tool = !request.command.empty();
+    std::vector<std::string> argv = request.command;
+    if (!child.is_tool) {
+      if (const Value* list = request.input.find("argv"); list != nullptr && list->kind() == cel::Kind::list) {
+        for (const Value& v : list->as_list()) argv.emplace_back(v.kind() == cel::Kind::string ? v.as_string() : "");
+      }
+      child.input = text_argument(request.input, "stdin");
+      child.max_output = std::max<int64_t>(1, int_argument(request.input, "max_output", default_max_output));
+    } else {
+      child.input = cel::to_json(request.input) + "\n";
+    }
+    const std::string_view kind = child.is_tool ? "tool" : "exec";
+    if (argv.empty() || argv[0].empty()) return fail(token, {.kind = std::string(kind), .code = "argv", .message = "`argv` names no program"});
+    for (const std::string& arg : argv) {
+      if (arg.find('\0') != std::string::npos) return fail(token, {.kind = std::string(kind), .code = "argv", .message = "an argument contains a NUL character"});
+    }
+    std::string cwd = text_argument(request.input, "cwd");
+    if (!options_.file_roots.empty() && (child.is_tool || cwd.empty() || cwd.front() != '/')) cwd = options_.file_roots.front() + (cwd.empty() || child.is_tool ? "" : "/" + cwd);
+    child.request = std::move(request);
+    if (auto error = launch(child, argv, cwd)) {
+      error->kind = kind;
+      return fail(token, std::move(*error));
+    }
+    children_.emplace(token, std::move(child));
+  }
+
+  std::vector<std::string> environment(const Request& request) const {
+    std::map<std::string, std::string> all;
+    for (char** e = environ; *e != nullptr; ++e) {
+      const std::string entry = *e;
+      const size_t equal = entry.find('=');
+      if (equal != std::string::npos) all[entry.substr(0, equal)] = entry.substr(equal + 1);
+    }
+    all["KFLOW_RUN_ID"] = request.run_id;
+    all["KFLOW_IDEMPOTENCY_KEY"] = request.idempotency_key;
+    all["KFLOW_ATTEMPT"] = std::to_string(request.attempt);
+    const Value* own = request.command.empty() ? request.input.find("env") : nullptr;
+    if (own != nullptr && own->kind() == cel::Kind::map) {
+      for (const cel::MapEntry& e : own->as_map()) {
+        if (e.key.kind() == cel::Kind::string && e.value.kind() == cel::Kind::string) all[std::string(e.key.as_string())] = e.value.as_string();
+      }
+    }
+    std::vector<std::string> out;
+    for (const auto& [name, value] : all) out.push_back(name + "=" + value);
+    return out;
+  }
+
+  std::optional<ActivityError> launch(Child& child, std::vector<std::string>& argv, const std::string& cwd) {
+    Pipes pipes;
+    if (!pipes.open()) {
+      pipes.close_all();
+      return ActivityError{.kind = "", .code = "resources", .message = fmt::format("cannot make pipes: {}", std::strerror(errno)), .retryable = true};
+    }
+    std::vector<std::string> env = environment(child.request);
+    std::vector<char*> argv_pointers;
+    std::vector<char*> env_pointers;
+    for (std::string& s : argv) argv_pointers.push_back(s.data());
+    for (std::string& s : env) env_pointers.push_back(s.data());
+    argv_pointers.push_back(nullptr);
+    env_pointers.push_back(nullptr);
+    const pid_t self = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) become(pipes, argv_pointers.data(), env_pointers.data(), cwd.c_str(), self);
+    const int fork_error = errno;
+    close_fd(pipes.in[0]);
+    close_fd(pipes.out[1]);
+    close_fd(pipes.err[1]);
+    close_fd(pipes.status[1]);
+    if (pid < 0) {
+      pipes.close_all();
+      return ActivityError{.kind = "", .code = "resources", .message = fmt::format("cannot start `{}`: {}", argv[0], std::strerror(fork_error)), .retryable = true};
+    }
+    int error = 0;
+    const ssize_t n = ::read(pipes.status[0], &error, sizeof error);
+    close_fd(pipes.status[0]);
+    if (n == sizeof error) {
+      ::waitpid(pid, nullptr, 0);
+      pipes.close_all();
+      if (error < 0) return ActivityError{.kind = "", .code = "cwd", .message = fmt::format("cannot enter the folder `{}`: {}", cwd, std::strerror(-error))};
+      return ActivityError{.kind = "", .code = error == ENOENT ? "not_found" : "not_executable", .message = fmt::format("cannot run `{}`: {}", argv[0], std::strerror(error))};
+    }
+    child.pid = pid;
+    child.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    child.in = pipes.in[1];
+    child.out = pipes.out[0];
+    child.err = pipes.err[0];
+    for (const int fd : {child.in, child.out, child.err}) ::fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (child.input.empty()) close_fd(child.in);
+    return std::nullopt;
+  }
+
+  void terminate(Child& child) {
+    if (child.exited) return;
+    if (child.kill_at == Clock::time_point::max()) {
+      ::kill(-child.pid, SIGTERM);
+      child.kill_at = Clock::now() + std::chrono::milliseconds(kill_grace_ms);
+    }
+  }
+
+  void loop() {
+    // The kernel's parent-death signal follows the thread that forked: this one lives as long as the worker.
+    for (;;) {
+      std::vector<std::function<void()>> tasks;
+      {
+        const std::lock_guard guard(mutex_);
+        tasks.swap(tasks_);
+      }
+      for (auto& task : tasks) task();
+      if (stopping_) {
+        for (auto& [token, child] : children_) {
+          child.cancelled = true;
+          ::kill(-child.pid, SIGKILL);
+        }
+        if (children_.empty()) return;
+      }
+      wait();
+      collect();
+    }
+  }
+
+  int timeout() const {
+    auto first = Clock::time_point::max();
+    for (const auto& [token, child] : children_) first = std::min({first, child.exited ? child.drain_until : child.kill_at});
+    if (first == Clock::time_point::max()) return -1;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(first - Clock::now()).count();
+    return static_cast<int>(std::clamp<int64_t>(left + 1, 0, 60'000));
+  }
+
+  void wait() {
+    std::vector<pollfd> fds{{wake_, POLLIN, 0}};
+    for (const auto& [token, child] : children_) {
+      if (!child.exited) fds.push_back({child.pidfd, POLLIN, 0});
+      if (child.in >= 0) fds.push_back({child.in, POLLOUT, 0});
+      if (child.out >= 0) fds.push_back({child.out, POLLIN, 0});
+      if (child.err >= 0) fds.push_back({child.err, POLLIN, 0});
+    }
+    ::poll(fds.data(), fds.size(), timeout());
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
+  }
+
+  void collect() {
+    for (auto it = children_.begin(); it != children_.end();) {
+      Child& child = it->second;
+      feed(child);
+      drain(child, child.out, child.output);
+      drain(child, child.err, child.errors);
+      const auto now = Clock::now();
+      if (!child.exited && child.kill_at <= now) {
+        ::kill(-child.pid, SIGKILL);
+        child.kill_at = now + std::chrono::seconds(1);
+      }
+      if (!child.exited && ::waitpid(child.pid, &child.status, WNOHANG) == child.pid) {
+        child.exited = true;
+        child.drain_until = now + std::chrono::milliseconds(drain_ms);
+        drain(child, child.out, child.output);
+        drain(child, child.err, child.errors);
+      }
+      if (!child.exited || ((child.out >= 0 || child.err >= 0) && now < child.drain_until)) {
+        ++it;
+        continue;
+      }
+      finish(child);
+      it = children_.erase(it);
+    }
+  }
+
+  static void feed(Child& child) {
+    while (child.in >= 0 && child.written < child.input.size()) {
+      const ssize_t n = ::write(child.in, child.input.data() + child.written, child.input.size() - child.written);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EAGAIN) return;
+      if (n < 0) break;
+      child.written += static_cast<size_t>(n);
+    }
+    if (child.in >= 0 && (child.written >= child.input.size() || errno != EAGAIN)) close_fd(child.in);
+  }
+
+  void drain(Child& child, int& fd, std::string& into) {
+    char buffer[1U << 16];
+    // Not for ever: a program that prints without end must not starve the others.
+    for (int rounds = 0; fd >= 0 && rounds < 16; ++rounds) {
+      const ssize_t n = ::read(fd, buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EAGAIN) return;
+      if (n <= 0) return close_fd(fd);
+      if (into.size() + static_cast<size_t>(n) > static_cast<size_t>(child.max_output)) {
+        child.too_much = true;
+        ::kill(-child.pid, SIGKILL);
+        return close_fd(fd);
+      }
+      into.append(buffer, static_cast<size_t>(n));
+    }
+  }
+
+  void finish(Child& child) {
+    ::kill(-child.pid, SIGKILL);  // whatever it left behind in its group
+    close_fd(child.in);
+    close_fd(child.out);
+    close_fd(child.err);
+    close_fd(child.pidfd);
+    const uint64_t token = child.request.token;
+    const std::string name = child.is_tool ? child.request.callee : [&] {
+      const Value* argv = child.request.input.find("argv");
+      return std::string(argv->as_list()[0].as_string());
+    }();
+    if (child.cancelled) return fail(token, cancelled_error());
+    const std::string kind = child.is_tool ? "tool" : "exec";
+    if (child.too_much) {
+      return fail(token, {.kind = "limit", .code = "output", .message = fmt::format("`{}` printed more than {} bytes and was stopped", name, child.max_output)});
+    }
+    const bool signalled = WIFSIGNALED(child.status);
+    const int exit_code = signalled ? 128 + WTERMSIG(child.status) : WEXITSTATUS(child.status);
+    const Value result = cel::make_record({{"exit_code", Value::integer(exit_code)},
+                                           {"stdout", Value::string(replace_invalid_utf8(child.output))},
+                                           {"stderr", Value::string(replace_invalid_utf8(child.errors))}});
+    if (exit_code != 0 && (child.is_tool || bool_argument(child.request.input, "check", true))) {
+      std::string message = signalled ? fmt::format("`{}` was ended by signal {}", name, WTERMSIG(child.status)) : fmt::format("`{}` ended with exit status {}", name, exit_code);
+      if (const std::string errors = tail(child.errors); !errors.empty()) message += ": " + errors;
+      return fail(token, {.kind = kind, .code = signalled ? "signal" : "exit_status", .message = std::move(message), .status = exit_code, .data = result});
+    }
+    if (!child.is_tool) return done_({token, result});
+    auto value = cel::from_json(child.output);
+    if (!value) {
+      return fail(token, {.kind = "tool", .code = "output", .message = fmt::format("`{}` did not print one JSON value: {}; it printed: {}", name, value.error().message, tail(child.output.substr(0, 200)))});
+    }
+    done_({token, std::move(*value)});
+  }
+
+  Options options_;
+  CompletionHandler done_;
+  int wake_ = -1;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> tasks_;
+  std::map<uint64_t, Child> children_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler done) {
+  return std::make_unique<ProcessWorker>(std::move(options), std::move(done));
+}
+
+}  // namespace kflow::activities
