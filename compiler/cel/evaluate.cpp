@@ -61,9 +61,9 @@ Evaluator::Truth Evaluator::wrong(const Op& op, std::string_view what) {
   return Truth::failed;
 }
 
-Value Evaluator::value_of(const Op& op, Truth truth, std::string_view what) {
-  if (truth == Truth::other) wrong(op, what);
-  return failed_ ? Value() : Value::boolean(truth == Truth::yes);
+Evaluator::Truth Evaluator::no_condition(const Op& op) {
+  fail_at(op, EvalErrorKind::no_such_overload, "a condition is a bool, not " + std::string(type_name(other_kind_)));
+  return Truth::failed;
 }
 
 // Nothing grows without end: neither deeper than what can be stored, nor (by sharing) larger than can be written out.
@@ -148,7 +148,7 @@ Value Evaluator::eval(uint32_t id) {
     case OpCode::map: return map(op);
     case OpCode::conditional: {
       const Truth condition = truth(link(op, 0));
-      if (condition == Truth::other) wrong(op, "?:");
+      if (condition == Truth::other) no_condition(op);
       return failed_ ? Value() : eval(link(op, condition == Truth::yes ? 1 : 2));
     }
     case OpCode::coalesce: return coalesce(op);
@@ -295,12 +295,13 @@ const Value* Evaluator::item(const Op& op, const Value& operand, const Value& ke
   const auto at = integral(key);
   const auto items = operand.as_list();
   if (at && *at >= 0 && static_cast<uint64_t>(*at) < items.size()) return &items[static_cast<size_t>(*at)];
-  if (optional) return nullptr;
-  if (!at) {
+  const bool beyond = at || key.kind() == Kind::uint_;  // a uint above the greatest int
+  if (optional && beyond) return nullptr;
+  if (!beyond) {
     fail_at(op, EvalErrorKind::invalid_index, "a list index must be an int, not " + to_brief(key));
   } else {
     fail_at(op, EvalErrorKind::index_out_of_bounds,
-            "index " + std::to_string(*at) + " of a list of " + std::to_string(items.size()));
+            "index " + to_brief(key) + " of a list of " + std::to_string(items.size()));
   }
   return nullptr;
 }

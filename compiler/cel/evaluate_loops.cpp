@@ -30,7 +30,7 @@ void Evaluator::each(const Op& op, const Value& range, Body body) {
 const Value* Evaluator::range_of(const Op& op, Value& scratch) {
   const Value* range = ref(link(op, 0), scratch);
   if (range == nullptr || range->kind() == Kind::list || range->kind() == Kind::map) return range;
-  overload(op, "a loop", range->kind());
+  fail_at(op, EvalErrorKind::no_such_overload, "a loop goes over a list or a map, not " + std::string(type_name(range->kind())));
   return nullptr;
 }
 
@@ -46,7 +46,7 @@ Evaluator::Truth Evaluator::quantifier(const Op& op, bool decisive) {
   each(op, *range, [&] {
     Truth verdict = truth(condition);
     if (verdict == wanted) return decided = true, false;
-    if (verdict == Truth::other) verdict = wrong(op, decisive ? "exists" : "all");
+    if (verdict == Truth::other) verdict = no_condition(op);
     if (verdict != Truth::failed) return true;
     if (out_of_budget_) return false;
     if (first_error == nullptr) first_error = std::make_unique<EvalError>(std::move(error_));
@@ -64,7 +64,7 @@ Evaluator::Truth Evaluator::quantifier(const Op& op, bool decisive) {
 // A predicate's verdict; on an error or another type the evaluation has failed.
 bool Evaluator::predicate(const Op& op, uint32_t id) {
   const Truth verdict = truth(id);
-  if (verdict == Truth::other) wrong(op, "a predicate");
+  if (verdict == Truth::other) no_condition(op);
   return verdict == Truth::yes;
 }
 

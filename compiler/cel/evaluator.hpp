@@ -24,6 +24,7 @@ class Evaluator final : public CallContext {
   void fail(EvalErrorKind kind, std::string message) override;
   bool charge(uint64_t units) override;
   bool strict() const override { return p_.strict; }
+  std::string_view function_name() const override { return p_.names[current_->a]; }
   const Regex* constant_regex() const override { return current_ == nullptr ? nullptr : current_->regex; }
 
  private:
@@ -45,9 +46,9 @@ class Evaluator final : public CallContext {
   bool out_of_budget(const Op& op);
   Value fail_at(const Op& op, EvalErrorKind kind, std::string message);
   Value overload(const Op& op, std::string_view what, Kind kind);
+  Truth no_condition(const Op& op);
   Truth wrong(const Op& op, std::string_view what);
   static Truth truth_of(bool v) { return v ? Truth::yes : Truth::no; }
-  Value value_of(const Op& op, Truth truth, std::string_view what);
   Value checked(const Op& op, Value v);
 
   const Value* ref(uint32_t id, Value& scratch);

@@ -55,6 +55,13 @@ std::vector<std::string> function_names() {
   return out;
 }
 
+Value no_overload(CallContext& context, Args args) {
+  std::string message = "`" + std::string(context.function_name()) + "` does not take (";
+  for (size_t i = 0; i < args.size(); ++i) message.append(i == 0 ? "" : ", ").append(type_name(args[i].kind()));
+  context.fail(EvalErrorKind::no_such_overload, message + ")");
+  return {};
+}
+
 size_t find_text(std::string_view text, std::string_view what, size_t from) {
   if (from > text.size()) return std::string_view::npos;
   if (what.empty()) return from;

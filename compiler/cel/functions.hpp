@@ -20,6 +20,8 @@ class CallContext {
   /// Pays for a result of `units` (16 bytes or one item each); false when the budget is used up.
   virtual bool charge(uint64_t units) = 0;
   virtual bool strict() const = 0;
+  /// Of the function that is called, for messages.
+  virtual std::string_view function_name() const = 0;
   virtual const Regex* constant_regex() const = 0;
 };
 
@@ -34,6 +36,16 @@ class Args {
   const Value* const* first_;
   size_t count_;
 };
+
+/// Fails because the function does not take arguments of these types; gives null.
+Value no_overload(CallContext& context, Args args);
+/// The same with a reason of its own, where the types inside a list matter.
+inline Value no_overload(CallContext& context, std::string message) {
+  context.fail(EvalErrorKind::no_such_overload, std::move(message));
+  return {};
+}
+/// Pays for reading a text or a whole value; what is short is free.
+inline bool pay(CallContext& context, const Value& v) { return v.memory() < 512 || context.charge(v.memory() / 16); }
 
 using Implementation = Value (*)(CallContext& context, Args args);
 

@@ -10,19 +10,12 @@
 namespace kflow::cel {
 namespace {
 
-Value no_overload(CallContext& c, std::string_view name) {
-  c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
-  return {};
-}
 Value text(CallContext& c, std::string out) { return c.charge(out.size() / 16) ? Value::string(std::move(out)) : Value(); }
-
-// Reading a value costs by its size.
-bool pay(CallContext& c, const Value& v) { return v.memory() < 512 || c.charge(v.memory() / 16); }
 
 Value f_json(CallContext& c, Args a) { return pay(c, a[0]) ? text(c, to_json(a[0])) : Value(); }
 
 Value f_parse_json(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::string) return no_overload(c, "parse_json");
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   if (!c.charge(a[0].as_string().size() / 8)) return {};
   auto v = from_json(a[0].as_string());
   if (!v) {
@@ -33,7 +26,7 @@ Value f_parse_json(CallContext& c, Args a) {
 }
 
 Value f_url_encode(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::string) return no_overload(c, "url_encode");
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::string out;
   for (const char ch : a[0].as_string()) {
@@ -70,7 +63,7 @@ size_t character_reference(std::string_view s, size_t pos, std::string& out) {
 }
 
 Value f_html_text(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::string) return no_overload(c, "html_text");
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   std::string out;
@@ -113,7 +106,7 @@ Value f_html_text(CallContext& c, Args a) {
 
 Value f_sha256(CallContext& c, Args a) {
   const bool bytes = a[0].kind() == Kind::bytes;
-  if (!bytes && a[0].kind() != Kind::string) return no_overload(c, "sha256");
+  if (!bytes && a[0].kind() != Kind::string) return no_overload(c, a);
   const std::string_view data = bytes ? a[0].as_bytes() : a[0].as_string();
   if (!c.charge(data.size() / 16)) return {};
   return Value::string(to_hex(sha256(data)));
@@ -131,11 +124,11 @@ std::string cell(const Value* v) {
   return escaped;
 }
 Value f_markdown_table(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "markdown_table");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::vector<std::string> columns;
   for (const Value& row : a[0].as_list()) {
-    if (row.kind() != Kind::map) return no_overload(c, "markdown_table");
+    if (row.kind() != Kind::map) return no_overload(c, "`markdown_table` takes a list of records, not of " + std::string(type_name(row.kind())));
     for (const MapEntry& e : row.as_map()) {
       std::string name = cell(&e.key);
       if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(std::move(name));
@@ -155,7 +148,7 @@ Value f_markdown_table(CallContext& c, Args a) {
 
 Value f_format_time(CallContext& c, Args a) {
   if (a[0].kind() != Kind::timestamp || a[1].kind() != Kind::string || (a.size() > 2 && a[2].kind() != Kind::string)) {
-    return no_overload(c, "format_time");
+    return no_overload(c, a);
   }
   auto out = format_time(a[0].as_timestamp(), a[1].as_string(), a.size() > 2 ? a[2].as_string() : std::string_view());
   if (!out) {
@@ -168,7 +161,7 @@ Value f_format_time(CallContext& c, Args a) {
 // ---- lists
 
 Value f_slice(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list || a[1].kind() != Kind::int_ || a[2].kind() != Kind::int_) return no_overload(c, "slice");
+  if (a[0].kind() != Kind::list || a[1].kind() != Kind::int_ || a[2].kind() != Kind::int_) return no_overload(c, a);
   const auto items = a[0].as_list();
   const int64_t begin = a[1].as_int();
   const int64_t end = a[2].as_int();
@@ -181,7 +174,7 @@ Value f_slice(CallContext& c, Args a) {
   return Value::list(std::vector<Value>(items.begin() + begin, items.begin() + end));
 }
 Value f_distinct(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "distinct");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::vector<Value> out;
   MapBuilder seen;
@@ -197,7 +190,7 @@ Value f_distinct(CallContext& c, Args a) {
   return Value::list(std::move(out));
 }
 Value f_flatten(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "flatten");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::vector<Value> out;
   for (const Value& v : a[0].as_list()) {
@@ -211,29 +204,31 @@ Value f_flatten(CallContext& c, Args a) {
   return Value::list(std::move(out));
 }
 Value f_sort(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "sort");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   std::vector<Value> items(a[0].as_list().begin(), a[0].as_list().end());
   for (const Value& v : items) {
     const auto order = compare(items.front(), v);
-    if (!order || *order == std::partial_ordering::unordered) return no_overload(c, "sort");
+    if (!order || *order == std::partial_ordering::unordered) {
+      return no_overload(c, std::string(type_name(items.front().kind())) + " and " + std::string(type_name(v.kind())) + " have no order");
+    }
   }
   if (!c.charge(items.size() * 8 + a[0].memory() / 16)) return {};
   std::stable_sort(items.begin(), items.end(), [](const Value& x, const Value& y) { return *compare(x, y) < 0; });
   return Value::list(std::move(items));
 }
 Value f_range(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::int_) return no_overload(c, "lists.range");
+  if (a[0].kind() != Kind::int_) return no_overload(c, a);
   if (!c.charge(static_cast<uint64_t>(std::max<int64_t>(0, a[0].as_int())))) return {};
   std::vector<Value> out;
   for (int64_t i = 0; i < a[0].as_int(); ++i) out.push_back(Value::integer(i));
   return Value::list(std::move(out));
 }
 Value f_first(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "first");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   return a[0].size() == 0 ? Value::none() : Value::some(a[0].as_list().front());
 }
 Value f_last(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, "last");
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
   return a[0].size() == 0 ? Value::none() : Value::some(a[0].as_list().back());
 }
 

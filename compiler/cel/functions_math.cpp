@@ -7,10 +7,6 @@
 namespace kflow::cel {
 namespace {
 
-Value no_overload(CallContext& c, std::string_view name) {
-  c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
-  return {};
-}
 
 // The greatest (sign 1) or least (sign -1) of the arguments, or of the one list.
 template <int Sign>
@@ -29,11 +25,11 @@ Value extreme(CallContext& c, Args a) {
   if (a.size() == 1 && a[0].kind() == Kind::list) {
     if (!c.charge(a[0].as_list().size() / 4)) return {};
     for (const Value& v : a[0].as_list()) {
-      if (!consider(v)) return no_overload(c, name);
+      if (!consider(v)) return no_overload(c, "`" + std::string(name) + "` takes numbers, not " + std::string(type_name(v.kind())));
     }
   } else {
     for (size_t i = 0; i < a.size(); ++i) {
-      if (!consider(a[i])) return no_overload(c, name);
+      if (!consider(a[i])) return no_overload(c, a);
     }
   }
   if (best == nullptr) {
@@ -45,12 +41,12 @@ Value extreme(CallContext& c, Args a) {
 
 template <double (*F)(double)>
 Value real(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::double_) return no_overload(c, "this function");
+  if (a[0].kind() != Kind::double_) return no_overload(c, a);
   return Value::number(F(a[0].as_double()));
 }
 template <bool (*F)(double)>
 Value real_test(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::double_) return no_overload(c, "this function");
+  if (a[0].kind() != Kind::double_) return no_overload(c, a);
   return Value::boolean(F(a[0].as_double()));
 }
 Value f_sqrt(CallContext& c, Args a) {
@@ -58,7 +54,7 @@ Value f_sqrt(CallContext& c, Args a) {
     case Kind::double_: return Value::number(std::sqrt(a[0].as_double()));
     case Kind::int_: return Value::number(std::sqrt(static_cast<double>(a[0].as_int())));
     case Kind::uint_: return Value::number(std::sqrt(static_cast<double>(a[0].as_uint())));
-    default: return no_overload(c, "math.sqrt");
+    default: return no_overload(c, a);
   }
 }
 Value f_abs(CallContext& c, Args a) {
@@ -71,7 +67,7 @@ Value f_abs(CallContext& c, Args a) {
       return Value::integer(std::abs(a[0].as_int()));
     case Kind::uint_: return a[0];
     case Kind::double_: return Value::number(std::fabs(a[0].as_double()));
-    default: return no_overload(c, "math.abs");
+    default: return no_overload(c, a);
   }
 }
 Value f_sign(CallContext& c, Args a) {
@@ -82,7 +78,7 @@ Value f_sign(CallContext& c, Args a) {
       const double d = a[0].as_double();
       return Value::number(std::isnan(d) ? d : (d > 0) - (d < 0));
     }
-    default: return no_overload(c, "math.sign");
+    default: return no_overload(c, a);
   }
 }
 
@@ -98,17 +94,17 @@ Value bits(CallContext& c, Args a) {
   };
   if (a[0].kind() == Kind::int_ && a[1].kind() == Kind::int_) return Value::integer(apply(a[0].as_int(), a[1].as_int()));
   if (a[0].kind() == Kind::uint_ && a[1].kind() == Kind::uint_) return Value::unsigned_integer(apply(a[0].as_uint(), a[1].as_uint()));
-  return no_overload(c, "a bitwise function");
+  return no_overload(c, a);
 }
 Value f_not(CallContext& c, Args a) {
   if (a[0].kind() == Kind::int_) return Value::integer(~a[0].as_int());
   if (a[0].kind() == Kind::uint_) return Value::unsigned_integer(~a[0].as_uint());
-  return no_overload(c, "math.bitNot");
+  return no_overload(c, a);
 }
 template <bool Left>
 Value shift(CallContext& c, Args a) {
   if (a[1].kind() != Kind::int_ || (a[0].kind() != Kind::int_ && a[0].kind() != Kind::uint_)) {
-    return no_overload(c, Left ? "math.bitShiftLeft" : "math.bitShiftRight");
+    return no_overload(c, a);
   }
   const int64_t by = a[1].as_int();
   if (by < 0) {

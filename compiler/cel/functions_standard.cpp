@@ -12,23 +12,14 @@
 namespace kflow::cel {
 namespace {
 
-Value no_overload(CallContext& c, std::string_view name, Args args) {
-  std::string message = "`" + std::string(name) + "` does not take (";
-  for (size_t i = 0; i < args.size(); ++i) message.append(i == 0 ? "" : ", ").append(type_name(args[i].kind()));
-  c.fail(EvalErrorKind::no_such_overload, message + ")");
-  return {};
-}
 Value bad_conversion(CallContext& c, const Value& v, std::string_view to) {
-  c.fail(EvalErrorKind::conversion, to_brief(v) + " is not a " + std::string(to));
+  c.fail(EvalErrorKind::conversion, to_brief(v) + " does not convert to " + std::string(to));
   return {};
 }
 Value out_of_range(CallContext& c, std::string_view what) {
   c.fail(EvalErrorKind::range, std::string(what) + " out of range");
   return {};
 }
-
-// Reading a text costs by its length.
-bool pay(CallContext& c, const Value& text) { return text.memory() < 512 || c.charge(text.memory() / 16); }
 
 Value f_size(CallContext& c, Args a) {
   switch (a[0].kind()) {
@@ -38,28 +29,28 @@ Value f_size(CallContext& c, Args a) {
     case Kind::bytes:
     case Kind::list:
     case Kind::map: return Value::integer(a[0].size());
-    default: return no_overload(c, "size", a);
+    default: return no_overload(c, a);
   }
 }
 
 bool two_strings(Args a) { return a[0].kind() == Kind::string && a[1].kind() == Kind::string; }
 Value f_contains(CallContext& c, Args a) {
-  if (!two_strings(a)) return no_overload(c, "contains", a);
+  if (!two_strings(a)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   return Value::boolean(find_text(a[0].as_string(), a[1].as_string(), 0) != std::string_view::npos);
 }
 Value f_starts_with(CallContext& c, Args a) {
-  if (!two_strings(a)) return no_overload(c, "startsWith", a);
+  if (!two_strings(a)) return no_overload(c, a);
   return Value::boolean(a[0].as_string().starts_with(a[1].as_string()));
 }
 Value f_ends_with(CallContext& c, Args a) {
-  if (!two_strings(a)) return no_overload(c, "endsWith", a);
+  if (!two_strings(a)) return no_overload(c, a);
   return Value::boolean(a[0].as_string().ends_with(a[1].as_string()));
 }
 // Compiling a pattern that is no constant takes some ten microseconds, and far more for a large one.
 constexpr uint64_t regex_compile_cost = 500;
 Value f_matches(CallContext& c, Args a) {
-  if (!two_strings(a)) return no_overload(c, "matches", a);
+  if (!two_strings(a)) return no_overload(c, a);
   if (!c.charge(a[0].as_string().size() / 16 + a[1].as_string().size() * 4)) return {};
   if (const Regex* regex = c.constant_regex()) return Value::boolean(regex->matches(a[0].as_string()));
   if (!c.charge(regex_compile_cost)) return {};
@@ -77,7 +68,7 @@ Value f_dyn(CallContext&, Args a) { return a[0]; }
 
 Value f_bool(CallContext& c, Args a) {
   if (a[0].kind() == Kind::boolean) return a[0];
-  if (a[0].kind() != Kind::string) return no_overload(c, "bool", a);
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   const std::string_view s = a[0].as_string();
   for (const std::string_view t : {"1", "t", "true", "TRUE", "True"}) {
     if (s == t) return Value::boolean(true);
@@ -113,7 +104,7 @@ Value f_int(CallContext& c, Args a) {
       return v ? Value::integer(*v) : bad_conversion(c, a[0], "int");
     }
     case Kind::timestamp: return Value::integer(a[0].as_timestamp().seconds);
-    default: return no_overload(c, "int", a);
+    default: return no_overload(c, a);
   }
 }
 Value f_uint(CallContext& c, Args a) {
@@ -131,7 +122,7 @@ Value f_uint(CallContext& c, Args a) {
       const auto v = parse_whole<uint64_t>(a[0].as_string());
       return v ? Value::unsigned_integer(*v) : bad_conversion(c, a[0], "uint");
     }
-    default: return no_overload(c, "uint", a);
+    default: return no_overload(c, a);
   }
 }
 Value f_double(CallContext& c, Args a) {
@@ -153,7 +144,7 @@ Value f_double(CallContext& c, Args a) {
       }
       return Value::number(out);
     }
-    default: return no_overload(c, "double", a);
+    default: return no_overload(c, a);
   }
 }
 Value f_string(CallContext& c, Args a) {
@@ -172,14 +163,14 @@ Value f_string(CallContext& c, Args a) {
         return {};
       }
       return Value::string(a[0].as_bytes());
-    default: return no_overload(c, "string", a);
+    default: return no_overload(c, a);
   }
 }
 Value f_bytes(CallContext& c, Args a) {
   if (a[0].kind() == Kind::bytes) return a[0];
   if (!pay(c, a[0])) return {};
   if (a[0].kind() == Kind::string) return Value::bytes(a[0].as_string());
-  return no_overload(c, "bytes", a);
+  return no_overload(c, a);
 }
 Value f_timestamp(CallContext& c, Args a) {
   if (a[0].kind() == Kind::timestamp) return a[0];
@@ -188,13 +179,13 @@ Value f_timestamp(CallContext& c, Args a) {
     if (s < min_timestamp_seconds || s > max_timestamp_seconds) return out_of_range(c, "timestamp");
     return Value::timestamp({s, 0});
   }
-  if (a[0].kind() != Kind::string) return no_overload(c, "timestamp", a);
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   const auto t = parse_timestamp(a[0].as_string());
   return t ? Value::timestamp(*t) : bad_conversion(c, a[0], "timestamp");
 }
 Value f_duration(CallContext& c, Args a) {
   if (a[0].kind() == Kind::duration) return a[0];
-  if (a[0].kind() != Kind::string) return no_overload(c, "duration", a);
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   const auto d = parse_duration(a[0].as_string());
   return d ? Value::duration(*d) : bad_conversion(c, a[0], "duration");
 }
@@ -202,8 +193,8 @@ Value f_duration(CallContext& c, Args a) {
 // ---- calendar fields
 
 template <typename Field>
-Value civil(CallContext& c, std::string_view name, Args a, Field field) {
-  if (a[0].kind() != Kind::timestamp || (a.size() == 2 && a[1].kind() != Kind::string)) return no_overload(c, name, a);
+Value civil(CallContext& c, Args a, Field field) {
+  if (a[0].kind() != Kind::timestamp || (a.size() == 2 && a[1].kind() != Kind::string)) return no_overload(c, a);
   const auto fields = civil_time(a[0].as_timestamp(), a.size() == 2 ? a[1].as_string() : std::string_view());
   if (!fields) {
     c.fail(EvalErrorKind::invalid_argument, fields.error().message);
@@ -212,42 +203,42 @@ Value civil(CallContext& c, std::string_view name, Args a, Field field) {
   return Value::integer(field(*fields, a[0].as_timestamp()));
 }
 Value f_full_year(CallContext& c, Args a) {
-  return civil(c, "getFullYear", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.year; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.year; });
 }
 Value f_month(CallContext& c, Args a) {
-  return civil(c, "getMonth", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.month - 1; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.month - 1; });
 }
 Value f_date(CallContext& c, Args a) {
-  return civil(c, "getDate", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day; });
 }
 Value f_day_of_month(CallContext& c, Args a) {
-  return civil(c, "getDayOfMonth", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day - 1; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day - 1; });
 }
 Value f_day_of_week(CallContext& c, Args a) {
-  return civil(c, "getDayOfWeek", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day_of_week; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day_of_week; });
 }
 Value f_day_of_year(CallContext& c, Args a) {
-  return civil(c, "getDayOfYear", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day_of_year; });
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.day_of_year; });
 }
-Value whole_units(CallContext& c, std::string_view name, Args a, int64_t unit) {
-  if (a.size() != 1) return no_overload(c, name, a);
+Value whole_units(CallContext& c, Args a, int64_t unit) {
+  if (a.size() != 1) return no_overload(c, a);
   return Value::integer(a[0].as_duration().nanos / unit);
 }
 Value f_hours(CallContext& c, Args a) {
-  if (a[0].kind() == Kind::duration) return whole_units(c, "getHours", a, 3'600'000'000'000);
-  return civil(c, "getHours", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.hour; });
+  if (a[0].kind() == Kind::duration) return whole_units(c, a, 3'600'000'000'000);
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.hour; });
 }
 Value f_minutes(CallContext& c, Args a) {
-  if (a[0].kind() == Kind::duration) return whole_units(c, "getMinutes", a, 60'000'000'000);
-  return civil(c, "getMinutes", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.minute; });
+  if (a[0].kind() == Kind::duration) return whole_units(c, a, 60'000'000'000);
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.minute; });
 }
 Value f_seconds(CallContext& c, Args a) {
-  if (a[0].kind() == Kind::duration) return whole_units(c, "getSeconds", a, 1'000'000'000);
-  return civil(c, "getSeconds", a, [](const CivilTime& t, Timestamp) -> int64_t { return t.second; });
+  if (a[0].kind() == Kind::duration) return whole_units(c, a, 1'000'000'000);
+  return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.second; });
 }
 Value f_milliseconds(CallContext& c, Args a) {
   if (a[0].kind() == Kind::duration && a.size() == 1) return Value::integer(a[0].as_duration().nanos / 1'000'000 % 1000);
-  return civil(c, "getMilliseconds", a, [](const CivilTime&, Timestamp t) -> int64_t { return t.nanos / 1'000'000; });
+  return civil(c, a, [](const CivilTime&, Timestamp t) -> int64_t { return t.nanos / 1'000'000; });
 }
 
 // ---- optionals
@@ -274,11 +265,11 @@ Value f_optional_of(CallContext&, Args a) { return Value::some(a[0]); }
 Value f_optional_none(CallContext&, Args) { return Value::none(); }
 Value f_optional_non_zero(CallContext&, Args a) { return is_zero(a[0]) ? Value::none() : Value::some(a[0]); }
 Value f_has_value(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::optional) return no_overload(c, "hasValue", a);
+  if (a[0].kind() != Kind::optional) return no_overload(c, a);
   return Value::boolean(a[0].as_optional() != nullptr);
 }
 Value f_value(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::optional) return no_overload(c, "value", a);
+  if (a[0].kind() != Kind::optional) return no_overload(c, a);
   if (a[0].as_optional() == nullptr) {
     c.fail(EvalErrorKind::invalid_argument, "`value()` of optional.none()");
     return {};
@@ -286,17 +277,17 @@ Value f_value(CallContext& c, Args a) {
   return *a[0].as_optional();
 }
 // `or` and `orValue` are evaluated lazily by the evaluator; the rows are for the checker.
-Value f_lazy(CallContext& c, Args a) { return no_overload(c, "or", a); }
+Value f_lazy(CallContext& c, Args a) { return no_overload(c, a); }
 
 Value f_base64_encode(CallContext& c, Args a) {
   if (!pay(c, a[0])) return {};
   if (a[0].kind() == Kind::string && !c.strict()) return Value::string(base64_encode(a[0].as_string()));
-  if (a[0].kind() != Kind::bytes) return no_overload(c, "base64.encode", a);
+  if (a[0].kind() != Kind::bytes) return no_overload(c, a);
   return Value::string(base64_encode(a[0].as_bytes()));
 }
 Value f_base64_decode(CallContext& c, Args a) {
   if (!pay(c, a[0])) return {};
-  if (a[0].kind() != Kind::string) return no_overload(c, "base64.decode", a);
+  if (a[0].kind() != Kind::string) return no_overload(c, a);
   const auto out = base64_decode(a[0].as_string());
   if (!out) {
     c.fail(EvalErrorKind::invalid_argument, "not base64");

@@ -1,6 +1,8 @@
 // The strings extension: positions are code points, every position outside 0…size is an error.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -11,10 +13,6 @@
 namespace kflow::cel {
 namespace {
 
-Value no_overload(CallContext& c, std::string_view name) {
-  c.fail(EvalErrorKind::no_such_overload, "`" + std::string(name) + "` does not take arguments of these types");
-  return {};
-}
 Value out_of_bounds(CallContext& c, int64_t at) {
   c.fail(EvalErrorKind::index_out_of_bounds, "position " + std::to_string(at) + " is outside the text");
   return {};
@@ -29,12 +27,10 @@ std::optional<size_t> offset_of(std::string_view s, int64_t n) {
   return pos;
 }
 int64_t points(std::string_view s) { return static_cast<int64_t>(count_code_points(s)); }
-// Reading a text costs by its length.
-bool pay(CallContext& c, const Value& text) { return text.memory() < 512 || c.charge(text.memory() / 16); }
 bool is(const Value& v, Kind kind) { return v.kind() == kind; }
 
 Value f_char_at(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_)) return no_overload(c, "charAt");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const auto at = offset_of(s, a[1].as_int());
@@ -43,7 +39,7 @@ Value f_char_at(CallContext& c, Args a) {
 }
 
 Value f_index_of(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "indexOf");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const int64_t from = a.size() > 2 ? a[2].as_int() : 0;
@@ -53,7 +49,7 @@ Value f_index_of(CallContext& c, Args a) {
   return Value::integer(found == std::string_view::npos ? -1 : points(s.substr(0, found)));
 }
 Value f_last_index_of(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "lastIndexOf");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   size_t last = std::string_view::npos;
@@ -68,7 +64,7 @@ Value f_last_index_of(CallContext& c, Args a) {
 
 template <char From, char To, int Shift>
 Value change_case(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string)) return no_overload(c, Shift > 0 ? "lowerAscii" : "upperAscii");
+  if (!is(a[0], Kind::string)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::string out(a[0].as_string());
   for (char& ch : out) {
@@ -79,7 +75,7 @@ Value change_case(CallContext& c, Args a) {
 
 Value f_replace(CallContext& c, Args a) {
   if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || !is(a[2], Kind::string) || (a.size() > 3 && !is(a[3], Kind::int_))) {
-    return no_overload(c, "replace");
+    return no_overload(c, a);
   }
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
@@ -112,7 +108,7 @@ Value f_replace(CallContext& c, Args a) {
 }
 
 Value f_split(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "split");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const std::string_view separator = a[1].as_string();
@@ -139,7 +135,7 @@ Value f_split(CallContext& c, Args a) {
 }
 
 Value f_substring(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, "substring");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const auto begin = offset_of(s, a[1].as_int());
@@ -159,7 +155,7 @@ bool is_white_space(char32_t c) {
          c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 Value f_trim(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string)) return no_overload(c, "trim");
+  if (!is(a[0], Kind::string)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   size_t begin = s.size();
@@ -176,12 +172,12 @@ Value f_trim(CallContext& c, Args a) {
 }
 
 Value f_join(CallContext& c, Args a) {
-  if (!is(a[0], Kind::list) || (a.size() > 1 && !is(a[1], Kind::string))) return no_overload(c, "join");
+  if (!is(a[0], Kind::list) || (a.size() > 1 && !is(a[1], Kind::string))) return no_overload(c, a);
   std::string out;
   bool first = true;
   const std::string_view separator = a.size() > 1 ? a[1].as_string() : std::string_view();
   for (const Value& item : a[0].as_list()) {
-    if (!is(item, Kind::string)) return no_overload(c, "join");
+    if (!is(item, Kind::string)) return no_overload(c, "`join` takes a list of strings, not of " + std::string(type_name(item.kind())));
     if (!c.charge(1 + (item.as_string().size() + separator.size()) / 16)) return {};
     if (!first) out.append(separator);
     first = false;
@@ -196,7 +192,7 @@ Value f_reverse(CallContext& c, Args a) {
     std::vector<Value> items(a[0].as_list().rbegin(), a[0].as_list().rend());
     return Value::list(std::move(items));
   }
-  if (!is(a[0], Kind::string)) return no_overload(c, "reverse");
+  if (!is(a[0], Kind::string)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   std::string out(s.size(), '\0');
@@ -211,7 +207,7 @@ Value f_reverse(CallContext& c, Args a) {
 }
 
 Value f_quote(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string)) return no_overload(c, "strings.quote");
+  if (!is(a[0], Kind::string)) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   std::string out = "\"";
   for (const char ch : a[0].as_string()) {
@@ -293,14 +289,20 @@ class Formatter {
   static std::string plain_double(double d) {
     if (std::isnan(d)) return "NaN";
     if (std::isinf(d)) return d > 0 ? "Infinity" : "-Infinity";
-    std::string out = fmt::format("{}", d);
-    if (out.find('e') != std::string::npos) {
-      out = fmt::format("{:f}", d);
-      if (out.find('.') != std::string::npos) out.erase(out.find_last_not_of('0') + 1);
-    }
-    if (out.ends_with(".0")) out.resize(out.size() - 2);
-    if (out.ends_with('.')) out.pop_back();
-    return out;
+    // The shortest digits that read back, `d.ddde±xx`, written out without the exponent.
+    char buffer[40];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, std::fabs(d), std::chars_format::scientific).ptr;
+    const std::string_view text(buffer, static_cast<size_t>(end - buffer));
+    const size_t e = text.find('e');
+    *end = '\0';
+    const int exponent = std::atoi(buffer + e + 1);
+    std::string digits(text.substr(0, 1));
+    if (e > 2) digits.append(text.substr(2, e - 2));
+    std::string out = std::signbit(d) ? "-" : "";
+    if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+    const auto whole = static_cast<size_t>(exponent) + 1;
+    if (digits.size() <= whole) return out + digits + std::string(whole - digits.size(), '0');
+    return out + digits.substr(0, whole) + "." + digits.substr(whole);
   }
 
   bool integer(char conversion, const Value& v, std::string& out, int base) {
@@ -406,7 +408,7 @@ class Formatter {
 };
 
 Value f_format(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::list)) return no_overload(c, "format");
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::list)) return no_overload(c, a);
   return Formatter(c, a[0].as_string(), a[1].as_list()).run();
 }
 

@@ -72,6 +72,22 @@ TEST_CASE("errors are absorbed where CEL says so, and only there") {
   CHECK(shown(strict("true ? 1 : 1 / 0")) == "1");
 }
 
+TEST_CASE("messages say what was wrong with what") {
+  CHECK(strict("math.ceil(1)").message == "`math.ceil` does not take (int)");
+  CHECK(strict("'a'.replace(1, 'b')").message == "`replace` does not take (string, int, string)");
+  CHECK(strict("'a'.replace()").message == "`replace` does not take 1 arguments");
+  CHECK(strict("[1].join()").message == "`join` takes a list of strings, not of int");
+  CHECK(strict("int('1x')").message == "\"1x\" does not convert to int");
+  CHECK(strict("[1].filter(x, x)").message == "a condition is a bool, not int");
+  CHECK(strict("{'a': 1}.b").message == "no such key `b`");
+}
+
+TEST_CASE("doubles are formatted by their shortest digits, without an exponent") {
+  CHECK(shown(strict("'%s %s %s'.format([1e30, 0.0000001, -123.456])")) ==
+        R"("1000000000000000000000000000000 0.0000001 -123.456")");
+  CHECK(shown(strict("'%s %s %d'.format([0.0, -0.0, 1e21])")) == R"("0 -0 1000000000000000000000")");
+}
+
 TEST_CASE("an error names its place") {
   test::Variables none;
   const ParsedExpression parsed = parse_strict("[1, 2].map(x, x / (x - 1))");
