@@ -3,6 +3,7 @@
 
 #include "compiler/base/hash.hpp"
 #include "compiler/cel/functions.hpp"
+#include "compiler/cel/html_text.hpp"
 #include "compiler/cel/operators.hpp"
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
@@ -45,63 +46,10 @@ Value f_url_encode(CallContext& c, Args a) {
   return text(c, std::move(out));
 }
 
-// A named or numeric character reference at `pos` ("&amp;"); length 0 if it is none.
-size_t character_reference(std::string_view s, size_t pos, std::string& out) {
-  const size_t end = s.substr(pos, 12).find(';');
-  if (end == std::string_view::npos) return 0;
-  const std::string_view name = s.substr(pos + 1, end - 1);
-  constexpr std::pair<std::string_view, std::string_view> known[] = {{"amp", "&"},  {"lt", "<"},    {"gt", ">"},
-                                                                     {"quot", "\""}, {"apos", "'"}, {"nbsp", " "},
-                                                                     {"#39", "'"},  {"#x27", "'"}};
-  for (const auto& [from, to] : known) {
-    if (name == from) {
-      out.append(to);
-      return end + 1;
-    }
-  }
-  return 0;
-}
-
 Value f_html_text(CallContext& c, Args a) {
   if (a[0].kind() != Kind::string) return no_overload(c, a);
   if (!pay(c, a[0])) return {};
-  const std::string_view s = a[0].as_string();
-  std::string out;
-  const auto space = [&] {
-    if (!out.empty() && out.back() != ' ' && out.back() != '\n') out.push_back(' ');
-  };
-  for (size_t pos = 0; pos < s.size();) {
-    if (s[pos] == '<') {
-      const std::string_view rest = s.substr(pos);
-      size_t end = rest.find('>');
-      for (const std::string_view hidden : {"script", "style"}) {
-        if (rest.substr(1).starts_with(hidden)) {
-          const size_t close = rest.find("</" + std::string(hidden));
-          end = close == std::string_view::npos ? close : rest.find('>', close);
-        }
-      }
-      if (rest.starts_with("<!--")) {
-        end = rest.find("-->");
-        if (end != std::string_view::npos) end += 2;
-      }
-      const bool line = rest.starts_with("<p") || rest.starts_with("<br") || rest.starts_with("</p") || rest.starts_with("<li") ||
-                        rest.starts_with("<h") || rest.starts_with("</h") || rest.starts_with("<div") || rest.starts_with("<tr");
-      if (line && !out.empty() && out.back() != '\n') {
-        if (out.back() == ' ') out.pop_back();
-        out.push_back('\n');
-      }
-      pos = end == std::string_view::npos ? s.size() : pos + end + 1;
-    } else if (const size_t n = s[pos] == '&' ? character_reference(s, pos, out) : 0; n > 0) {
-      pos += n;
-    } else if (s[pos] == ' ' || s[pos] == '\n' || s[pos] == '\t' || s[pos] == '\r') {
-      space();
-      ++pos;
-    } else {
-      out.push_back(s[pos++]);
-    }
-  }
-  while (!out.empty() && (out.back() == ' ' || out.back() == '\n')) out.pop_back();
-  return text(c, std::move(out));
+  return Value::string(html_text(a[0].as_string()));
 }
 
 Value f_sha256(CallContext& c, Args a) {

@@ -111,6 +111,25 @@ TEST_CASE("a bare map key is a string") {
   CHECK(shown(strict("{title: 1}")) == "error: undeclared_variable");
 }
 
+TEST_CASE("the text of HTML") {
+  const auto text = [](std::string_view html) {
+    const auto out = dialect("html_text(html)", {{"html", Value::string(html)}});
+    REQUIRE(out.value);
+    return std::string(out.value->as_string());
+  };
+  CHECK(text("a  b\n\tc") == "a b c");
+  CHECK(text("<H1 class=\"a>b\">A &amp; B</H1><P>one<BR/>two") == "A & B\none\ntwo");
+  CHECK(text("<p>x<script>if (a < b) { y(\"</p>\"); }</script> z<style>p{}</STYLE></p>") == "x z");
+  CHECK(text("it&#x27;s 1&#x2F;2 &#8364; &euro; &nosuch; AT&T &#0; &#xD800; &#99999999;") ==
+        "it's 1/2 € € &nosuch; AT&T &#0; &#xD800; &#99999999;");
+  CHECK(text("a < b && c > d <3") == "a < b && c > d <3");
+  CHECK(text("<!-- a > b --><!DOCTYPE html><ul><li>1<li>2</ul>") == "1\n2");
+  CHECK(text("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>") == "a b\nc");
+  CHECK(text("x <a href='unclosed") == "x");
+  CHECK(text("<script>never closed") == "");
+  CHECK(text("ü&nbsp;&nbsp;ß") == "ü ß");
+}
+
 TEST_CASE("functions of the language") {
   check_all({{R"(json({a: [1, 2.0, null]}))", R"("{\"a\":[1,2.0,null]}")"},
              {R"(parse_json('{"a": [1, 2.5]}'))", R"({"a": [1, 2.5]})"},
