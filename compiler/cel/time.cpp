@@ -61,9 +61,21 @@ struct Offset {
   std::string abbreviation;
 };
 
+// It is loaded when first needed; some small systems have none.
+bool has_zone_database() {
+  try {
+    return !date::get_tzdb().zones.empty();
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 Result<Offset> offset_at(Timestamp t, std::string_view zone) {
   if (zone.empty() || zone == "UTC" || zone == "Z") return Offset{0, "UTC"};
   if (const auto fixed = fixed_offset(zone)) return Offset{*fixed, fmt::format("{}", zone)};
+  if (!has_zone_database()) {
+    return fail(ErrorCode::unavailable, fmt::format("no time zone `{}`: this system has no time zone database; install tzdata", zone));
+  }
   try {
     const date::time_zone* tz = date::locate_zone(std::string(zone));
     const auto info = tz->get_info(date::sys_seconds(std::chrono::seconds(t.seconds)));

@@ -202,7 +202,7 @@ class Builder {
     for (Cursor c = arguments.first(); c; c = arguments.next(c)) {
       if (c.is(Node::named_argument)) {
         error(c, "arguments of functions have no names");
-        out.push_back(c.expression());
+        out.push_back(c.expression() ? c.expression() : c);
       } else if (syntax::is_expression(c.kind())) {
         out.push_back(c);
       }
