@@ -1,0 +1,61 @@
+// The verbs of `kflow`; each gives the exit status.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace kflow::cli {
+
+struct Common {
+  std::string store;
+  std::string colour = "auto";
+  bool json = false;
+};
+
+struct RunOptions {
+  std::string file;
+  std::string workflow;
+  std::vector<std::string> inputs;   ///< name=value
+  std::string input_file;            ///< JSON or YAML, - for standard input
+  bool background = false;
+  bool quiet = false;
+  bool dry_run = false;
+  std::string id;
+  std::string session;
+  std::string idempotency_key;
+};
+int run(const Common& common, const RunOptions& options);
+
+struct PsOptions {
+  std::string status;
+  std::string workflow;
+  std::string session;
+  std::string tag;
+  std::string since;                 ///< a duration: 1h, 7d
+  size_t limit = 50;
+};
+int ps(const Common& common, const PsOptions& options);
+
+struct GetOptions {
+  std::string run;
+  std::string step;
+  bool events = false;
+  bool input = false;
+  bool wait = false;
+};
+int get(const Common& common, const GetOptions& options);
+
+struct WatchOptions {
+  std::string run;
+  uint64_t from = 0;
+  bool events = false;
+};
+int watch(const Common& common, const WatchOptions& options);
+
+int why(const Common& common, const std::string& run);
+int resume(const Common& common, const std::string& run, bool all);
+int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason);
+/// The detached process behind --background: takes the runs of a project until none is left.
+int work(const Common& common, const std::string& run);
+
+}  // namespace kflow::cli

@@ -1,0 +1,303 @@
+// ps, get, why, cancel: verbs that look at runs or send them something.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+
+#include "compiler/base/json.hpp"
+#include "compiler/cel/time.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/cli/commands.hpp"
+#include "runtime/cli/session.hpp"
+#include "runtime/engine/load.hpp"
+
+namespace kflow::cli {
+namespace {
+
+using machine::Millis;
+using machine::RunStatus;
+
+struct StepRow {
+  std::string path;
+  std::string callee;
+  std::string status;
+  uint32_t attempts = 1;
+  Millis started_at = 0;
+  Millis ended_at = 0;
+  cel::Value input;
+  cel::Value output;
+  std::string error;
+};
+
+// The steps of a run in the order in which they began.
+struct StepTable {
+  std::vector<StepRow> rows;
+  std::map<machine::ActId, size_t> by_act;
+  cel::Value input;
+  cel::Value result;
+  std::string error;
+
+  void add(const ir::Program& program, const machine::Event& e) {
+    if (const auto* s = std::get_if<machine::RunStarted>(&e.data)) input = s->input;
+    if (const auto* s = std::get_if<machine::RunCompleted>(&e.data)) result = s->value;
+    if (const auto* s = std::get_if<machine::RunFailed>(&e.data)) error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
+    if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
+      StepRow& row = row_of(program, e);
+      row.attempts = s->attempt;
+      row.status = "RUNNING";
+      if (s->attempt == 1) row.input = s->input;
+    } else if (const auto* t = std::get_if<machine::ToolEntered>(&e.data)) {
+      StepRow& row = row_of(program, e);
+      row.attempts = t->attempt;
+      row.status = "RUNNING";
+      if (t->attempt == 1) row.input = t->input;
+    } else if (const auto* c = std::get_if<machine::StepCompleted>(&e.data)) {
+      end(e, "COMPLETED").output = c->value;
+    } else if (const auto* r = std::get_if<machine::StepRetryScheduled>(&e.data)) {
+      StepRow& row = rows[by_act.at(e.act)];
+      row.status = "RETRYING";
+      row.error = r->error.message;
+    } else if (const auto* f = std::get_if<machine::StepFailed>(&e.data)) {
+      StepRow& row = end(e, "ERROR");
+      row.error = f->error.message;
+      row.output = f->value;
+    } else if (std::holds_alternative<machine::StepCancelled>(e.data)) {
+      end(e, "CANCELLED");
+    }
+  }
+
+ private:
+  StepRow& row_of(const ir::Program& program, const machine::Event& e) {
+    const auto [it, added] = by_act.emplace(e.act, rows.size());
+    if (added) {
+      const auto* step = std::get_if<ir::StepNode>(&program[e.node].data);
+      rows.push_back({.path = e.path, .callee = step == nullptr ? "" : step->call.name, .status = "", .attempts = 1, .started_at = e.time});
+    }
+    return rows[it->second];
+  }
+  StepRow& end(const machine::Event& e, std::string status) {
+    StepRow& row = rows[by_act.at(e.act)];
+    row.status = std::move(status);
+    row.ended_at = e.time;
+    return row;
+  }
+};
+
+void json_header(JsonWriter& out, const store::RunHeader& h) {
+  out.key("run_id"), out.string(h.id);
+  out.key("workflow_id"), out.string(h.workflow);
+  out.key("status"), out.string(machine::to_string(h.status));
+  out.key("session_id"), out.string(h.session_id);
+  out.key("created_at"), out.string(moment_text(h.created_at));
+  out.key("ended_at"), h.ended_at == 0 ? out.null() : out.string(moment_text(h.ended_at));
+  out.key("error"), h.error.empty() ? out.null() : out.string(h.error);
+}
+
+std::optional<RunStatus> status_named(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const RunStatus s : {RunStatus::pending, RunStatus::running, RunStatus::paused, RunStatus::completed, RunStatus::cancelled, RunStatus::error}) {
+    if (machine::to_string(s) == text) return s;
+  }
+  return std::nullopt;
+}
+
+// Whether some living process has the run.
+bool has_process(store::Store& store, const store::RunHeader& h) {
+  if (h.owner == store::no_owner) return false;
+  auto claimable = store.claimable(0, 100'000);
+  if (!claimable) return true;
+  for (const auto& c : *claimable) {
+    if (c.key == h.key) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int ps(const Common& common, const PsOptions& options) {
+  const Place place = find_place(common.store);
+  store::RunFilter filter{.workflow = options.workflow, .session_id = options.session, .tag = options.tag, .limit = options.limit};
+  if (!options.status.empty()) {
+    filter.status = status_named(options.status);
+    if (!filter.status) return fail_with({ErrorCode::invalid_argument, "`" + options.status + "` is no status: PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR"});
+  }
+  const Millis now = engine::SystemClock().now();
+  if (!options.since.empty()) {
+    const auto d = cel::parse_duration_literal(options.since);
+    if (!d) return fail_with({ErrorCode::invalid_argument, "`" + options.since + "` is no duration; write 90m, 2h or 7d"});
+    filter.since = now - d->nanos / 1'000'000;
+  }
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto runs = (*store)->list(filter);
+  if (!runs) return fail_with(runs.error());
+  if (common.json) {
+    for (const auto& h : *runs) {
+      JsonWriter out;
+      out.begin_object();
+      json_header(out, h);
+      out.end_object();
+      std::printf("%s\n", out.text().c_str());
+    }
+    return Exit::ok;
+  }
+  if (runs->empty()) {
+    std::fprintf(stderr, "no runs\n");
+    return Exit::ok;
+  }
+  size_t width = 8;
+  for (const auto& h : *runs) width = std::max(width, h.workflow.size());
+  std::printf("%-8s  %-*s  %-9s  %-20s  %s\n", "ID", static_cast<int>(width), "WORKFLOW", "STATUS", "STARTED", "DURATION");
+  for (const auto& h : *runs) {
+    const Millis end = h.ended_at == 0 ? now : h.ended_at;
+    std::printf("%-8s  %-*s  %-9s  %-20s  %s\n", short_id(h.id).c_str(), static_cast<int>(width), h.workflow.c_str(), std::string(machine::to_string(h.status)).c_str(), moment_text(h.started_at).c_str(),
+                duration_text(end - h.started_at).c_str());
+  }
+  return Exit::ok;
+}
+
+int get(const Common& common, const GetOptions& options) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto header = find_run(**store, options.run);
+  if (!header) return fail_with(header.error());
+  if (options.events) return watch(common, {.run = header->id, .from = 0, .events = true});
+  if (options.wait && !is_final(header->status)) {
+    Common quiet = common;
+    quiet.colour = "never";
+    (void)watch(quiet, {.run = header->id});
+    auto again = (*store)->header(header->key);
+    if (again && *again) header = **again;
+  }
+  auto program = engine::load_program(**store, header->program);
+  if (!program) return fail_with(program.error());
+  StepTable table;
+  auto read = engine::read_events(**store, header->key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
+    table.add(**program, e);
+    return true;
+  });
+  if (!read) return fail_with(read.error());
+  if (options.input) {
+    std::printf("%s\n", cel::to_json(table.input, 2).c_str());
+    return Exit::ok;
+  }
+  if (!options.step.empty()) {
+    for (const StepRow& row : table.rows) {
+      if (row.path != options.step) continue;
+      std::printf("%s\n", cel::to_json(cel::make_record({{"step", cel::Value::string(row.path)},
+                                                         {"callee", cel::Value::string(row.callee)},
+                                                         {"status", cel::Value::string(row.status)},
+                                                         {"attempts", cel::Value::integer(row.attempts)},
+                                                         {"input", row.input},
+                                                         {"output", row.output},
+                                                         {"error", row.error.empty() ? cel::Value() : cel::Value::string(row.error)}}), 2).c_str());
+      return Exit::ok;
+    }
+    return fail_with({ErrorCode::not_found, "the run has no step `" + options.step + "`; `kflow get " + short_id(header->id) + "` lists them"});
+  }
+  if (common.json) {
+    JsonWriter out(2);
+    out.begin_object();
+    json_header(out, *header);
+    out.key("input"), out.raw(cel::to_json(table.input));
+    out.key("content"), out.raw(cel::to_json(table.result));
+    out.key("step_results");
+    out.begin_array();
+    for (const StepRow& row : table.rows) {
+      out.begin_object();
+      out.key("step_id"), out.string(row.path);
+      out.key("callee"), out.string(row.callee);
+      out.key("status"), out.string(row.status);
+      out.key("attempts"), out.integer(row.attempts);
+      out.key("started_at"), out.integer(row.started_at);
+      out.key("ended_at"), row.ended_at == 0 ? out.null() : out.integer(row.ended_at);
+      out.key("input"), out.raw(cel::to_json(row.input));
+      out.key("content"), out.raw(cel::to_json(row.output));
+      out.key("error"), row.error.empty() ? out.null() : out.string(row.error);
+      out.end_object();
+    }
+    out.end_array();
+    out.end_object();
+    std::printf("%s\n", out.text().c_str());
+    return Exit::ok;
+  }
+  const Millis end = header->ended_at == 0 ? engine::SystemClock().now() : header->ended_at;
+  std::printf("run       %s\nworkflow  %s\nstatus    %s\nstarted   %s\nduration  %s\n", header->id.c_str(), header->workflow.c_str(), std::string(machine::to_string(header->status)).c_str(), moment_text(header->started_at).c_str(),
+              duration_text(end - header->started_at).c_str());
+  if (!table.rows.empty()) std::printf("\n");
+  size_t width = 4;
+  for (const StepRow& row : table.rows) width = std::max(width, std::min<size_t>(row.path.size(), 48));
+  for (const StepRow& row : table.rows) {
+    std::printf("  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), row.path.c_str(), row.status.c_str(), duration_text((row.ended_at == 0 ? end : row.ended_at) - row.started_at).c_str(), row.callee.c_str(),
+                row.attempts > 1 ? fmt::format("  {} attempts", row.attempts).c_str() : "", row.error.empty() ? "" : ("  " + row.error.substr(0, row.error.find('\n'))).c_str());
+  }
+  if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
+  if (header->status == RunStatus::completed && !table.result.is_null()) std::printf("\n%s\n", value_text(table.result).c_str());
+  return Exit::ok;
+}
+
+int why(const Common& common, const std::string& run) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto header = find_run(**store, run);
+  if (!header) return fail_with(header.error());
+  const std::string name = short_id(header->id);
+  if (is_final(header->status)) {
+    std::printf("run %s has ended: %s%s%s\n", name.c_str(), std::string(machine::to_string(header->status)).c_str(), header->error.empty() ? "" : ": ", header->error.c_str());
+    return Exit::ok;
+  }
+  auto program = engine::load_program(**store, header->program);
+  if (!program) return fail_with(program.error());
+  auto loaded = engine::load_state(**store, header->key, *program);
+  if (!loaded) return fail_with(loaded.error());
+  const Millis now = engine::SystemClock().now();
+  if (!has_process(**store, *header)) {
+    std::printf("no process runs it; `kflow resume %s` takes it over\n", name.c_str());
+  }
+  const auto waiting = machine::waiting(*loaded->state);
+  for (const machine::Waiting& w : waiting) {
+    std::string line = fmt::format("step `{}` ", w.path);
+    const Millis left = std::max<Millis>(0, w.due == machine::never ? 0 : w.due - now);
+    if (w.what == "running") {
+      line += fmt::format("runs `{}` since {}", w.callee, duration_text(now - w.since));
+      if (w.attempt > 1) line += fmt::format(" (attempt {} of {})", w.attempt, w.max_attempts);
+    } else if (w.what == "timer") {
+      line += fmt::format("sleeps, for another {}", duration_text(left));
+    } else if (w.what == "retry") {
+      line += fmt::format("failed and tries again in {} (attempt {} of {}): {}", duration_text(left), w.attempt + 1, w.max_attempts, w.error);
+    } else {
+      line += "is being stopped";
+    }
+    std::printf("%s\n", line.c_str());
+  }
+  if (waiting.empty()) std::printf("the run waits for nothing: it is about to go on\n");
+  return Exit::ok;
+}
+
+int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  int status = Exit::ok;
+  for (const std::string& run : runs) {
+    auto header = find_run(**store, run);
+    auto asked = header ? engine::request_cancel(**store, *header, reason) : Result<void>(std::unexpected(header.error()));
+    if (!asked) {
+      status = fail_with(asked.error());
+      continue;
+    }
+    // A run without a process is cancelled here; one with a process hears of it at once.
+    if (!has_process(**store, *header)) {
+      auto engine = engine::Engine::open(*store, engine_options(place, header->project_root));
+      if (!engine) return fail_with(engine.error());
+      if (auto taken = (*engine)->resume(header->key); !taken && taken.error().code != ErrorCode::conflict) return fail_with(taken.error());
+      (void)(*engine)->wait(header->key, static_cast<int>(machine::stop_deadline_ms));
+    }
+    std::fprintf(stderr, "run %s is being cancelled\n", short_id(header->id).c_str());
+  }
+  return status;
+}
+
+}  // namespace kflow::cli

@@ -1,0 +1,90 @@
+// kflow: the runtime's command line.
+#include <CLI/CLI.hpp>
+
+#include "runtime/cli/commands.hpp"
+#include "runtime/cli/session.hpp"
+
+int main(int argc, char** argv) {
+  using namespace kflow::cli;
+  CLI::App app("kflow runs .kflow workflows durably", "kflow");
+  app.set_version_flag("--version", "kflow " KFLOW_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+
+  Common common;
+  app.add_option("--store", common.store, "folder of the store (else $KFLOW_STORE, .kflow of the project, the user's data folder)");
+  app.add_option("--color", common.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  app.add_flag("--json", common.json, "JSON, or JSON Lines for lists and events");
+
+  RunOptions running;
+  auto* run_verb = app.add_subcommand("run", "check a file, start a workflow, follow it");
+  run_verb->add_option("FILE", running.file, "the .kflow file")->required();
+  run_verb->add_option("WORKFLOW", running.workflow, "which workflow, if the file has several");
+  run_verb->add_option("-i", running.inputs, "an input: name=value")->allow_extra_args(false);
+  run_verb->add_option("--input", running.input_file, "inputs from a JSON or YAML file, - for standard input");
+  run_verb->add_flag("--background", running.background, "print the run's id and return; the run goes on by itself");
+  run_verb->add_flag("--quiet", running.quiet, "only the result");
+  run_verb->add_flag("--dry-run", running.dry_run, "check and print the plan, start nothing");
+  run_verb->add_option("--id", running.id, "the run's id, instead of a new one");
+  run_verb->add_option("--session", running.session, "the session it belongs to");
+  run_verb->add_option("--idempotency-key", running.idempotency_key, "a second start with the same key gives the first run");
+  run_verb->footer("example: kflow run report.kflow -i topic=\"AI trends\" --background");
+
+  PsOptions listing;
+  auto* ps_verb = app.add_subcommand("ps", "list runs, newest first");
+  ps_verb->add_option("--status", listing.status, "PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR");
+  ps_verb->add_option("--workflow", listing.workflow, "only runs of this workflow");
+  ps_verb->add_option("--session", listing.session, "only runs of this session");
+  ps_verb->add_option("--tag", listing.tag, "only runs with this tag");
+  ps_verb->add_option("--since", listing.since, "only runs started within this time: 90m, 2h, 7d");
+  ps_verb->add_option("--limit", listing.limit, "at most so many")->check(CLI::Range(1, 100'000));
+  ps_verb->footer("example: kflow ps --status ERROR --since 1d");
+
+  GetOptions getting;
+  auto* get_verb = app.add_subcommand("get", "show a run: result, steps, timings, error");
+  get_verb->add_option("RUN", getting.run, "id, its beginning or end, or @last")->required();
+  get_verb->add_option("--step", getting.step, "one step: its input, output, error");
+  get_verb->add_flag("--events", getting.events, "its events as JSON Lines");
+  get_verb->add_flag("--input", getting.input, "its input");
+  get_verb->add_flag("--wait", getting.wait, "wait for its end first");
+  get_verb->footer("example: kflow get @last --step fetch");
+
+  WatchOptions watching;
+  auto* watch_verb = app.add_subcommand("watch", "follow a run from its beginning");
+  watch_verb->add_option("RUN", watching.run, "id, its beginning or end, or @last")->required();
+  watch_verb->add_option("--from", watching.from, "first event_index to print (with --events or --json)");
+  watch_verb->add_flag("--events", watching.events, "print its events as JSON Lines");
+  watch_verb->footer("example: kflow watch @last");
+
+  std::string target;
+  auto* why_verb = app.add_subcommand("why", "what a run waits for, a sentence a step");
+  why_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
+
+  bool all = false;
+  auto* resume_verb = app.add_subcommand("resume", "take over a run whose process is gone");
+  resume_verb->add_option("RUN", target, "id, its beginning or end, or @last (the default)");
+  resume_verb->add_flag("--all", all, "every run whose process is gone");
+
+  std::vector<std::string> targets;
+  std::string reason;
+  auto* cancel_verb = app.add_subcommand("cancel", "stop runs");
+  cancel_verb->add_option("RUN", targets, "ids, their beginnings or ends, or @last")->required();
+  cancel_verb->add_option("--reason", reason, "recorded with the run");
+
+  auto* work_verb = app.add_subcommand("work", "")->group("");
+  work_verb->add_option("RUN", target)->required();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? Exit::ok : Exit::usage;
+  }
+  if (run_verb->parsed()) return run(common, running);
+  if (ps_verb->parsed()) return ps(common, listing);
+  if (get_verb->parsed()) return get(common, getting);
+  if (watch_verb->parsed()) return watch(common, watching);
+  if (why_verb->parsed()) return why(common, target);
+  if (resume_verb->parsed()) return resume(common, target, all);
+  if (cancel_verb->parsed()) return cancel(common, targets, reason);
+  return work(common, target);
+}

@@ -1,0 +1,314 @@
+// run, resume, watch and the detached worker: verbs that execute or follow.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+#include "compiler/cel/value_codec.hpp"
+#include "compiler/diagnostics/render.hpp"
+#include "compiler/driver/driver.hpp"
+#include "runtime/cli/commands.hpp"
+#include "runtime/cli/session.hpp"
+#include "runtime/cli/view.hpp"
+#include "runtime/config/yaml.hpp"
+#include "runtime/engine/load.hpp"
+
+namespace kflow::cli {
+namespace {
+
+constexpr int redraw_ms = 100;
+constexpr size_t max_input_bytes = 64U << 20;
+
+std::atomic<int> interrupts = 0;
+void on_interrupt(int) { ++interrupts; }
+
+bool wants_colour(const std::string& mode) {
+  if (mode == "always") return true;
+  if (mode == "never") return false;
+  return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+
+ViewMode view_mode(const Common& common, bool quiet) {
+  if (common.json) return ViewMode::json;
+  if (quiet) return ViewMode::quiet;
+  return ::isatty(STDERR_FILENO) != 0 ? ViewMode::live : ViewMode::plain;
+}
+
+// The workflow meant: the named one, or the only one.
+Result<ir::CallableId> choose(const ir::Program& program, const std::string& name) {
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < program.callables.size(); ++i) {
+    const ir::Callable& c = program.callables[i];
+    if (c.kind != ir::CallableKind::workflow || c.name.find('.') != std::string::npos) continue;
+    if (c.name == name) return ir::CallableId(i);
+    names.push_back(c.name);
+  }
+  if (name.empty() && names.size() == 1) return program.find(names[0]);
+  if (names.empty()) return fail(ErrorCode::invalid_argument, "the file has no workflow");
+  if (name.empty()) return fail(ErrorCode::invalid_argument, fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
+  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}", name, fmt::join(names, ", ")));
+}
+
+Result<cel::Value> read_input_file(const std::string& path) {
+  std::string text;
+  if (path == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    auto content = source::read_file(path, max_input_bytes);
+    if (!content) return std::unexpected(std::move(content).error());
+    text = std::move(*content);
+  }
+  const bool json = path.ends_with(".json") || text.find_first_not_of(" \t\r\n") == text.find('{');
+  auto value = json ? cel::from_json(text) : config::from_yaml(text);
+  if (!value) return fail(ErrorCode::invalid_argument, fmt::format("`{}` is not {}: {}", path, json ? "JSON" : "YAML", value.error().message));
+  if (value->kind() != cel::Kind::map && !value->is_null()) return fail(ErrorCode::invalid_argument, fmt::format("`{}` holds no record of inputs", path));
+  return value;
+}
+
+// `-i name=value`: text for a string parameter, otherwise JSON, or text where it is none.
+Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workflow, const RunOptions& options) {
+  cel::MapBuilder out;
+  if (!options.input_file.empty()) {
+    auto file = read_input_file(options.input_file);
+    if (!file) return file;
+    if (!file->is_null()) {
+      for (const cel::MapEntry& e : file->as_map()) out.add(e.key, e.value);
+    }
+  }
+  for (const std::string& input : options.inputs) {
+    const size_t equal = input.find('=');
+    if (equal == std::string::npos || equal == 0) return fail(ErrorCode::invalid_argument, fmt::format("`-i {}` is not name=value", input));
+    const std::string name = input.substr(0, equal);
+    const std::string text = input.substr(equal + 1);
+    bool is_text = false;
+    for (const ir::Param& p : program[workflow].params) {
+      if (p.name != name) continue;
+      const schema::Type& type = program.types[program.types.without_null(p.type)];
+      is_text = type.kind == schema::TypeKind::string || (type.kind == schema::TypeKind::literal_union && type.literals[0].kind() == cel::Kind::string);
+    }
+    cel::Value value = cel::Value::string(text);
+    if (!is_text) {
+      if (auto json = cel::from_json(text)) value = std::move(*json);
+    }
+    out.set(name, std::move(value));
+  }
+  return std::move(out).take();
+}
+
+// A fresh process of this program that outlives the terminal; its messages go to a file beside the store.
+Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id) {
+  std::error_code error;
+  std::filesystem::create_directories(place.store + "/logs", error);
+  const std::string log = place.store + "/logs/worker.log";
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail(ErrorCode::unavailable, fmt::format("cannot start a process: {}", std::strerror(errno)));
+  if (pid == 0) {
+    ::setsid();
+    if (::fork() != 0) ::_exit(0);
+    if (::chdir(project_root.c_str()) != 0) ::_exit(127);
+    const int in = ::open("/dev/null", O_RDONLY);
+    const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    ::dup2(in, 0);
+    ::dup2(out < 0 ? in : out, 1);
+    ::dup2(out < 0 ? in : out, 2);
+    for (int fd = 3; fd < 1024; ++fd) ::close(fd);
+    ::execl("/proc/self/exe", "kflow", "work", "--store", place.store.c_str(), run_id.c_str(), nullptr);
+    ::_exit(127);
+  }
+  ::waitpid(pid, nullptr, 0);
+  return {};
+}
+
+int report_end(const View& view) {
+  switch (view.status()) {
+    case machine::RunStatus::completed: break;
+    case machine::RunStatus::cancelled: std::fprintf(stderr, "kflow: the run was cancelled%s%s\n", view.error().empty() ? "" : ": ", view.error().c_str()); break;
+    case machine::RunStatus::error: std::fprintf(stderr, "kflow: error: the run failed: %s\n", view.error().c_str()); break;
+    case machine::RunStatus::pending:
+    case machine::RunStatus::running:
+    case machine::RunStatus::paused: break;
+  }
+  return status_exit(view.status());
+}
+
+void print_result(const Common& common, const View& view) {
+  if (common.json || view.status() != machine::RunStatus::completed || view.result().is_null()) return;
+  std::printf("%s\n", value_text(view.result()).c_str());
+}
+
+// Follows a run that this process executes, until it ends or the user interrupts.
+int follow_own(const Common& common, const Place& place, std::unique_ptr<engine::Engine> engine, store::Store& store, const store::RunHeader& header,
+               std::shared_ptr<const ir::Program> program, bool quiet) {
+  View view(view_mode(common, quiet), wants_colour(common.colour), header, std::move(program), 0);
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  while (!view.ended()) {
+    engine->wait_for_events(header.key, view.seq(), redraw_ms);
+    if (auto read = view.update(store); !read) return fail_with(read.error());
+    if (!view.ended()) view.tick(engine::SystemClock().now());
+    if (interrupts > 0 && !view.ended()) {
+      view.finish();
+      engine.reset();  // gives the run up
+      if (interrupts > 1) {
+        if (auto asked = engine::request_cancel(store, header, "interrupted twice"); !asked) return fail_with(asked.error());
+      }
+      if (auto spawned = spawn_worker(place, header.project_root, header.id); !spawned) return fail_with(spawned.error());
+      std::fprintf(stderr, "kflow: run %s %s; `kflow watch %s` follows it\n", short_id(header.id).c_str(), interrupts > 1 ? "is being cancelled" : "goes on in the background", short_id(header.id).c_str());
+      return Exit::ok;
+    }
+  }
+  view.finish();
+  engine.reset();
+  print_result(common, view);
+  return report_end(view);
+}
+
+Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common, int& status) {
+  auto compiled = driver::compile_file(file);
+  if (!compiled) {
+    status = Exit::failed;
+    return std::unexpected(std::move(compiled).error());
+  }
+  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, wants_colour(common.colour)).c_str(), stderr);
+  if (!(*compiled)->program) {
+    status = Exit::failed;
+    return fail(ErrorCode::invalid_argument, "");
+  }
+  return std::make_shared<const ir::Program>(std::move(*(*compiled)->program));
+}
+
+}  // namespace
+
+int run(const Common& common, const RunOptions& options) {
+  int status = Exit::failed;
+  auto program = compile(options.file, common, status);
+  if (!program) {
+    if (!program.error().message.empty()) fail_with(program.error());
+    return status;
+  }
+  const auto workflow = choose(**program, options.workflow);
+  if (!workflow) return fail_with(workflow.error());
+  auto input = gather_input(**program, *workflow, options);
+  if (!input) return fail_with(input.error());
+  auto checked = engine::check_input(**program, *workflow, *input);
+  if (!checked) return fail_with(checked.error());
+  if (options.dry_run) {
+    std::fputs(ir::print(**program).c_str(), stdout);
+    return Exit::ok;
+  }
+  const Place place = find_place(common.store);
+  auto store = open_store(place, true);
+  if (!store) return fail_with(store.error());
+  engine::StartOptions start{.id = options.id, .session_id = options.session, .user_id = "", .tags = {}, .idempotency_key = options.idempotency_key, .project_root = place.project_root, .detached = options.background};
+  auto engine = engine::Engine::open(*store, engine_options(place, place.project_root));
+  if (!engine) return fail_with(engine.error());
+  auto started = (*engine)->start(*program, *workflow, *input, start);
+  if (!started) return fail_with(started.error());
+  if (options.background) {
+    engine->reset();
+    if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned) return fail_with(spawned.error());
+    std::printf("%s\n", started->id.c_str());
+    return Exit::ok;
+  }
+  auto header = (*store)->header(started->key);
+  if (!header || !*header) return fail_with(header ? Error{ErrorCode::not_found, "the run is gone"} : header.error());
+  if (started->existed) {
+    engine->reset();
+    return watch(common, {.run = started->id});
+  }
+  return follow_own(common, place, std::move(*engine), **store, **header, *program, options.quiet);
+}
+
+int resume(const Common& common, const std::string& run, bool all) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  if (all) {
+    auto options = engine_options(place, "");
+    options.project_root.clear();
+    options.adopt = true;
+    auto engine = engine::Engine::open(*store, std::move(options));
+    if (!engine) return fail_with(engine.error());
+    // What can be taken over is taken at once; then until nothing is left.
+    size_t most = 0;
+    do {
+      std::this_thread::sleep_for(std::chrono::milliseconds(redraw_ms));
+      most = std::max(most, (*engine)->active());
+    } while ((*engine)->active() > 0);
+    std::fprintf(stderr, "kflow: %s\n", most == 0 ? "there is nothing to resume" : "all resumed runs have ended or wait");
+    return Exit::ok;
+  }
+  auto header = find_run(**store, run.empty() ? "@last" : run);
+  if (!header) return fail_with(header.error());
+  if (is_final(header->status)) {
+    const std::string hint = header->status == machine::RunStatus::error ? "; resuming a failed run from its failed step is not built yet, start it again with `kflow run`" : "";
+    return fail_with({ErrorCode::conflict, fmt::format("the run {} has ended ({}){}", short_id(header->id), machine::to_string(header->status), hint)});
+  }
+  auto program = engine::load_program(**store, header->program);
+  if (!program) return fail_with(program.error());
+  auto engine = engine::Engine::open(*store, engine_options(place, header->project_root));
+  if (!engine) return fail_with(engine.error());
+  if (auto taken = (*engine)->resume(header->key); !taken) return fail_with(taken.error());
+  return follow_own(common, place, std::move(*engine), **store, *header, *program, false);
+}
+
+int watch(const Common& common, const WatchOptions& options) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto header = find_run(**store, options.run);
+  if (!header) return fail_with(header.error());
+  auto program = engine::load_program(**store, header->program);
+  if (!program) return fail_with(program.error());
+  Common mode = common;
+  mode.json |= options.events;
+  View view(view_mode(mode, false), wants_colour(common.colour), *header, *program, options.from);
+  ::signal(SIGINT, on_interrupt);
+  while (interrupts == 0) {
+    if (auto read = view.update(**store); !read) return fail_with(read.error());
+    if (view.ended()) break;
+    view.tick(engine::SystemClock().now());
+    std::this_thread::sleep_for(std::chrono::milliseconds(redraw_ms));
+  }
+  view.finish();
+  if (interrupts > 0) return Exit::interrupted;
+  print_result(mode, view);
+  return report_end(view);
+}
+
+int work(const Common& common, const std::string& run) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto header = find_run(**store, run);
+  if (!header) return fail_with(header.error());
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  auto options = engine_options(place, header->project_root);
+  options.adopt = true;
+  auto engine = engine::Engine::open(*store, std::move(options));
+  if (!engine) return fail_with(engine.error());
+  (void)(*engine)->resume(header->key);  // another process may have been quicker: then there is nothing to do
+  while (interrupts == 0) {
+    const auto ended = (*engine)->wait(header->key, 1000);
+    if (!ended) return fail_with(ended.error());
+    if (is_final(ended->status) && (*engine)->active() == 0) break;
+  }
+  return Exit::ok;
+}
+
+}  // namespace kflow::cli

@@ -1,0 +1,131 @@
+// Places, runs by name, texts.
+#include "runtime/cli/session.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "compiler/cel/time.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/store/lmdb/lmdb_store.hpp"
+
+namespace kflow::cli {
+
+namespace fs = std::filesystem;
+
+Place find_place(const std::string& store_option) {
+  std::error_code error;
+  const fs::path here = fs::current_path(error);
+  fs::path project;
+  for (fs::path p = here; !p.empty(); p = p.parent_path()) {
+    if (fs::exists(p / "kflow.yaml", error) || fs::is_directory(p / ".kflow", error)) {
+      project = p;
+      break;
+    }
+    if (p == p.parent_path()) break;
+  }
+  Place out;
+  out.project_root = (project.empty() ? here : project).string();
+  const char* from_environment = std::getenv("KFLOW_STORE");
+  if (!store_option.empty()) {
+    out.store = fs::absolute(store_option, error).string();
+  } else if (from_environment != nullptr && *from_environment != '\0') {
+    out.store = fs::absolute(from_environment, error).string();
+  } else if (!project.empty()) {
+    out.store = (project / ".kflow").string();
+  } else {
+    const char* data = std::getenv("XDG_DATA_HOME");
+    const char* home = std::getenv("HOME");
+    const fs::path base = data != nullptr && *data != '\0' ? fs::path(data) : fs::path(home == nullptr ? "/tmp" : home) / ".local/share";
+    out.store = (base / "kflow").string();
+  }
+  return out;
+}
+
+int fail_with(const Error& error) {
+  std::string text = error.message;
+  size_t at = 0;
+  while ((at = text.find('\n', at)) != std::string::npos) text.replace(at, 1, "\nkflow: error: "), at += 15;
+  std::fprintf(stderr, "kflow: error: %s\n", text.c_str());
+  switch (error.code) {
+    case ErrorCode::invalid_argument: return Exit::usage;
+    case ErrorCode::not_found:
+    case ErrorCode::conflict:
+    case ErrorCode::already_exists: return Exit::failed;
+    default: return Exit::system_error;
+  }
+}
+
+Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create) {
+  store::LmdbOptions options;
+  options.create = create;
+  auto opened = store::open_lmdb_store(place.store, options);
+  if (!opened) return std::unexpected(std::move(opened).error());
+  return std::shared_ptr<store::Store>(std::move(*opened));
+}
+
+Result<store::RunHeader> find_run(store::Store& store, const std::string& text) {
+  if (text == "@last") {
+    auto all = store.list({.limit = 1});
+    if (!all) return std::unexpected(std::move(all).error());
+    if (all->empty()) return fail(ErrorCode::not_found, "there are no runs yet");
+    return std::move(all->front());
+  }
+  auto exact = store.find(text);
+  if (!exact) return std::unexpected(std::move(exact).error());
+  if (*exact) return std::move(**exact);
+  auto near = text.empty() ? Result<std::vector<store::RunHeader>>(std::vector<store::RunHeader>{}) : store.match(text, 4);
+  if (!near) return std::unexpected(std::move(near).error());
+  if (near->size() == 1) return std::move(near->front());
+  if (near->empty()) return fail(ErrorCode::not_found, "there is no run `" + text + "`; `kflow ps` lists them");
+  std::string names;
+  for (const auto& header : *near) names += (names.empty() ? "" : ", ") + header.id;
+  return fail(ErrorCode::not_found, "`" + text + "` fits several runs: " + names);
+}
+
+engine::EngineOptions engine_options(const Place& place, const std::string& project_root) {
+  engine::EngineOptions options;
+  options.project_root = project_root.empty() ? place.project_root : project_root;
+  options.activities.file_roots = {options.project_root};
+  options.activities.log = [](const std::string& line) { std::fprintf(stderr, "log: %s\n", line.c_str()); };
+  options.on_trouble = [](const std::string& what) { std::fprintf(stderr, "kflow: warning: %s\n", what.c_str()); };
+  return options;
+}
+
+std::string short_id(const std::string& id) { return id.size() > 8 ? id.substr(id.size() - 8) : id; }
+
+std::string duration_text(machine::Millis ms) {
+  if (ms < 1000) return fmt::format("{} ms", ms);
+  if (ms < 60'000) return fmt::format("{:.1f} s", static_cast<double>(ms) / 1000);
+  const machine::Millis s = ms / 1000;
+  if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
+  if (s < 86'400) return fmt::format("{} h {} min", s / 3600, s / 60 % 60);
+  return fmt::format("{} d {} h", s / 86'400, s / 3600 % 24);
+}
+
+std::string moment_text(machine::Millis t) { return t == 0 ? "-" : cel::format_timestamp({t / 1000, 0}); }
+
+bool is_final(machine::RunStatus s) {
+  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled || s == machine::RunStatus::error;
+}
+
+int status_exit(machine::RunStatus s) {
+  switch (s) {
+    case machine::RunStatus::completed:
+    case machine::RunStatus::pending:
+    case machine::RunStatus::running: return Exit::ok;
+    case machine::RunStatus::paused: return Exit::paused;
+    case machine::RunStatus::cancelled: return Exit::cancelled;
+    case machine::RunStatus::error: return Exit::failed;
+  }
+  std::unreachable();
+}
+
+std::string value_text(const cel::Value& v) {
+  if (v.kind() == cel::Kind::string) return std::string(v.as_string());
+  return cel::to_json(v, 2);
+}
+
+}  // namespace kflow::cli

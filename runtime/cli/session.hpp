@@ -1,0 +1,42 @@
+// What every verb needs: where the store and the project are, which run is meant, how errors end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/engine/engine.hpp"
+#include "runtime/store/store.hpp"
+
+namespace kflow::cli {
+
+/// Exit statuses of both command lines.
+enum Exit : int { ok = 0, failed = 1, usage = 2, paused = 3, cancelled = 4, system_error = 5, interrupted = 130 };
+
+struct Place {
+  std::string store;         ///< folder of the store
+  std::string project_root;  ///< base of relative paths in runs
+};
+/// `store_option` is `--store`, else $KFLOW_STORE, else `.kflow` of the project around the current folder, else the user's data folder.
+Place find_place(const std::string& store_option);
+
+/// Prints `kflow: error: …` and gives the status that fits.
+int fail_with(const Error& error);
+
+Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create);
+/// The run that `text` means: an id, a prefix or suffix of one, or @last.
+Result<store::RunHeader> find_run(store::Store& store, const std::string& text);
+/// Options of an engine for a project.
+engine::EngineOptions engine_options(const Place& place, const std::string& project_root);
+
+/// Last eight characters of an id, as tables show it.
+std::string short_id(const std::string& id);
+/// "1.2 s", "3 min 5 s".
+std::string duration_text(machine::Millis ms);
+std::string moment_text(machine::Millis t);
+bool is_final(machine::RunStatus s);
+int status_exit(machine::RunStatus s);
+/// A value for people: text as it is, anything else as indented JSON.
+std::string value_text(const cel::Value& v);
+
+}  // namespace kflow::cli

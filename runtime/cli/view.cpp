@@ -1,0 +1,171 @@
+// One line a finished step; below them, redrawn in place, one a step under way.
+#include "runtime/cli/view.hpp"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/cli/session.hpp"
+#include "runtime/engine/load.hpp"
+
+namespace kflow::cli {
+namespace {
+
+constexpr size_t max_active_lines = 12;
+
+template <typename... Ts>
+struct overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <typename... Ts>
+overloaded(Ts...) -> overloaded<Ts...>;
+
+size_t terminal_width() {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) return size.ws_col;
+  return 80;
+}
+
+std::string clip(std::string text, size_t width) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  }
+  if (text.size() <= width) return text;
+  size_t cut = width - 1;
+  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;
+  return text.substr(0, cut) + "…";
+}
+
+}  // namespace
+
+View::View(ViewMode mode, bool colour, const store::RunHeader& header, std::shared_ptr<const ir::Program> program, uint64_t from_index)
+    : mode_(mode), colour_(colour), header_(header), program_(std::move(program)), from_index_(from_index) {}
+
+std::string View::paint(const std::string& code, const std::string& text) const {
+  return colour_ ? "\x1b[" + code + "m" + text + "\x1b[0m" : text;
+}
+
+Result<void> View::update(store::Store& store) {
+  const machine::FrameContext context{header_.id, header_.workflow, header_.session_id};
+  return engine::read_events(store, header_.key, seq_, [&](const machine::Event& event, uint64_t seq, uint64_t index) {
+    seq_ = seq + 1;
+    if (event.shown && mode_ == ViewMode::json && index >= from_index_) {
+      std::fputs((machine::frame_json(*program_, context, event, index) + "\n").c_str(), stdout);
+      std::fflush(stdout);
+    }
+    show(event);
+    return true;
+  });
+}
+
+void View::line(const std::string& mark, const std::string& code, const std::string& text) {
+  if (mode_ != ViewMode::live && mode_ != ViewMode::plain) return;
+  erase();
+  const std::string shown = mode_ == ViewMode::live ? clip(text, terminal_width() - 4) : text;
+  std::fputs((paint(code, mark) + " " + shown + "\n").c_str(), stderr);
+}
+
+void View::show(const machine::Event& event) {
+  const auto took = [&](const Active& a) { return duration_text(event.time - a.since); };
+  std::visit(
+      overloaded{
+          [&](const machine::RunStarted&) { line("▶", "1", fmt::format("{} {}", header_.workflow, paint("2", header_.id))); },
+          [&](const machine::StepStarted& e) {
+            Active& a = active_[event.act];
+            a.path = event.path;
+            const auto* step = std::get_if<ir::StepNode>(&(*program_)[event.node].data);
+            a.callee = step == nullptr ? "" : step->call.name;
+            a.attempt = e.attempt;
+            if (e.attempt == 1) a.since = event.time;
+            a.note = e.reason == machine::StartReason::interrupted ? "again after an interruption" : "";
+            if (e.reason == machine::StartReason::interrupted) line("↻", "33", fmt::format("{} starts again: it was interrupted (attempt {})", event.path, e.attempt));
+          },
+          [&](const machine::ToolEntered&) { active_[event.act] = {event.path, "tool", 1, event.time, ""}; },
+          [&](const machine::StepCompleted&) {
+            const auto it = active_.find(event.act);
+            if (it == active_.end()) return;
+            const std::string tries = it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
+            line("✓", "32", fmt::format("{}{}  {}", event.path, tries, paint("2", took(it->second))));
+            active_.erase(it);
+          },
+          [&](const machine::StepRetryScheduled& e) {
+            active_[event.act].note = "waits to try again";
+            line("↻", "33", fmt::format("{} failed: {}; tries again in {}", event.path, e.error.message, duration_text(e.due - event.time)));
+          },
+          [&](const machine::StepFailed& e) {
+            line("✗", "31", fmt::format("{} failed: {}{}", event.path, e.error.message, e.continued ? " (goes on)" : ""));
+            active_.erase(event.act);
+          },
+          [&](const machine::StepCancelled&) {
+            line("■", "33", fmt::format("{} stopped", event.path));
+            active_.erase(event.act);
+          },
+          [&](const machine::Emitted& e) { line("•", "36", value_text(e.value)); },
+          [&](const machine::ForStarted& e) { progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())}; },
+          [&](const machine::IterationStarted&) {
+            if (const auto it = progress_.find(event.parent); it != progress_.end()) ++it->second.first;
+          },
+          [&](const machine::ContainerEnded&) { progress_.erase(event.act); },
+          [&](const machine::RunCompleted& e) {
+            ended_ = true;
+            result_ = e.value;
+            status_ = machine::RunStatus::completed;
+          },
+          [&](const machine::RunFailed& e) {
+            ended_ = true;
+            error_ = (e.error.step.empty() ? "" : "step `" + e.error.step + "`: ") + e.error.message;
+            status_ = machine::RunStatus::error;
+          },
+          [&](const machine::RunCancelled& e) {
+            ended_ = true;
+            error_ = e.reason;
+            status_ = machine::RunStatus::cancelled;
+          },
+          [](const auto&) {}},
+      event.data);
+}
+
+void View::erase() {
+  if (mode_ != ViewMode::live || drawn_ == 0) return;
+  std::fputs(fmt::format("\x1b[{}F\x1b[J", drawn_).c_str(), stderr);
+  drawn_ = 0;
+}
+
+void View::tick(machine::Millis now) {
+  if (mode_ != ViewMode::live) return;
+  static constexpr const char* spinner[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
+  erase();
+  const size_t width = terminal_width() - 4;
+  std::string out;
+  const char* mark = spinner[frame_++ % std::size(spinner)];
+  for (const auto& [act, p] : progress_) {
+    const auto& [started, total] = p;
+    const size_t cells = total == 0 ? 0 : static_cast<size_t>(started * 20 / total);
+    std::string bar;
+    for (size_t i = 0; i < 20; ++i) bar += i < cells ? "█" : "░";
+    out += fmt::format("  {} {}/{}\n", bar, started, total);
+    ++drawn_;
+  }
+  for (const auto& [act, a] : active_) {
+    if (drawn_ >= max_active_lines) {
+      out += fmt::format("  … and {} more\n", active_.size() + progress_.size() - drawn_);
+      ++drawn_;
+      break;
+    }
+    std::string text = fmt::format("{}  {}", a.path, a.callee);
+    if (a.attempt > 1) text += fmt::format("  attempt {}", a.attempt);
+    if (!a.note.empty()) text += "  " + a.note;
+    text += "  " + duration_text(std::max<machine::Millis>(0, now - a.since));
+    out += fmt::format("{} {}\n", paint("36", mark), clip(text, width));
+    ++drawn_;
+  }
+  std::fputs(out.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+void View::finish() { erase(); }
+
+}  // namespace kflow::cli

@@ -1,0 +1,62 @@
+// LiveView: a run's events on a terminal, as plain lines, or as JSON Lines.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "compiler/ir/program.hpp"
+#include "runtime/machine/machine.hpp"
+#include "runtime/store/store.hpp"
+
+namespace kflow::cli {
+
+enum class ViewMode : uint8_t { live, plain, json, quiet };
+
+/// Follows the log of one run and prints it. Events go to standard error (the result is for standard output), JSON Lines to
+/// standard output. Not thread-safe.
+class View {
+ public:
+  View(ViewMode mode, bool colour, const store::RunHeader& header, std::shared_ptr<const ir::Program> program, uint64_t from_index);
+  /// Reads what is new and prints it; an error only when the log cannot be read.
+  Result<void> update(store::Store& store);
+  /// Redraws the lines of active steps (live mode).
+  void tick(machine::Millis now);
+  /// Takes the active lines away.
+  void finish();
+  bool ended() const { return ended_; }
+  uint64_t seq() const { return seq_; }
+  const cel::Value& result() const { return result_; }
+  const std::string& error() const { return error_; }
+  machine::RunStatus status() const { return status_; }
+
+ private:
+  struct Active {
+    std::string path;
+    std::string callee;
+    uint32_t attempt = 1;
+    machine::Millis since = 0;
+    std::string note;
+  };
+  void show(const machine::Event& event);
+  void line(const std::string& mark, const std::string& code, const std::string& text);
+  void erase();
+  std::string paint(const std::string& code, const std::string& text) const;
+
+  ViewMode mode_;
+  bool colour_;
+  store::RunHeader header_;
+  std::shared_ptr<const ir::Program> program_;
+  uint64_t from_index_;
+  uint64_t seq_ = 0;
+  bool ended_ = false;
+  cel::Value result_;
+  std::string error_;
+  machine::RunStatus status_ = machine::RunStatus::running;
+  std::map<machine::ActId, Active> active_;
+  std::map<machine::ActId, std::pair<uint64_t, uint64_t>> progress_;  // of for: done, total
+  size_t drawn_ = 0;
+  size_t frame_ = 0;
+};
+
+}  // namespace kflow::cli

@@ -1,0 +1,86 @@
+// Engine: runs programs durably on a store. One loop: drain inputs → decide → commit → only then release effects.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/base/result.hpp"
+#include "compiler/ir/program.hpp"
+#include "runtime/activities/activity.hpp"
+#include "runtime/engine/clock.hpp"
+#include "runtime/machine/machine.hpp"
+#include "runtime/store/store.hpp"
+
+namespace kflow::engine {
+
+using machine::Millis;
+using store::RunHeader;
+using store::RunKey;
+
+/// A run with nothing in flight whose next timer is further away than this is dropped from memory and given up; whoever
+/// serves the store claims it again when the timer is due.
+inline constexpr Millis park_after_ms = 60'000;
+
+struct EngineOptions {
+  std::shared_ptr<Clock> clock;              ///< system clock if none
+  activities::Options activities;
+  bool adopt = false;                        ///< take over runs whose process is gone, and unowned ones that are due
+  std::string project_root;                  ///< with `adopt`: only runs of this project are taken; "": all
+  bool park = false;                         ///< give up runs that only wait for a far timer (needs some adopting process)
+  std::function<void(const std::string&)> on_trouble;  ///< the disk is full, a run was lost to another process, …
+};
+
+struct StartOptions {
+  std::string id;                ///< "": a new UUIDv7
+  std::string session_id;
+  std::string user_id;
+  std::vector<std::string> tags;
+  std::string idempotency_key;
+  std::string project_root;
+  bool detached = false;         ///< not run here: the first adopting process takes it
+};
+
+struct StartedRun {
+  RunKey key = 0;
+  std::string id;
+  bool existed = false;
+};
+
+/// Thread-safe. Destruction stops gently: effects are stopped, their runs given up and resumed by whoever claims them.
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> open(std::shared_ptr<store::Store> store, EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Durable when it returns. The input is validated against the parameters; an invalid_argument error lists what is wrong.
+  Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow, const cel::Value& input, const StartOptions& options);
+  /// Takes over a run whose process is gone; fine if it runs here already. conflict: another process has it.
+  Result<void> resume(RunKey run);
+  /// Waits until the run has ended or `timeout_ms` is over (-1: no limit); gives its header then.
+  Result<RunHeader> wait(RunKey run, int timeout_ms);
+  /// Waits until something was committed to the run after `seq` events, or the time is over; false: time over.
+  bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms);
+  /// Runs that this engine has in memory.
+  size_t active() const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Checks and completes an input record: defaults, types, unknown names. All problems in one invalid_argument error, a line each.
+Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);
+
+/// Durable request to cancel, to whoever has the run.
+Result<void> request_cancel(store::Store& store, const RunHeader& run, const std::string& reason);
+
+/// A new run id: UUIDv7 of `now`.
+std::string new_run_id(Millis now);
+
+}  // namespace kflow::engine
