@@ -72,6 +72,7 @@ class Cursor {
   ~Cursor() { mdb_cursor_close(cursor_); }
   /// First entry at or after `key`.
   bool seek(std::string_view key) {
+    if (key.empty()) return mdb_cursor_get(cursor_, &key_, &value_, MDB_FIRST) == 0;  // LMDB has no empty keys
     key_ = val(key);
     return mdb_cursor_get(cursor_, &key_, &value_, MDB_SET_RANGE) == 0;
   }
