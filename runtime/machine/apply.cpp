@@ -375,8 +375,8 @@ class Applier {
   }
 
   void remove(Act& act) {
+    if (act.step && act.step->counted) --s_.effects;
     s_.set_timer(act.id, never);
-    if (act.kind == ActKind::step) set_phase(act, StepPhase::sleeping);
     s_.acts.erase(act.id);
   }
 
