@@ -1,0 +1,80 @@
+// Every case, then every case again with a crash at each of its commits, before and after the release of its effects.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "compiler/diagnostics/render.hpp"
+#include "compiler/driver/driver.hpp"
+#include "tests/scenario/simulator.hpp"
+#include "tests/support/catch.hpp"
+
+using namespace kflow;
+using namespace kflow::scenario;
+
+namespace {
+
+std::vector<std::string> cases() {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(KFLOW_SOURCE_DIR "/tests/scenario/cases")) {
+    if (entry.path().extension() == ".kflow") out.push_back(entry.path().string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::string read(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void check_expectations(const Script& script, const Report& report) {
+  CHECK(machine::to_string(report.status) == script.status);
+  if (!script.error_kind.empty()) CHECK(report.error.kind == script.error_kind);
+  if (script.has_result) {
+    INFO("result " << cel::to_display(report.result));
+    CHECK(cel::Value::identical(report.result, script.result));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("scenarios") {
+  REQUIRE(cases().size() >= 10);
+  for (const std::string& path : cases()) {
+    INFO(path);
+    const Script script = read_script(read(path));
+    REQUIRE_FALSE(script.status.empty());
+    auto compiled = driver::compile_file(path);
+    REQUIRE(compiled);
+    INFO(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, false));
+    REQUIRE((*compiled)->program.has_value());
+    // What runs is what a store would give back.
+    auto stored = ir::decode(ir::encode(*(*compiled)->program));
+    REQUIRE(stored);
+    CHECK(ir::hash(*stored) == ir::hash(*(*compiled)->program));
+    const auto program = std::make_shared<const ir::Program>(std::move(*stored));
+
+    const Report whole = simulate(program, script, Crash::none, 0);
+    check_expectations(script, whole);
+    if (!script.order.empty()) CHECK(whole.completed == script.order);
+    REQUIRE(whole.commits > 0);
+    for (size_t at = 1; at <= whole.commits; ++at) {
+      for (const Crash crash : {Crash::before_release, Crash::after_release}) {
+        INFO("crash at commit " << at << (crash == Crash::before_release ? ", before" : ", after") << " release");
+        const Report crashed = simulate(program, script, crash, at);
+        check_expectations(script, crashed);
+        for (const auto& [step, times] : crashed.completions) {
+          INFO(step);
+          CHECK(times == 1);
+        }
+        // The same is shown, whatever was interrupted; what ran side by side may end in another order.
+        auto a = whole.shown;
+        auto b = crashed.shown;
+        std::sort(a.begin(), a.end());
+        std::sort(b.begin(), b.end());
+        CHECK(a == b);
+      }
+    }
+  }
+}

@@ -1,0 +1,56 @@
+// Simulator: one run in a scripted world with virtual time, over the pure machine; can lose its process at any commit.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/machine/machine.hpp"
+
+namespace kflow::scenario {
+
+/// What an effect answers, each time it is performed.
+struct Answer {
+  enum class Kind { ok, fail, hang } kind = Kind::ok;
+  cel::Value value;
+  machine::RunError error;
+  machine::Millis after_ms = 10;
+};
+
+/// The comments of a scenario file:
+///   // input: {"n": 3}
+///   // step fetch: fail http 503, ok {"status": 200}, hang      (the last is repeated; `after 5s` may follow each)
+///   // at 3s: cancel reason
+///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
+///   // order: a, b, c                  (paths of the steps in order of completion)
+struct Script {
+  cel::Value input;
+  std::map<std::string, std::vector<Answer>> steps;
+  std::vector<std::pair<machine::Millis, std::string>> cancels;
+  std::string status;
+  std::string error_kind;
+  bool has_result = false;
+  cel::Value result;
+  std::vector<std::string> order;
+};
+/// Throws std::runtime_error with the line that cannot be read.
+Script read_script(std::string_view text);
+
+enum class Crash { none, before_release, after_release };
+
+struct Report {
+  machine::RunStatus status = machine::RunStatus::pending;
+  cel::Value result;
+  machine::RunError error;
+  size_t commits = 0;
+  std::vector<std::string> completed;          ///< paths, in order
+  std::map<std::string, int> completions;      ///< by path: more than one is wrong
+  std::vector<std::string> shown;              ///< names and paths of shown events, without repeats of interrupted attempts
+  size_t interrupted = 0;
+};
+
+/// Runs to the end; with a crash at commit number `at` (from 1) if it comes so far.
+Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash, size_t at);
+
+}  // namespace kflow::scenario
