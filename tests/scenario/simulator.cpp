@@ -94,7 +94,7 @@ class World {
     auto cancels = script_.cancels;
     for (size_t guard = 0; guard < 100'000; ++guard) {
       commit(turn);
-      const bool crashes = crash != Crash::none && report_.commits == at;
+      const bool crashes = crash != Crash::none && report_.commits == at && !std::exchange(crashed_, report_.commits >= at);
       if (!crashes || crash == Crash::after_release) release(turn);
       if (crashes) {
         turn = recover();
@@ -208,6 +208,7 @@ class World {
   ByteWriter log_;
   size_t log_count_ = 0;
   std::map<std::string, int> answered_;
+  bool crashed_ = false;
   Report report_;
 };
 
