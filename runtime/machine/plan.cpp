@@ -440,17 +440,20 @@ class Planner {
     const ir::StepNode& node = node_of(act);
     const ir::RetryPolicy policy = node.options.retry ? *node.options.retry : default_retry(program_, node.call);
     const uint32_t made = act.step->attempt - act.step->interruptions;
-    if (!act.stopping && may_retry(policy, error, made)) {
+    if (!stopped_from_outside(act) && may_retry(policy, error, made)) {
       const Millis due = now_ + backoff_ms(policy, made, s_.run_id, act.path, error);
       if (due < act.step->deadline) return emit(act, StepRetryScheduled{std::move(error), due}, true, act.path);
     }
     step_failed(act, std::move(error));
   }
 
+  // A tool that is over its own time is stopping too, but its step may still be retried or go on.
+  bool stopped_from_outside(const Act& act) const { return s_.find(act.parent)->stopping; }
+
   void step_failed(Act& act, RunError error) {
     StepFailed failed{.error = std::move(error)};
     const ir::StepOptions& options = node_of(act).options;
-    if (options.on_error == ir::OnError::continue_ && !act.stopping) {
+    if (options.on_error == ir::OnError::continue_ && !stopped_from_outside(act)) {
       failed.continued = true;
       if (options.fallback) {
         Evaluated value = evaluate({s_, s_.find(act.parent)->frame}, options.fallback);
