@@ -3,13 +3,12 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -19,22 +18,52 @@
 namespace kflow::store {
 
 struct ProcessLock::Shared {
-  std::atomic<uint32_t> ready;
   std::atomic<int32_t> holder;
   pthread_mutex_t mutex;
 };
 
 namespace {
 
-constexpr uint32_t ready_mark = 0x6b666c31;
+// Bytes of the file that are locked: one while opening, one shared as long as it is open.
+constexpr off_t opening_byte = 0;
+constexpr off_t open_byte = 1;
 
-// "T" of a stopped process, by /proc.
+bool lock_byte(int fd, off_t byte, short type, bool wait) {
+  struct flock lock{};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = byte;
+  lock.l_len = 1;
+  int result;
+  do {
+    result = ::fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
+  } while (result != 0 && errno == EINTR);
+  return result == 0;
+}
+
+// "T" (stopped) or "t" (by a debugger) in /proc.
 bool is_stopped(int32_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
   std::string text;
   std::getline(in, text);
   const size_t end = text.rfind(')');
-  return end != std::string::npos && end + 2 < text.size() && (text[end + 2] == 'T' || text[end + 2] == 't');
+  return end != std::string::npos && end + 2 < text.size() &&
+         (text[end + 2] == 'T' || text[end + 2] == 't');
+}
+
+void make_mutex(pthread_mutex_t* mutex) {
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+  pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+  pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+  const int made = pthread_mutex_init(mutex, &attributes);
+  pthread_mutexattr_destroy(&attributes);
+  KFLOW_CHECK(made == 0, "this system has no robust mutexes between processes");
+}
+
+ErrorCode code_of(int error) {
+  if (error == EACCES || error == EPERM || error == EROFS) return ErrorCode::permission;
+  return error == ENOSPC || error == EDQUOT ? ErrorCode::no_space : ErrorCode::io;
 }
 
 }  // namespace
@@ -42,55 +71,62 @@ bool is_stopped(int32_t pid) {
 Result<std::unique_ptr<ProcessLock>> ProcessLock::open(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
-    const ErrorCode code = errno == EACCES || errno == EROFS ? ErrorCode::permission : errno == ENOSPC ? ErrorCode::no_space : ErrorCode::io;
-    return fail(code, "cannot open `" + path + "`: " + std::strerror(errno));
+    const int error = errno;
+    return fail(code_of(error), "cannot open `" + path + "`: " + std::strerror(error));
   }
-  // One process initialises it; the others wait for that.
-  ::flock(fd, LOCK_EX);
-  struct stat info {};
-  bool good = ::fstat(fd, &info) == 0;
-  if (good && info.st_size < static_cast<off_t>(sizeof(Shared))) good = ::posix_fallocate(fd, 0, sizeof(Shared)) == 0;
-  void* memory = good ? ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  void* memory = MAP_FAILED;
+  bool good = lock_byte(fd, opening_byte, F_WRLCK, true);
+  // Real blocks: touching a hole of a mapped file on a full disk would kill us.
+  if (good) {
+    const int error = ::posix_fallocate(fd, 0, sizeof(Shared));
+    good = error == 0;
+    errno = error;
+  }
+  if (good) memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) {
     const int error = errno;
-    ::flock(fd, LOCK_UN);
     ::close(fd);
-    return fail(error == ENOSPC ? ErrorCode::no_space : ErrorCode::io, "cannot map `" + path + "`: " + std::strerror(error));
+    return fail(code_of(error), "cannot use `" + path + "` as a lock: " + std::strerror(error));
   }
   auto* shared = static_cast<Shared*>(memory);
-  if (shared->ready.load() != ready_mark) {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&shared->mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
+  if (lock_byte(fd, open_byte, F_WRLCK, false)) {
     shared->holder = 0;
-    shared->ready = ready_mark;
+    make_mutex(&shared->mutex);
   }
-  ::flock(fd, LOCK_UN);
-  ::close(fd);
-  return std::unique_ptr<ProcessLock>(new ProcessLock(shared));
+  good = lock_byte(fd, open_byte, F_RDLCK, true);
+  lock_byte(fd, opening_byte, F_UNLCK, true);
+  KFLOW_CHECK(good, "a lock that nobody else can hold was refused");
+  return std::unique_ptr<ProcessLock>(new ProcessLock(shared, fd));
 }
 
-ProcessLock::~ProcessLock() { ::munmap(shared_, sizeof(Shared)); }
+ProcessLock::~ProcessLock() {
+  ::munmap(shared_, sizeof(Shared));
+  ::close(fd_);
+}
 
 Result<void> ProcessLock::lock(int timeout_ms) {
-  timespec until{};
-  ::clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += timeout_ms / 1000;
-  until.tv_nsec += static_cast<long>(timeout_ms % 1000) * 1'000'000;
-  if (until.tv_nsec >= 1'000'000'000) ++until.tv_sec, until.tv_nsec -= 1'000'000'000;
-  int result = pthread_mutex_timedlock(&shared_->mutex, &until);
+  int result = pthread_mutex_trylock(&shared_->mutex);
+  if (result == EBUSY) {
+    timespec until{};
+    ::clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += static_cast<long>(timeout_ms % 1000) * 1'000'000;
+    if (until.tv_nsec >= 1'000'000'000) ++until.tv_sec, until.tv_nsec -= 1'000'000'000;
+    result = pthread_mutex_timedlock(&shared_->mutex, &until);
+  }
   if (result == EOWNERDEAD) {
-    // Its holder died; LMDB rolls an unfinished transaction back by itself.
+    // Its holder died; an unfinished transaction leaves nothing behind.
     pthread_mutex_consistent(&shared_->mutex);
     result = 0;
   }
   if (result == ETIMEDOUT) {
     const int32_t pid = shared_->holder.load();
-    return fail(ErrorCode::timeout, "the store is being written by process " + std::to_string(pid) + (is_stopped(pid) ? ", which is stopped; continue it with `kill -CONT " + std::to_string(pid) + "`" : "") +
-                                        " (waited " + std::to_string(timeout_ms / 1000) + " s)");
+    const std::string number = std::to_string(pid);
+    const std::string hint =
+        is_stopped(pid) ? ", which is stopped; continue it (`kill -CONT " + number + "`) or end it"
+                        : "; see what it does, or end it";
+    return fail(ErrorCode::timeout, "process " + number + " has been writing to the store for " +
+                                        std::to_string((timeout_ms + 999) / 1000) + " s" + hint);
   }
   KFLOW_CHECK(result == 0, "the store's lock is unusable");
   shared_->holder = ::getpid();

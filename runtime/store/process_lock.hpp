@@ -8,7 +8,9 @@
 
 namespace kflow::store {
 
-/// In a small shared file; survives the death of its holder. Threads of one process exclude each other too.
+/// In a small shared file; survives the death of its holder, and is made anew by the first process
+/// that opens it when no other has it open (after a power loss it may say that somebody holds it).
+/// Threads of one process exclude each other too.
 class ProcessLock {
  public:
   static Result<std::unique_ptr<ProcessLock>> open(const std::string& path);
@@ -22,8 +24,9 @@ class ProcessLock {
 
  private:
   struct Shared;
-  explicit ProcessLock(Shared* shared) : shared_(shared) {}
+  ProcessLock(Shared* shared, int fd) : shared_(shared), fd_(fd) {}
   Shared* shared_;
+  int fd_;  // its lock says that we have the file open
 };
 
 }  // namespace kflow::store

@@ -1,54 +1,98 @@
 // Layouts of rows. Versions are never reused.
 #include "runtime/store/record.hpp"
 
+#include <algorithm>
+
 #include "compiler/base/bytes.hpp"
 #include "compiler/base/hash.hpp"
+#include "runtime/store/keys.hpp"
 
 namespace kflow::store {
 namespace {
 
 constexpr uint8_t row_version = 1;
-constexpr size_t seal_size = 5;
+
+uint32_t checksum(std::string_view key, uint64_t payload_hash) {
+  const uint64_t mixed = (xxh3(key) ^ payload_hash) * 0x9e3779b97f4a7c15ULL;
+  return static_cast<uint32_t>(mixed >> 32);
+}
+
+std::unexpected<Error> damaged(std::string_view what) {
+  return fail(
+      ErrorCode::corrupt,
+      std::string(what) + " is damaged; restore the store from a backup, or begin a new one");
+}
+
+// Reads version and checksum; what is left of `in` is the payload.
+Result<uint32_t> open_seal(ByteReader& in, std::string_view what) {
+  const uint8_t version = in.u8();
+  const uint32_t sum = in.u32();
+  if (in.failed() || version == 0) return damaged(what);
+  // A version nobody will reach soon is more likely a flipped bit.
+  if (version > row_version && version < 16) {
+    return fail(ErrorCode::incompatible,
+                std::string(what) + " was written by a newer version of kflow");
+  }
+  if (version != row_version) return damaged(what);
+  return sum;
+}
+
+std::string_view bytes_of(const Sha256& hash) {
+  return {reinterpret_cast<const char*>(hash.data()), hash.size()};
+}
+
+void read_chunk_head(ByteReader& in, EventChunk& chunk) {
+  chunk.first_public = in.varint();
+  chunk.event_count = in.varint32();
+  chunk.public_count = in.varint32();
+  chunk.format = in.varint32();
+}
+
+constexpr std::string_view chunk_name = "a part of a run's log";
+constexpr std::string_view run_name = "the row of a run";
 
 }  // namespace
 
 std::string_view to_string(Durability d) {
   switch (d) {
-    case Durability::sync: return "sync";
-    case Durability::process: return "process";
-    case Durability::none: return "none";
+    case Durability::sync:
+      return "sync";
+    case Durability::process:
+      return "process";
+    case Durability::none:
+      return "none";
   }
   std::unreachable();
 }
 
-std::string seal(std::string_view payload) {
+std::string seal(std::string_view key, std::string_view payload) {
   ByteWriter out;
+  out.buffer().reserve(seal_size + payload.size());
   out.u8(row_version);
-  out.u32(static_cast<uint32_t>(xxh3(payload)));
+  out.u32(checksum(key, xxh3(payload)));
   out.raw(payload);
   return out.take();
 }
 
-Result<std::string_view> unseal(std::string_view row, std::string_view what) {
+Result<std::string_view> unseal(std::string_view key, std::string_view row, std::string_view what) {
   ByteReader in(row);
-  const uint8_t version = in.u8();
-  const uint32_t checksum = in.u32();
-  if (in.failed() || version == 0) return fail(ErrorCode::corrupt, std::string(what) + " is damaged");
-  if (version > row_version) return fail(ErrorCode::incompatible, std::string(what) + " was written by a newer version of kflow");
-  const std::string_view payload = row.substr(seal_size);
-  if (static_cast<uint32_t>(xxh3(payload)) != checksum) return fail(ErrorCode::corrupt, std::string(what) + " is damaged (checksum)");
+  const auto sum = open_seal(in, what);
+  if (!sum) return std::unexpected(sum.error());
+  const std::string_view payload = in.raw(in.remaining());
+  if (checksum(key, xxh3(payload)) != *sum) return damaged(what);
   return payload;
 }
 
-std::string encode_header(const RunHeader& h) {
+std::string encode_run(std::string_view key, const RunRow& run) {
+  const RunHeader& h = run.header;
   ByteWriter out;
   out.u64(h.epoch);
   out.u64(h.owner);
-  out.varint(h.key);
+  out.u8(static_cast<uint8_t>(h.status));
+  out.svarint(run.due);
   out.string(h.id);
   out.string(h.workflow);
-  out.raw(std::string_view(reinterpret_cast<const char*>(h.program.data()), h.program.size()));
-  out.u8(static_cast<uint8_t>(h.status));
+  out.raw(bytes_of(h.program));
   out.svarint(h.created_at);
   out.svarint(h.started_at);
   out.svarint(h.ended_at);
@@ -59,24 +103,26 @@ std::string encode_header(const RunHeader& h) {
   for (const std::string& tag : h.tags) out.string(tag);
   out.string(h.project_root);
   out.string(h.error);
-  return seal(out.buffer());
+  return seal(key, out.buffer());
 }
 
-Result<RunHeader> decode_header(std::string_view row) {
-  const auto payload = unseal(row, "the row of a run");
+Result<RunRow> decode_run(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, run_name);
   if (!payload) return std::unexpected(payload.error());
   ByteReader in(*payload);
-  RunHeader h;
+  RunRow out;
+  RunHeader& h = out.header;
+  h.key = number_at(key, 0);
   h.epoch = in.u64();
   h.owner = in.u64();
-  h.key = in.varint();
-  h.id = in.string();
-  h.workflow = in.string();
-  const std::string_view hash = in.raw(h.program.size());
-  if (hash.size() == h.program.size()) std::copy(hash.begin(), hash.end(), h.program.begin());
   const uint8_t status = in.u8();
   if (status > static_cast<uint8_t>(RunStatus::error)) in.fail();
   h.status = in.failed() ? RunStatus::pending : static_cast<RunStatus>(status);
+  out.due = in.svarint();
+  h.id = in.string();
+  h.workflow = in.string();
+  const std::string_view hash = in.raw(h.program.size());
+  std::copy(hash.begin(), hash.end(), h.program.begin());
   h.created_at = in.svarint();
   h.started_at = in.svarint();
   h.ended_at = in.svarint();
@@ -86,74 +132,155 @@ Result<RunHeader> decode_header(std::string_view row) {
   for (size_t n = in.count(); n > 0 && !in.failed(); --n) h.tags.emplace_back(in.string());
   h.project_root = in.string();
   h.error = in.string();
-  if (!in.done()) return fail(ErrorCode::corrupt, "the row of a run is malformed");
-  return h;
+  if (!in.done()) return damaged(run_name);
+  return out;
 }
 
-std::optional<uint64_t> header_epoch(std::string_view row) {
-  if (row.size() < seal_size + sizeof(uint64_t)) return std::nullopt;
-  ByteReader in(row.substr(seal_size));
-  return in.u64();
-}
-
-std::string encode_chunk(const EventChunk& head, std::string_view events) {
-  ByteWriter out;
-  out.varint(head.first_public);
-  out.varint(head.event_count);
-  out.varint(head.public_count);
-  out.varint(head.format);
-  out.raw(events);
-  return seal(out.buffer());
-}
-
-Result<EventChunk> decode_chunk(uint64_t first_seq, std::string_view row) {
-  const auto payload = unseal(row, "a part of a run's log");
+Result<RunFence> decode_fence(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, run_name);
   if (!payload) return std::unexpected(payload.error());
   ByteReader in(*payload);
-  EventChunk chunk{.first_seq = first_seq};
-  chunk.first_public = in.varint();
-  chunk.event_count = in.varint32();
-  chunk.public_count = in.varint32();
-  chunk.format = in.varint32();
-  chunk.events = in.raw(in.remaining());
-  if (in.failed() || chunk.event_count == 0) return fail(ErrorCode::corrupt, "a part of a run's log is malformed");
-  if (chunk.format > machine::events_format) return fail(ErrorCode::incompatible, "the run's log was written by a newer version of kflow");
+  RunFence out;
+  out.epoch = in.u64();
+  out.owner = in.u64();
+  const uint8_t status = in.u8();
+  if (in.failed() || status > static_cast<uint8_t>(RunStatus::error)) return damaged(run_name);
+  out.status = static_cast<RunStatus>(status);
+  return out;
+}
+
+std::string encode_chunk_head(std::string_view key, const EventChunk& head, uint64_t events_hash) {
+  ByteWriter payload;
+  payload.varint(head.first_public);
+  payload.varint(head.event_count);
+  payload.varint(head.public_count);
+  payload.varint(head.format);
+  ByteWriter out;
+  out.u8(row_version);
+  out.u32(checksum(key, xxh3(payload.buffer()) * 31 + events_hash));
+  out.raw(payload.buffer());
+  return out.take();
+}
+
+Result<EventChunk> decode_chunk(std::string_view key, std::string_view row) {
+  ByteReader in(row);
+  const auto sum = open_seal(in, chunk_name);
+  if (!sum) return std::unexpected(sum.error());
+  EventChunk chunk{.first_seq = number_at(key, 8)};
+  read_chunk_head(in, chunk);
+  if (in.failed()) return damaged(chunk_name);
+  const size_t head_size = row.size() - in.remaining();
+  const std::string_view events = in.raw(in.remaining());
+  const std::string_view head = row.substr(seal_size, head_size - seal_size);
+  if (checksum(key, xxh3(head) * 31 + xxh3(events)) != *sum || chunk.event_count == 0) {
+    return damaged(chunk_name);
+  }
+  if (chunk.format > machine::events_format) {
+    return fail(ErrorCode::incompatible, "the run's log was written by a newer version of kflow");
+  }
+  chunk.events = events;
   return chunk;
 }
 
-std::string encode_message(const InboxMessage& m) {
+Result<EventChunk> decode_chunk_head(std::string_view key, std::string_view row) {
+  ByteReader in(row);
+  const auto sum = open_seal(in, chunk_name);
+  if (!sum) return std::unexpected(sum.error());
+  EventChunk chunk{.first_seq = number_at(key, 8)};
+  read_chunk_head(in, chunk);
+  if (in.failed()) return damaged(chunk_name);
+  return chunk;
+}
+
+std::string encode_message(std::string_view key, const InboxMessage& m) {
   ByteWriter out;
   out.u8(static_cast<uint8_t>(m.kind));
   out.string(m.dedup);
   out.string(m.body);
-  return seal(out.buffer());
+  return seal(key, out.buffer());
 }
 
-Result<InboxMessage> decode_message(uint64_t seq, std::string_view row) {
-  const auto payload = unseal(row, "a message to a run");
+Result<InboxMessage> decode_message(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, "a message to a run");
   if (!payload) return std::unexpected(payload.error());
   ByteReader in(*payload);
-  InboxMessage m{.seq = seq};
+  InboxMessage m{.seq = number_at(key, 8)};
   const uint8_t kind = in.u8();
   if (kind > static_cast<uint8_t>(InboxMessage::Kind::child_result)) in.fail();
   m.kind = in.failed() ? InboxMessage::Kind::cancel : static_cast<InboxMessage::Kind>(kind);
   m.dedup = in.string();
   m.body = in.string();
-  if (!in.done()) return fail(ErrorCode::corrupt, "a message to a run is malformed");
+  if (!in.done()) return damaged("a message to a run");
   return m;
 }
 
-std::string key_of(uint64_t a) {
-  std::string out(8, '\0');
-  for (int i = 7; i >= 0; --i, a >>= 8) out[static_cast<size_t>(i)] = static_cast<char>(a & 0xff);
+std::string encode_owner(std::string_view key, const OwnerInfo& owner) {
+  ByteWriter out;
+  out.svarint(owner.pid);
+  out.string(owner.doorbell);
+  return seal(key, out.buffer());
+}
+
+Result<OwnerInfo> decode_owner(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, "the row of a process");
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  OwnerInfo owner{.id = number_at(key, 0)};
+  owner.pid = in.svarint();
+  owner.doorbell = in.string();
+  if (!in.done()) return damaged("the row of a process");
+  return owner;
+}
+
+std::string encode_snapshot(std::string_view key, uint64_t seq, std::string_view state) {
+  ByteWriter out;
+  out.varint(seq);
+  out.raw(state);
+  return seal(key, out.buffer());
+}
+
+Result<Store::Snapshot> decode_snapshot(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, "a snapshot of a run");
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  Store::Snapshot out;
+  out.seq = in.varint();
+  out.state = in.raw(in.remaining());
+  if (in.failed()) return damaged("a snapshot of a run");
   return out;
 }
-std::string key_of(uint64_t a, uint64_t b) { return key_of(a) + key_of(b); }
 
-uint64_t number_at(std::string_view key, size_t offset) {
-  uint64_t out = 0;
-  for (size_t i = 0; i < 8 && offset + i < key.size(); ++i) out = (out << 8) | static_cast<unsigned char>(key[offset + i]);
-  return out;
+std::string encode_number(std::string_view key, uint64_t number) { return seal(key, Key(number)); }
+
+Result<uint64_t> decode_number(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, "an index of the store");
+  if (!payload) return std::unexpected(payload.error());
+  if (payload->size() != sizeof(uint64_t)) return damaged("an index of the store");
+  return number_at(*payload, 0);
+}
+
+std::string encode_description(Durability durability) {
+  ByteWriter out;
+  out.varint(store_format);
+  out.u8(static_cast<uint8_t>(durability));
+  return seal(description_key, out.buffer());
+}
+
+Result<Durability> decode_description(std::string_view row) {
+  const auto payload = unseal(description_key, row, "the description of the store");
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  const uint32_t format = in.varint32();
+  if (!in.failed() && format > store_format) {
+    return fail(ErrorCode::incompatible, "it was made by a newer version of kflow (store format " +
+                                             std::to_string(format) + ", this version knows " +
+                                             std::to_string(store_format) + "); use that version");
+  }
+  const uint8_t durability = in.u8();
+  if (in.failed() || format == 0 || durability > static_cast<uint8_t>(Durability::none)) {
+    return damaged("the description of the store");
+  }
+  return static_cast<Durability>(durability);
 }
 
 }  // namespace kflow::store

@@ -9,25 +9,51 @@
 
 namespace kflow::store {
 
-/// Version (1 byte) and checksum (4 bytes) before the payload.
-std::string seal(std::string_view payload);
+/// Bytes before the payload: version (1), checksum over key and payload (4).
+inline constexpr size_t seal_size = 5;
+
+/// A row: the checksum covers its key, so that a row at a wrong place is found too.
+std::string seal(std::string_view key, std::string_view payload);
 /// The payload of a sealed row; an error of code corrupt or incompatible that names `what`.
-Result<std::string_view> unseal(std::string_view row, std::string_view what);
+Result<std::string_view> unseal(std::string_view key, std::string_view row, std::string_view what);
 
-std::string encode_header(const RunHeader& header);
-Result<RunHeader> decode_header(std::string_view row);
-/// Epoch of an encoded header, without decoding the rest.
-std::optional<uint64_t> header_epoch(std::string_view row);
+/// What the row of a run says; `due` is its earliest timer and counts only while the run has no
+/// owner.
+struct RunRow {
+  RunHeader header;
+  Millis due = machine::never;
+};
+std::string encode_run(std::string_view key, const RunRow& run);
+Result<RunRow> decode_run(std::string_view key, std::string_view row);
+/// The part of a run's row that every commit needs, without decoding the rest.
+struct RunFence {
+  uint64_t epoch = 0;
+  OwnerId owner = no_owner;
+  RunStatus status = RunStatus::pending;
+};
+Result<RunFence> decode_fence(std::string_view key, std::string_view row);
 
-std::string encode_chunk(const EventChunk& chunk_head, std::string_view events);
-Result<EventChunk> decode_chunk(uint64_t first_seq, std::string_view row);
+/// What comes before the events in the row of a chunk. `events_hash` is `xxh3(events)`, computed
+/// before any lock is taken.
+std::string encode_chunk_head(std::string_view key, const EventChunk& head, uint64_t events_hash);
+Result<EventChunk> decode_chunk(std::string_view key, std::string_view row);
+/// Without `events`, and unverified: only to count on from the last chunk of a log.
+Result<EventChunk> decode_chunk_head(std::string_view key, std::string_view row);
 
-std::string encode_message(const InboxMessage& message);
-Result<InboxMessage> decode_message(uint64_t seq, std::string_view row);
+std::string encode_message(std::string_view key, const InboxMessage& message);
+Result<InboxMessage> decode_message(std::string_view key, std::string_view row);
+std::string encode_owner(std::string_view key, const OwnerInfo& owner);
+Result<OwnerInfo> decode_owner(std::string_view key, std::string_view row);
+std::string encode_snapshot(std::string_view key, uint64_t seq, std::string_view state);
+Result<Store::Snapshot> decode_snapshot(std::string_view key, std::string_view row);
+std::string encode_number(std::string_view key, uint64_t number);
+Result<uint64_t> decode_number(std::string_view key, std::string_view row);
 
-/// Big-endian keys, so that the order of bytes is the order of numbers.
-std::string key_of(uint64_t a);
-std::string key_of(uint64_t a, uint64_t b);
-uint64_t number_at(std::string_view key, size_t offset);
+/// The description of a store, under `description_key` in `meta`.
+inline constexpr std::string_view description_key = "kflow store";
+inline constexpr uint32_t store_format = 1;
+std::string encode_description(Durability durability);
+/// incompatible: made by a newer version.
+Result<Durability> decode_description(std::string_view row);
 
 }  // namespace kflow::store

@@ -1,0 +1,83 @@
+// TableStore: what a store means, in terms of ordered tables; the same for every kind of tables.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "runtime/store/keys.hpp"
+#include "runtime/store/owners.hpp"
+#include "runtime/store/peers.hpp"
+#include "runtime/store/record.hpp"
+#include "runtime/store/tables.hpp"
+
+namespace kflow::store {
+
+/// Thread-safe. One per process (or simulated process): it is the owner that `claim` claims for.
+class TableStore final : public Store {
+ public:
+  TableStore(std::shared_ptr<Tables> tables, std::unique_ptr<Peers> peers);
+  ~TableStore() override;
+
+  Result<std::vector<Started>> start(std::span<const NewRun> runs) override;
+  Result<std::vector<CommitOutcome>> commit(std::span<const RunCommit> batch) override;
+  Result<BatchResult> write(std::span<const NewRun> runs,
+                            std::span<const RunCommit> batch) override;
+  Result<std::optional<RunHeader>> find(std::string_view id) override;
+  Result<std::optional<RunHeader>> header(RunKey run) override;
+  Result<std::vector<RunHeader>> match(std::string_view part, size_t limit) override;
+  Result<std::vector<RunHeader>> list(const RunFilter& filter) override;
+  Result<std::vector<EventChunk>> read(RunKey run, uint64_t from_seq, size_t max_bytes) override;
+  Result<std::string> program(const Sha256& hash) override;
+  Result<std::optional<Snapshot>> snapshot(RunKey run) override;
+  Result<void> post(RunKey run, const InboxMessage& message) override;
+  Result<std::vector<InboxMessage>> inbox(RunKey run, size_t limit) override;
+  Result<OwnerId> register_owner(std::string_view doorbell) override;
+  Result<std::vector<OwnerInfo>> owners() override;
+  Result<RunHeader> claim(RunKey run, uint64_t expected_epoch) override;
+  Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) override;
+  Result<std::vector<RunHeader>> claimable(Millis now, size_t limit) override;
+  Result<Millis> next_due() override;
+  Result<bool> wait_for_death(int cancel_fd) override;
+  void ring(OwnerId owner) override;
+  Result<StoreInfo> info() override;
+
+ private:
+  // What we know of a run that we own, valid while the epoch of its row is the same: nobody else
+  // appends to it then.
+  struct Tail {
+    uint64_t epoch = 0;
+    uint64_t next_seq = 0;
+    uint64_t next_public = 0;
+    std::optional<Millis> due;  ///< none: as in the row
+  };
+  // One write; if it fails, the old tails are back.
+  Result<void> change(const std::function<Result<void>(Transaction&)>& body);
+  void set_tail(RunKey run, const Tail& tail);
+  void drop_tail(RunKey run);
+  Result<Tail> tail_of(Transaction& txn, RunKey run, uint64_t epoch);
+
+  Result<void> insert(Transaction& txn, const NewRun& run, uint64_t events_hash, Started& out);
+  Result<bool> known_by_key(Transaction& txn, const NewRun& run, std::string_view scope,
+                            Started& out);
+  Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash);
+  Result<void> change_run(Transaction& txn, const RunCommit& commit, Tail tail);
+  Result<void> take(Transaction& txn, RunRow& run);
+  Result<std::optional<RunRow>> run_in(Transaction& txn, RunKey run);
+  bool may_claim(const RunHeader& run, uint64_t expected_epoch);
+  Result<std::vector<RunKey>> claimable_keys(Transaction& txn, Millis now, size_t limit,
+                                             std::vector<OwnerId>& dead);
+  void sweep(const std::vector<OwnerId>& dead);
+
+  std::shared_ptr<Tables> tables_;
+  std::unique_ptr<Peers> peers_;
+  std::atomic<OwnerId> own_ = no_owner;
+  std::mutex writing_;  // threads of this process, so that the next two belong to one at a time
+  std::unordered_map<RunKey, Tail> tails_;
+  std::vector<std::pair<RunKey, std::optional<Tail>>> undo_;
+};
+
+}  // namespace kflow::store

@@ -1,0 +1,371 @@
+// Writing runs: starts, commits, messages.
+#include <algorithm>
+
+#include "runtime/store/table_rows.hpp"
+#include "runtime/store/table_store.hpp"
+
+namespace kflow::store {
+namespace {
+
+constexpr size_t longest_id = 255;
+constexpr std::string_view last_run_key = "last run";
+constexpr std::string_view last_message_key = "last message";
+
+Result<uint64_t> next_number(Transaction& txn, std::string_view counter) {
+  const auto row = txn.get(Table::meta, counter);
+  if (!row) return std::unexpected(row.error());
+  uint64_t number = 0;
+  if (*row) {
+    const auto last = decode_number(counter, **row);
+    if (!last) return std::unexpected(last.error());
+    number = *last;
+  }
+  ++number;
+  KFLOW_TRY(txn.put(Table::meta, counter, encode_number(counter, number), {}, PutMode::replace));
+  return number;
+}
+
+// Keys are limited; a long text stands there by its hash.
+std::string bounded(std::string text) {
+  return text.size() <= longest_id ? std::move(text) : to_hex(sha256(text));
+}
+
+std::string dedup_key(RunKey run, const std::string& dedup) {
+  return std::string(Key(run)) + bounded(dedup);
+}
+
+Result<bool> exists(Transaction& txn, Table table, std::string_view key) {
+  const auto row = txn.get(table, key);
+  if (!row) return std::unexpected(row.error());
+  return row->has_value();
+}
+
+Result<void> erase_all_of(Transaction& txn, Table table, RunKey run) {
+  std::vector<std::string> keys;
+  {
+    const auto cursor = txn.cursor(table);
+    if (!cursor) return std::unexpected(cursor.error());
+    auto more = (*cursor)->seek(Key(run));
+    while (more && *more && number_at((*cursor)->key(), 0) == run) {
+      keys.emplace_back((*cursor)->key());
+      more = (*cursor)->next();
+    }
+    if (!more) return std::unexpected(more.error());
+  }
+  for (const std::string& key : keys) KFLOW_TRY(txn.erase(table, key));
+  return {};
+}
+
+Key timer_key(Millis due, RunKey run) {
+  return {static_cast<uint64_t>(std::max<Millis>(due, 0)), run};
+}
+Key status_key(RunStatus status, RunKey run) {
+  return Key::of_byte(static_cast<uint8_t>(status), run);
+}
+bool has_timer(const RunRow& run) {
+  return run.header.owner == no_owner && run.due != machine::never && !is_final(run.header.status);
+}
+
+// The rows of the indexes that follow from the row of a run.
+Result<void> move_indexes(Transaction& txn, const RunRow& from, const RunRow& to) {
+  const RunKey run = to.header.key;
+  const bool had = has_timer(from);
+  const bool has = has_timer(to);
+  if (had && !(has && from.due == to.due)) {
+    KFLOW_TRY(txn.erase(Table::timers, timer_key(from.due, run)));
+  }
+  if (has && !(had && from.due == to.due)) {
+    KFLOW_TRY(txn.put(Table::timers, timer_key(to.due, run), {}, {}, PutMode::replace));
+  }
+  if (from.header.owner != to.header.owner) {
+    if (from.header.owner != no_owner) {
+      KFLOW_TRY(txn.erase(Table::owned, Key(from.header.owner, run)));
+    }
+    if (to.header.owner != no_owner) {
+      KFLOW_TRY(txn.put(Table::owned, Key(to.header.owner, run), {}, {}, PutMode::replace));
+    }
+  }
+  if (from.header.status != to.header.status) {
+    if (from.header.status != RunStatus::completed) {
+      KFLOW_TRY(txn.erase(Table::statuses, status_key(from.header.status, run)));
+    }
+    if (to.header.status != RunStatus::completed) {
+      KFLOW_TRY(
+          txn.put(Table::statuses, status_key(to.header.status, run), {}, {}, PutMode::replace));
+    }
+  }
+  return {};
+}
+
+Result<void> put_new_indexes(Transaction& txn, const RunRow& run) {
+  const RunHeader& h = run.header;
+  const auto label = [&](Label kind, std::string_view text) -> Result<void> {
+    if (text.empty()) return {};
+    const std::string key = label_prefix(kind, text) + std::string(Key(h.key));
+    return txn.put(Table::labels, key, {}, {}, PutMode::replace);
+  };
+  KFLOW_TRY(label(Label::workflow, h.workflow));
+  KFLOW_TRY(label(Label::session, h.session_id));
+  for (const std::string& tag : h.tags) KFLOW_TRY(label(Label::tag, tag));
+  if (h.owner != no_owner) {
+    KFLOW_TRY(txn.put(Table::owned, Key(h.owner, h.key), {}, {}, PutMode::replace));
+  }
+  if (has_timer(run)) {
+    KFLOW_TRY(txn.put(Table::timers, timer_key(run.due, h.key), {}, {}, PutMode::replace));
+  }
+  if (h.status == RunStatus::completed) return {};
+  return txn.put(Table::statuses, status_key(h.status, h.key), {}, {}, PutMode::replace);
+}
+
+}  // namespace
+
+Result<Store::BatchResult> TableStore::write(std::span<const NewRun> runs,
+                                             std::span<const RunCommit> batch) {
+  // Everything long is done before the lock is taken.
+  std::vector<uint64_t> hashes;
+  hashes.reserve(runs.size() + batch.size());
+  for (const NewRun& run : runs) hashes.push_back(xxh3(run.events));
+  for (const RunCommit& commit : batch) hashes.push_back(xxh3(commit.events));
+  BatchResult out;
+  auto done = change([&](Transaction& txn) -> Result<void> {
+    out.started.resize(runs.size());
+    out.outcomes.reserve(batch.size());
+    // Starts come first in the row order of `runs`; a full store refuses them and goes on with the
+    // others.
+    auto room = runs.empty() ? Result<void>() : tables_->room_for_new_runs();
+    for (size_t i = 0; i < runs.size(); ++i) {
+      if (!room) {
+        out.started[i].refused = room.error();
+        continue;
+      }
+      KFLOW_TRY(insert(txn, runs[i], hashes[i], out.started[i]));
+    }
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const auto outcome = append(txn, batch[i], hashes[runs.size() + i]);
+      if (!outcome) return std::unexpected(outcome.error());
+      out.outcomes.push_back(*outcome);
+    }
+    return {};
+  });
+  if (!done) return std::unexpected(std::move(done).error());
+  return out;
+}
+
+Result<std::vector<Started>> TableStore::start(std::span<const NewRun> runs) {
+  auto out = write(runs, {});
+  if (!out) return std::unexpected(std::move(out).error());
+  return std::move(out->started);
+}
+
+Result<std::vector<CommitOutcome>> TableStore::commit(std::span<const RunCommit> batch) {
+  auto out = write({}, batch);
+  if (!out) return std::unexpected(std::move(out).error());
+  return std::move(out->outcomes);
+}
+
+// Whether the idempotency key decides the start: the first run, or a refusal.
+Result<bool> TableStore::known_by_key(Transaction& txn, const NewRun& run, std::string_view scope,
+                                      Started& out) {
+  const auto row = txn.get(Table::idempotency, scope);
+  if (!row) return std::unexpected(row.error());
+  if (!*row) return false;
+  const auto payload = unseal(scope, **row, "the row of an idempotency key");
+  if (!payload) return std::unexpected(payload.error());
+  const RunKey key = number_at(*payload, 0);
+  if (payload->substr(sizeof(RunKey)) != key_of(run.input_hash)) {
+    out.refused = Error{ErrorCode::conflict, "the idempotency key `" + run.idempotency_key +
+                                                 "` was used before with another input"};
+    return true;
+  }
+  const auto first = run_in(txn, key);
+  if (!first) return std::unexpected(first.error());
+  if (!*first) return false;
+  out = {.key = key, .id = (*first)->header.id, .existed = true};
+  return true;
+}
+
+Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t events_hash,
+                                Started& out) {
+  RunRow row{.header = run.header, .due = run.next_due};
+  RunHeader& h = row.header;
+  const std::string scope = bounded(h.workflow + '\0' + run.idempotency_key);
+  if (!run.idempotency_key.empty()) {
+    const auto known = known_by_key(txn, run, scope, out);
+    if (!known) return std::unexpected(known.error());
+    if (*known) return {};
+  }
+  if (h.id.empty() || h.id.size() > longest_id) {
+    out.refused = Error{ErrorCode::invalid_argument,
+                        "a run's id has 1 to " + std::to_string(longest_id) + " bytes"};
+    return {};
+  }
+  const auto taken = exists(txn, Table::ids, h.id);
+  if (!taken) return std::unexpected(taken.error());
+  if (*taken) {
+    out.refused = Error{ErrorCode::already_exists, "there is a run `" + h.id + "` already"};
+    return {};
+  }
+  const auto has_program = exists(txn, Table::programs, key_of(h.program));
+  if (!has_program) return std::unexpected(has_program.error());
+  if (!*has_program) {
+    const std::string_view key = key_of(h.program);
+    KFLOW_TRY(txn.put(Table::programs, key, seal(key, run.program), {}, PutMode::replace));
+  }
+
+  const auto number = next_number(txn, last_run_key);
+  if (!number) return std::unexpected(number.error());
+  h.key = *number;
+  const Key key(h.key);
+  // Started for whoever comes first.
+  if (h.owner == no_owner && row.due == machine::never && h.status <= RunStatus::running) {
+    row.due = 0;
+  }
+  if (is_final(h.status)) h.owner = no_owner;
+  if (!run.idempotency_key.empty()) {
+    const std::string payload = std::string(key) + std::string(key_of(run.input_hash));
+    KFLOW_TRY(txn.put(Table::idempotency, scope, seal(scope, payload), {}, PutMode::replace));
+  }
+  KFLOW_TRY(txn.put(Table::ids, h.id, encode_number(h.id, h.key), {}, PutMode::replace));
+  KFLOW_TRY(txn.put(Table::runs, key, encode_run(key, row), {}, PutMode::append));
+  if (run.event_count > 0) {
+    const Key first(h.key, 0);
+    const EventChunk head{.event_count = run.event_count,
+                          .public_count = run.public_count,
+                          .format = machine::events_format,
+                          .events = {}};
+    KFLOW_TRY(txn.put(Table::events, first, encode_chunk_head(first, head, events_hash), run.events,
+                      PutMode::append));
+  }
+  KFLOW_TRY(put_new_indexes(txn, row));
+  out = {.key = h.key, .id = h.id};
+  if (h.owner != no_owner) {
+    set_tail(h.key, {.epoch = h.epoch,
+                     .next_seq = run.event_count,
+                     .next_public = run.public_count,
+                     .due = run.next_due});
+  }
+  return {};
+}
+
+Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& commit,
+                                         uint64_t events_hash) {
+  const Key key(commit.run);
+  const auto row = txn.get(Table::runs, key);
+  if (!row) return std::unexpected(row.error());
+  if (!*row) return CommitOutcome::fenced;
+  const auto fence = decode_fence(key, **row);
+  if (!fence) return std::unexpected(fence.error());
+  if (fence->epoch != commit.epoch) {
+    drop_tail(commit.run);
+    return CommitOutcome::fenced;
+  }
+  auto tail = tail_of(txn, commit.run, fence->epoch);
+  if (!tail) return std::unexpected(tail.error());
+  if (tail->next_seq != commit.expected_seq) return CommitOutcome::fenced;
+
+  if (commit.event_count > 0) {
+    const Key chunk_key(commit.run, tail->next_seq);
+    const EventChunk head{.first_public = tail->next_public,
+                          .event_count = commit.event_count,
+                          .public_count = commit.public_count,
+                          .format = machine::events_format,
+                          .events = {}};
+    KFLOW_TRY(txn.put(Table::events, chunk_key, encode_chunk_head(chunk_key, head, events_hash),
+                      commit.events, PutMode::insert));
+    tail->next_seq += commit.event_count;
+    tail->next_public += commit.public_count;
+  }
+  for (const uint64_t message : commit.consumed) {
+    KFLOW_TRY(txn.erase(Table::inbox, Key(commit.run, message)));
+  }
+  if (!commit.snapshot.empty()) {
+    KFLOW_TRY(txn.put(Table::snapshots, key, encode_snapshot(key, tail->next_seq, commit.snapshot),
+                      {}, PutMode::replace));
+  }
+  const bool unowned = fence->owner == no_owner;
+  if (commit.header || (unowned && commit.next_due)) {
+    KFLOW_TRY(change_run(txn, commit, *tail));
+  } else if (!unowned) {
+    if (commit.next_due) tail->due = commit.next_due;
+    set_tail(commit.run, *tail);
+  }
+  return CommitOutcome::committed;
+}
+
+// Writes the run's row with what the commit changes in it.
+Result<void> TableStore::change_run(Transaction& txn, const RunCommit& commit, Tail tail) {
+  const auto old = run_in(txn, commit.run);
+  if (!old) return std::unexpected(old.error());
+  const RunRow& from = **old;
+  RunRow to{.header = commit.header ? *commit.header : from.header};
+  RunHeader& h = to.header;
+  // What a run is called and found by never changes.
+  h.key = commit.run;
+  h.id = from.header.id;
+  h.workflow = from.header.workflow;
+  h.session_id = from.header.session_id;
+  h.tags = from.header.tags;
+  const bool final = is_final(h.status);
+  if (final) h.owner = no_owner;
+  h.epoch = from.header.epoch + (h.owner == from.header.owner ? 0 : 1);
+  const Millis known = from.header.owner != no_owner && tail.due ? *tail.due : from.due;
+  to.due = final ? machine::never : commit.next_due.value_or(known);
+
+  KFLOW_TRY(move_indexes(txn, from, to));
+  const Key key(commit.run);
+  KFLOW_TRY(txn.put(Table::runs, key, encode_run(key, to), {}, PutMode::replace));
+  if (final) {
+    KFLOW_TRY(erase_all_of(txn, Table::inbox, commit.run));
+    KFLOW_TRY(erase_all_of(txn, Table::dedup, commit.run));
+  }
+  if (h.owner == no_owner || h.owner != own_) {
+    drop_tail(commit.run);
+  } else {
+    tail.epoch = h.epoch;
+    tail.due = to.due;
+    set_tail(commit.run, tail);
+  }
+  return {};
+}
+
+// Makes a run ours.
+Result<void> TableStore::take(Transaction& txn, RunRow& run) {
+  RunRow to = run;
+  to.header.owner = own_;
+  ++to.header.epoch;
+  KFLOW_TRY(move_indexes(txn, run, to));
+  const Key key(to.header.key);
+  KFLOW_TRY(txn.put(Table::runs, key, encode_run(key, to), {}, PutMode::replace));
+  drop_tail(to.header.key);
+  run = std::move(to);
+  return {};
+}
+
+Result<void> TableStore::post(RunKey run, const InboxMessage& message) {
+  return change([&](Transaction& txn) -> Result<void> {
+    const auto target = run_in(txn, run);
+    if (!target) return std::unexpected(target.error());
+    if (!*target) return fail(ErrorCode::not_found, "there is no such run in the store");
+    const RunHeader& h = (*target)->header;
+    const bool may_resume =
+        h.status == RunStatus::error && message.kind == InboxMessage::Kind::resume;
+    if (is_final(h.status) && !may_resume) {
+      return fail(ErrorCode::conflict, "run `" + h.id + "` has ended (" +
+                                           std::string(machine::to_string(h.status)) + ")");
+    }
+    if (!message.dedup.empty()) {
+      const std::string key = dedup_key(run, message.dedup);
+      const auto seen = exists(txn, Table::dedup, key);
+      if (!seen) return std::unexpected(seen.error());
+      if (*seen) return {};
+      KFLOW_TRY(txn.put(Table::dedup, key, {}, {}, PutMode::replace));
+    }
+    // One counter for all runs: a number is never used again after its message was consumed.
+    const auto seq = next_number(txn, last_message_key);
+    if (!seq) return std::unexpected(seq.error());
+    const Key key(run, *seq);
+    return txn.put(Table::inbox, key, encode_message(key, message), {}, PutMode::replace);
+  });
+}
+
+}  // namespace kflow::store

@@ -1,0 +1,209 @@
+// Several real processes on one store: claims, deaths, a stopped writer, kills in the middle of
+// writes.
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <thread>
+
+#include "runtime/store/owners.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/unit/store/support.hpp"
+
+extern char** environ;
+
+namespace kflow::store::test {
+namespace {
+
+class Child {
+ public:
+  Child(const char* verb, const std::string& folder) {
+    std::array<int, 2> in{};
+    std::array<int, 2> out{};
+    if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0) FAIL("no pipe");
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    std::string program = KFLOW_STORE_CHILD;
+    std::string verb_text = verb;
+    std::string folder_text = folder;
+    std::array<char*, 4> argv{program.data(), verb_text.data(), folder_text.data(), nullptr};
+    if (::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ) != 0)
+      FAIL("no child");
+    posix_spawn_file_actions_destroy(&actions);
+    ::close(in[0]);
+    ::close(out[1]);
+    in_ = in[1];
+    out_ = out[0];
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() {
+    kill();
+    ::close(in_);
+    ::close(out_);
+  }
+  std::string line() const {
+    std::string text;
+    char c;
+    while (::read(out_, &c, 1) == 1 && c != '\n') text += c;
+    return text;
+  }
+  void go() const { (void)!::write(in_, "\n", 1); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = 0;
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_ = 0;
+  int in_ = -1;
+  int out_ = -1;
+};
+
+std::unique_ptr<Store> open(const std::string& folder, int lock_timeout_ms = 10'000) {
+  auto store = open_lmdb_store(folder, {.lock_timeout_ms = lock_timeout_ms});
+  if (!store) FAIL(store.error().message);
+  return std::move(*store);
+}
+
+}  // namespace
+
+TEST_CASE("a killed owner is noticed without polling, and its runs are taken over") {
+  const TempFolder folder;
+  const auto store = open(folder.path() + "/s");
+  REQUIRE(store->register_owner(""));
+  Child child("own", folder.path() + "/s");
+  REQUIRE(child.line() == "ready");
+  CHECK(store->claimable(0, 10).value().empty());
+  CHECK(store->owners().value().size() == 2);
+  child.kill();
+  const int never = ::eventfd(0, EFD_CLOEXEC);
+  CHECK(store->wait_for_death(never).value());
+  ::close(never);
+  const auto runs = store->claimable(0, 10).value();
+  REQUIRE(runs.size() == 1);
+  CHECK(store->claim(runs[0].key, runs[0].epoch));
+  CHECK(store->claimable(0, 10).value().empty());
+  CHECK(store->owners().value().size() == 1);
+}
+
+TEST_CASE("an owner that dies while it is watched ends the wait") {
+  const TempFolder folder;
+  const auto store = open(folder.path() + "/s");
+  REQUIRE(store->register_owner(""));
+  const int never = ::eventfd(0, EFD_CLOEXEC);
+  std::optional<Child> child(std::in_place, "own", folder.path() + "/s");
+  REQUIRE(child->line() == "ready");
+  std::jthread killer([&] {
+    ::usleep(100'000);
+    ::kill(child->pid(), SIGKILL);
+  });
+  CHECK(store->wait_for_death(never).value());
+  CHECK(store->claimable(0, 10).value().size() == 1);
+  ::close(never);
+}
+
+TEST_CASE("one run is claimed by one process") {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/s";
+  {
+    const auto store = open(path);
+    std::vector<NewRun> runs;
+    for (int i = 0; i < 40; ++i) runs.push_back(new_run("run" + std::to_string(i)));
+    REQUIRE(store->start(runs));
+  }
+  Child one("claim", path);
+  Child two("claim", path);
+  REQUIRE(one.line() == "ready");
+  REQUIRE(two.line() == "ready");
+  one.go();
+  two.go();
+  const int first = std::atoi(one.line().c_str());
+  const int second = std::atoi(two.line().c_str());
+  CHECK(first + second == 40);
+}
+
+TEST_CASE("a writer that is stopped is named, and its death frees the lock") {
+  const TempFolder folder;
+  const auto store = open(folder.path() + "/s", 200);
+  Child child("hold-lock", folder.path() + "/s");
+  REQUIRE(child.line() == "ready");
+  int status = 0;
+  REQUIRE(::waitpid(child.pid(), &status, WUNTRACED) == child.pid());
+  const NewRun run = new_run("a");
+  const auto refused = store->start({&run, 1});
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::timeout);
+  CHECK(refused.error().message.find("process " + std::to_string(child.pid())) !=
+        std::string::npos);
+  CHECK(refused.error().message.find("which is stopped") != std::string::npos);
+  CHECK(store->info().value().runs == 0);
+  child.kill();
+  CHECK(store->start({&run, 1}));
+}
+
+TEST_CASE("writers killed in the middle leave whole logs") {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/s";
+  const auto store = open(path);
+  REQUIRE(store->register_owner(""));
+  for (int round = 0; round < 6; ++round) {
+    Child one("write", path);
+    Child two("write", path);
+    REQUIRE(one.line() == "ready");
+    REQUIRE(two.line() == "ready");
+    ::usleep(static_cast<useconds_t>(7000 * (round + 1)));
+    one.kill();
+    two.kill();
+  }
+  const auto runs = store->claimable(0, 100);
+  if (!runs) FAIL(runs.error().message);
+  CHECK(runs->size() == 12);
+  for (const RunHeader& run : *runs) {
+    uint64_t next = 0;
+    const auto chunks = store->read(run.key, 0, SIZE_MAX);
+    if (!chunks) FAIL(chunks.error().message);
+    for (const EventChunk& chunk : *chunks) {
+      CHECK(chunk.first_seq == next);
+      next += chunk.event_count;
+    }
+    CHECK(next > 0);
+  }
+  CHECK(store->claim_all(*runs).value().size() == 12);
+  CHECK(store->owners().value().size() <= 13);
+}
+
+TEST_CASE("a ring is heard by the other process only") {
+  const TempFolder folder;
+  const auto one = open(folder.path() + "/s");
+  const auto two = open(folder.path() + "/s");
+  const auto bell_one = Doorbell::open().value();
+  const auto bell_two = Doorbell::open().value();
+  REQUIRE(one->register_owner(bell_one->address()));
+  const OwnerId second = two->register_owner(bell_two->address()).value();
+  const auto rung = [](const Doorbell& bell) {
+    char byte;
+    return ::read(bell.fd(), &byte, 1) == 1;
+  };
+  one->ring(no_owner);
+  CHECK(rung(*bell_two));
+  CHECK(!rung(*bell_one));
+  one->ring(second);
+  two->ring(second);
+  CHECK(rung(*bell_two));
+  CHECK(!rung(*bell_two));
+}
+
+}  // namespace kflow::store::test
