@@ -128,7 +128,7 @@ class World {
         ++report_.completions[e.path];
         ++answered_[e.path];
       }
-      if (std::holds_alternative<machine::StepRetryScheduled>(e.data)) ++answered_[e.path];
+      if (std::holds_alternative<machine::StepRetryScheduled>(e.data) || std::holds_alternative<machine::StepFailed>(e.data)) ++answered_[e.path];
     }
   }
 
