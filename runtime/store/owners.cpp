@@ -42,7 +42,14 @@ std::string pid_namespace() {
   return n > 0 ? std::string(text.data(), static_cast<size_t>(n)) : "?";
 }
 
-std::string who_we_are() { return std::to_string(::getpid()) + " " + pid_namespace() + "\n"; }
+// What the lock file of a process of our namespace says.
+std::string identity(int pid) {
+  std::string text = std::to_string(pid);
+  text += ' ';
+  text += pid_namespace();
+  text += '\n';
+  return text;
+}
 
 std::vector<OwnerId> ids_in(const std::string& folder) {
   std::vector<OwnerId> out;
@@ -89,7 +96,7 @@ Result<void> OwnerLocks::join(OwnerId own) {
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return failed();
     auto lock = whole_file(F_WRLCK);
-    const std::string text = who_we_are();
+    const std::string text = identity(::getpid());
     if (::fcntl(fd, F_OFD_SETLK, &lock) != 0 ||
         ::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
       const auto error = failed();
@@ -164,8 +171,8 @@ void OwnerLocks::watch_process(Watch& watch, OwnerId owner) {
   if (file >= 0) ::close(file);
   const std::string_view line(text.data(), n > 0 ? static_cast<size_t>(n) : 0);
   int pid = 0;
-  const auto [end, bad] = std::from_chars(line.data(), line.data() + line.size(), pid);
-  const bool ours = bad == std::errc() && line.ends_with(" " + pid_namespace() + "\n");
+  const auto bad = std::from_chars(line.data(), line.data() + line.size(), pid).ec;
+  const bool ours = bad == std::errc() && line == identity(pid);
   const int fd = ours && pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1;
   // The lock is still held, so the pid was not given to another process before we got hold of it.
   if (fd >= 0 && !readable(fd) && alive(owner)) {

@@ -62,8 +62,9 @@ Result<Found> look_at(const std::string& folder, const LmdbOptions& options) {
         ErrorCode::incompatible,
         in_quotes(folder) + " is a file, not the folder of a store; choose another with --store");
   }
-  found.data = ::stat((folder + "/data.mdb").c_str(), &info) == 0 && info.st_size > 0;
+  // In this order: another process may be making it now, and the mark comes last.
   found.marked = ::stat((folder + "/KFLOW").c_str(), &info) == 0;
+  found.data = ::stat((folder + "/data.mdb").c_str(), &info) == 0 && info.st_size > 0;
   if (found.data) return found;
   if (found.marked) {
     return fail(ErrorCode::corrupt,
@@ -257,6 +258,14 @@ Result<std::shared_ptr<Environment>> open_new(const std::string& folder,
 
 }  // namespace
 
+// LMDB's own locks break when one process has a file open twice, so opening and closing take turns.
+static std::recursive_mutex open_mutex;
+
+Environment::~Environment() {
+  const std::lock_guard guard(open_mutex);
+  if (env != nullptr) mdb_env_close(env);
+}
+
 uint64_t Environment::page_size() const {
   MDB_stat stat{};
   mdb_env_stat(env, &stat);
@@ -307,10 +316,8 @@ Error lmdb_error(int code, std::string_view what) {
 
 Result<std::shared_ptr<Environment>> open_environment(const std::string& folder,
                                                       const LmdbOptions& options) {
-  // LMDB's own locks break when one process opens a file twice.
-  static std::mutex mutex;
   static std::map<std::string, std::weak_ptr<Environment>> open;
-  const std::lock_guard guard(mutex);
+  const std::lock_guard guard(open_mutex);
   std::error_code error;
   const fs::path real = fs::weakly_canonical(folder, error);
   const std::string name = error ? folder : real.string();

@@ -36,9 +36,7 @@ struct Environment {
   Environment() = default;
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
-  ~Environment() {
-    if (env != nullptr) mdb_env_close(env);
-  }
+  ~Environment();
   uint64_t page_size() const;
   /// Pages in use or free within the file.
   uint64_t file_bytes() const;

@@ -115,6 +115,16 @@ TEST_CASE("an owner that dies while it is watched ends the wait") {
   ::close(never);
 }
 
+TEST_CASE("several processes make one store at the same time") {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/s";
+  constexpr size_t count = 5;
+  std::vector<std::unique_ptr<Child>> children;
+  for (size_t i = 0; i < count; ++i) children.push_back(std::make_unique<Child>("claim", path));
+  for (const auto& child : children) CHECK(child->line() == "ready");
+  CHECK(open(path)->owners().value().size() == count);
+}
+
 TEST_CASE("one run is claimed by one process") {
   const TempFolder folder;
   const std::string path = folder.path() + "/s";
