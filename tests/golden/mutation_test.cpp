@@ -36,12 +36,12 @@ std::vector<fs::path> samples() {
 // Every how many-th place is tried; KFLOW_LONG=1 tries all.
 size_t stride(size_t usual) { return std::getenv("KFLOW_LONG") != nullptr ? 1 : usual; }
 
-struct Result {
+struct Checked {
   size_t errors = 0;
   bool program = false;
 };
 
-Result check(const std::string& text) {
+Checked check(const std::string& text) {
   source::Manager sources;
   diagnostics::Sink sink;
   const source::FileId file = sources.add("m.kflow", "m.kflow", text);
@@ -57,7 +57,7 @@ Result check(const std::string& text) {
 struct Rate {
   size_t invalid = 0;
   size_t single = 0;
-  void add(const Result& r) {
+  void add(const Checked& r) {
     if (r.program) return;
     ++invalid;
     single += r.errors == 1;
@@ -100,7 +100,7 @@ TEST_CASE("junk and truncation anywhere") {
     size_t k = 0;
     for (size_t i = 0; i <= text.size(); i += stride(23)) {
       check(text.substr(0, i));
-      const Result r = check(text.substr(0, i) + junk[k++ % std::size(junk)] + text.substr(i));
+      const Checked r = check(text.substr(0, i) + junk[k++ % std::size(junk)] + text.substr(i));
       invalid += !r.program;
     }
   }
