@@ -666,6 +666,10 @@ class Checker {
     std::map<std::string, std::string> fresh;
     for (const ParamInfo& p : f.params) scope.locals.emplace_back(p.name, p.type);
     const CheckedExpression body = check_expression(m_, scope, f.node.expression());
+    if (body.ast.exprs.empty()) {
+      out_.ast.exprs[id].kind = ExprKind::poison;  // its body is malformed, as reported
+      return;
+    }
     for (const ParamInfo& p : f.params) fresh[p.name] = fmt::format("{}#{}", p.name, fresh_++);
     const auto offset = static_cast<uint32_t>(out_.ast.exprs.size());
     const cel::Expr site = out_.ast.exprs[id];

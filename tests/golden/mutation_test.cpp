@@ -80,10 +80,10 @@ TEST_CASE("one deleted token or byte gives one message") {
     size_t n = 0;
     for (const syntax::NodeData& node : tree.nodes()) {
       if (!syntax::is_leaf(node.kind) || syntax::is_trivia(node.kind) || node.begin == node.end) continue;
-      if (n++ % stride(3) != 0) continue;
+      if (n++ % stride(5) != 0) continue;
       tokens.add(check(text.substr(0, node.begin) + text.substr(node.end)));
     }
-    for (size_t i = 0; i < text.size(); i += stride(11)) bytes.add(check(text.substr(0, i) + text.substr(i + 1)));
+    for (size_t i = 0; i < text.size(); i += stride(19)) bytes.add(check(text.substr(0, i) + text.substr(i + 1)));
   }
   std::printf("token deletions: %zu invalid, %.1f %% with exactly one message\n", tokens.invalid, tokens.percent());
   std::printf("byte deletions: %zu invalid, %.1f %% with exactly one message\n", bytes.invalid, bytes.percent());
@@ -98,7 +98,7 @@ TEST_CASE("junk and truncation anywhere") {
     INFO(path.string());
     const std::string text = read(path);
     size_t k = 0;
-    for (size_t i = 0; i <= text.size(); i += stride(23)) {
+    for (size_t i = 0; i <= text.size(); i += stride(41)) {
       check(text.substr(0, i));
       const Checked r = check(text.substr(0, i) + junk[k++ % std::size(junk)] + text.substr(i));
       invalid += !r.program;
