@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -207,6 +208,23 @@ Result<void> open_file(Environment& e, bool marked) {
   return check_length(e);
 }
 
+// LMDB does not tell where it has mapped the file.
+void find_map(Environment& e) {
+  const std::string file = e.folder + "/data.mdb";
+  std::error_code error;
+  const std::string path = fs::canonical(file, error);
+  std::ifstream in("/proc/self/maps");
+  for (std::string line; !error && std::getline(in, line);) {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    if (!line.ends_with(" " + path) || std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) != 2)
+      continue;
+    e.map = reinterpret_cast<const char*>(begin);  // NOLINT: an address is what the line says
+    e.map_bytes = end - begin;
+    return;
+  }
+}
+
 Result<void> write_marker(const std::string& folder) {
   const std::string path = folder + "/KFLOW";
   std::ofstream out(path, std::ios::trunc);
@@ -226,6 +244,7 @@ Result<std::shared_ptr<Environment>> open_new(const std::string& folder,
   KFLOW_TRY(open_file(*e, found->marked));
   auto content = open_tables(*e);
   if (!content) return std::unexpected(std::move(content).error());
+  find_map(*e);
   if (options.read_only) {
     if (*content == Content::nothing)
       return fail(ErrorCode::not_found, "there is no store in " + in_quotes(folder));
@@ -264,6 +283,15 @@ static std::recursive_mutex open_mutex;
 Environment::~Environment() {
   const std::lock_guard guard(open_mutex);
   if (env != nullptr) mdb_env_close(env);
+}
+
+bool Environment::is_inside(const MDB_val& value) const {
+  const auto* begin = static_cast<const char*>(value.mv_data);
+  if (begin < map || begin >= map + map_bytes)
+    return true;  // a page of the writer's own, in memory
+  const uint64_t all = file_bytes();
+  const auto at = static_cast<uint64_t>(begin - map);
+  return at <= all && value.mv_size <= all - at;
 }
 
 uint64_t Environment::page_size() const {

@@ -32,6 +32,8 @@ struct Environment {
   MDB_env* env = nullptr;
   std::array<MDB_dbi, table_count> tables{};
   std::unique_ptr<ProcessLock> lock;
+  const char* map = nullptr;  ///< where the file is mapped, if known
+  uint64_t map_bytes = 0;
 
   Environment() = default;
   Environment(const Environment&) = delete;
@@ -40,6 +42,9 @@ struct Environment {
   uint64_t page_size() const;
   /// Pages in use or free within the file.
   uint64_t file_bytes() const;
+  /// False for a value that a damaged page lets begin or end behind the file, where reading it
+  /// would kill us.
+  bool is_inside(const MDB_val& value) const;
 };
 
 Result<std::shared_ptr<Environment>> open_environment(const std::string& folder,

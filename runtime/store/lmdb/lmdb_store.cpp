@@ -46,6 +46,9 @@ class LmdbCursor final : public Cursor {
  private:
   Result<bool> move(MDB_cursor_op op) {
     const int code = mdb_cursor_get(cursor_, &key_, &value_, op);
+    if (code == 0 && !(e_.is_inside(key_) && e_.is_inside(value_))) {
+      return std::unexpected(lmdb_error(MDB_CORRUPTED, "the store `" + e_.folder + "` is damaged"));
+    }
     if (code == 0) return true;
     if (code == MDB_NOTFOUND) return false;
     return std::unexpected(lmdb_error(code, "cannot read the store `" + e_.folder + "`"));
@@ -71,6 +74,9 @@ class LmdbTransaction final : public Transaction {
     MDB_val k = lmdb_value(key);
     MDB_val v{};
     const int code = mdb_get(txn_, dbi(table), &k, &v);
+    if (code == 0 && !e_->is_inside(v))
+      return std::unexpected(
+          lmdb_error(MDB_CORRUPTED, "the store `" + e_->folder + "` is damaged"));
     if (code == 0) return std::optional(view_of(v));
     if (code == MDB_NOTFOUND) return std::nullopt;
     return std::unexpected(lmdb_error(code, "cannot read the store `" + e_->folder + "`"));
