@@ -81,6 +81,7 @@ class Lowerer {
   void body(uint32_t index) {
     const CallableInfo info = m_.callables[index];
     module_ = m_.modules[info.module].get();
+    m_.unknown_names.clear();
     levels_.clear();
     current_ = index;
     std::vector<ir::Param> params;
@@ -102,7 +103,8 @@ class Lowerer {
     }
     out_.callables[id.value].scope = levels_[0].scope;
     const Cursor block = info.node.child(Node::block);
-    if (!block) return;
+    // Of a text with holes only the holes are reported: what is around them would be guessed at.
+    if (!block || info.node.has_errors()) return;
     for (const Definition& d : definitions_in(block)) later_.insert_or_assign(d.name, d.span);
     if (info.kind == ir::CallableKind::workflow) {
       workflow_options(id, info, block);
@@ -319,6 +321,8 @@ class Lowerer {
     if (const auto later = later_.find(name); later != later_.end()) {
       const uint32_t line = m_.sources[later->second.file].position(later->second.begin).line;
       const bool before = later->second.begin > span.begin;
+      reported = true;
+      if (!m_.unknown_names.insert(std::string(name)).second) return std::nullopt;
       m_.sink.report(Kind::used_before_definition, span,
                      before ? fmt::format("`{}` is used before it is defined; it is defined on line {}", name, line) : fmt::format("`{}` is not visible here; it is defined on line {} inside another block", name, line))
           .secondary(later->second, "defined here");

@@ -341,6 +341,7 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
   std::vector<std::string> candidates;
   for (const auto& [word, kind] : simple) candidates.emplace_back(word);
   for (const auto& [word, id] : module.types) candidates.push_back(word);
+  if (module.has_syntax_errors) return TypeTable::simple(TypeKind::poison);  // perhaps declared in what could not be read
   m.sink.report(Kind::unknown_type, node.span(), fmt::format("no type is named `{}`", node.text())).suggest(node.text(), candidates);
   return TypeTable::simple(TypeKind::poison);
 }

@@ -119,6 +119,9 @@ class Checker {
   }
 
   void unknown_name(uint32_t id, const std::string& text) {
+    if (!m_.unknown_names.insert(text).second) return;
+    // What could not be read may have declared it.
+    if (scope_.module->has_syntax_errors && locals_.empty() && !scope_.lookup) return;
     if (const auto it = scope_.module->imports.find(text); it != scope_.module->imports.end()) {
       m_.sink.report(Kind::unknown_name, span(id), fmt::format("`{}` is a module, not a value", text));
       return;

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,8 @@ struct Model {
   schema::TypeTable types;
   std::vector<std::unique_ptr<Module>> modules;  ///< the root file first
   std::vector<CallableInfo> callables;
+  /// Names reported as unknown in the present body: each is reported at its first use only.
+  std::set<std::string, std::less<>> unknown_names;
 };
 
 /// Loads imports, declares and resolves everything but the bodies of tools and workflows.

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "compiler/diagnostics/diagnostics.hpp"
+#include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 #include "compiler/syntax/parse.hpp"
 #include "tests/support/catch.hpp"
@@ -39,6 +39,7 @@ size_t stride(size_t usual) { return std::getenv("KFLOW_LONG") != nullptr ? 1 : 
 struct Checked {
   size_t errors = 0;
   bool program = false;
+  std::string text;  // the messages, to look at with KFLOW_SHOW=1
 };
 
 Checked check(const std::string& text) {
@@ -51,7 +52,7 @@ Checked check(const std::string& text) {
   // What the parser finds, the checker does not lose.
   if (sink.has_errors()) REQUIRE(compilation->sink.has_errors());
   REQUIRE(compilation->program.has_value() == !compilation->sink.has_errors());
-  return {compilation->sink.errors(), compilation->program.has_value()};
+  return {compilation->sink.errors(), compilation->program.has_value(), diagnostics::render_human(compilation->sink, *compilation->sources, false)};
 }
 
 struct Rate {
@@ -59,6 +60,7 @@ struct Rate {
   size_t single = 0;
   void add(const Checked& r) {
     if (r.program) return;
+    if (r.errors > 1 && std::getenv("KFLOW_SHOW") != nullptr) std::printf("%s\n----\n", r.text.c_str());
     ++invalid;
     single += r.errors == 1;
   }

@@ -39,7 +39,8 @@ void make_store(const std::string& path, int runs = 50) {
   for (int i = 0; i < runs; ++i) {
     const RunHeader h =
         header_of(**store, start_one(**store, new_run("run" + std::to_string(i), own, 1)));
-    const RunCommit commit = commit_of(h, 1, std::string(1500, 'x'));
+    const std::string events(1500, 'x');
+    const RunCommit commit = commit_of(h, 1, events);
     REQUIRE((*store)->commit({&commit, 1}));
   }
 }
