@@ -537,6 +537,7 @@ class Engine::Impl {
   }
 
   void started(Part part, const store::Started& row) {
+    if (row.refused) return part.start->finish(std::unexpected(*row.refused));
     if (!row.existed && !part.start->options.detached) {
       Run& run = *part.fresh;
       run.key = run.header.key = row.key;
