@@ -492,6 +492,7 @@ class Engine::Impl {
         to_commit_.reset();
       }
       auto result = write(batch);
+      if (result && options_.on_commit) options_.on_commit();
       {
         const std::lock_guard guard(commit_mutex_);
         committed_.emplace_back(std::move(batch), std::move(result));

@@ -30,6 +30,7 @@ struct EngineOptions {
   bool adopt = false;                        ///< take over runs whose process is gone, and unowned ones that are due
   std::string project_root;                  ///< with `adopt`: only runs of this project are taken; "": all
   bool park = false;                         ///< give up runs that only wait for a far timer (needs some adopting process)
+  std::function<void()> on_commit;           ///< after each durable batch, on the committer's thread
   std::function<void(const std::string&)> on_trouble;  ///< the disk is full, a run was lost to another process, …
 };
 
