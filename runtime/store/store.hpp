@@ -191,10 +191,12 @@ class Store {
   /// Claims many in one transaction; those that somebody else has by now are left out.
   virtual Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) = 0;
   /// Runs that this process may claim now: their owner is dead, or they have none and a timer is
-  /// due, a message waits, or they were started without owner and timer.
-  virtual Result<std::vector<RunHeader>> claimable(Millis now, size_t limit) = 0;
-  /// Earliest timer of unowned runs; `never`: none.
-  virtual Result<Millis> next_due() = 0;
+  /// due, a message waits, or they were started without owner and timer. Only those of
+  /// `project_root`, if that is given.
+  virtual Result<std::vector<RunHeader>> claimable(Millis now, size_t limit,
+                                                   std::string_view project_root = {}) = 0;
+  /// Earliest timer of unowned runs later than `after`; `never`: none.
+  virtual Result<Millis> next_due(Millis after = -1) = 0;
   /// Blocks until some other owner has died (true, once per owner) or `cancel_fd` is readable
   /// (false). No polling.
   virtual Result<bool> wait_for_death(int cancel_fd) = 0;

@@ -104,52 +104,70 @@ Result<std::vector<RunHeader>> TableStore::claim_all(std::span<const RunHeader> 
   return out;
 }
 
-// The dead first, then timers in order, then messages.
-Result<std::vector<RunKey>> TableStore::claimable_keys(Transaction& txn, Millis now, size_t limit,
-                                                       std::vector<OwnerId>& dead) {
-  std::vector<RunKey> keys;
+// Runs of owners that are dead, until `take` has enough.
+Result<void> TableStore::visit_dead(Transaction& txn, std::vector<OwnerId>& dead,
+                                    const Take& take) {
   const auto owned = txn.cursor(Table::owned);
   if (!owned) return std::unexpected(owned.error());
-  auto more = (*owned)->seek(Key(0, 0));
-  while (more && *more && keys.size() < limit) {
-    const OwnerId owner = number_at((*owned)->key(), 0);
+  Cursor& cursor = **owned;
+  auto more = cursor.seek(Key(0, 0));
+  while (more && *more) {
+    const OwnerId owner = number_at(cursor.key(), 0);
     if (owner == own_ || peers_->alive(owner)) {
-      more = (*owned)->seek(Key(owner + 1, 0));
+      more = cursor.seek(Key(owner + 1, 0));
       continue;
     }
     dead.push_back(owner);
-    while (more && *more && keys.size() < limit && number_at((*owned)->key(), 0) == owner) {
-      keys.push_back(number_at((*owned)->key(), 8));
-      more = (*owned)->next();
+    while (more && *more && number_at(cursor.key(), 0) == owner) {
+      const auto go_on = take(number_at(cursor.key(), 8));
+      if (!go_on) return std::unexpected(go_on.error());
+      if (!*go_on) return {};
+      more = cursor.next();
     }
   }
   if (!more) return std::unexpected(more.error());
+  return {};
+}
 
+namespace {
+
+using Take = std::function<Result<bool>(RunKey)>;
+
+Result<void> visit_due(Transaction& txn, Millis now, const Take& take) {
   const auto timers = txn.cursor(Table::timers);
   if (!timers) return std::unexpected(timers.error());
-  more = (*timers)->seek(Key(0, 0));
-  while (more && *more && keys.size() < limit &&
-         number_at((*timers)->key(), 0) <= static_cast<uint64_t>(std::max<Millis>(now, 0))) {
-    keys.push_back(number_at((*timers)->key(), 8));
+  const auto last = static_cast<uint64_t>(std::max<Millis>(now, 0));
+  auto more = (*timers)->seek(Key(0, 0));
+  while (more && *more && number_at((*timers)->key(), 0) <= last) {
+    const auto go_on = take(number_at((*timers)->key(), 8));
+    if (!go_on) return std::unexpected(go_on.error());
+    if (!*go_on) return {};
     more = (*timers)->next();
   }
   if (!more) return std::unexpected(more.error());
+  return {};
+}
 
+Result<void> visit_inboxes(Transaction& txn, const Take& take) {
   const auto inbox = txn.cursor(Table::inbox);
   if (!inbox) return std::unexpected(inbox.error());
-  more = (*inbox)->seek(Key(0, 0));
-  while (more && *more && keys.size() < limit) {
+  auto more = (*inbox)->seek(Key(0, 0));
+  while (more && *more) {
     const RunKey run = number_at((*inbox)->key(), 0);
-    const auto row = run_in(txn, run);
-    if (!row) return std::unexpected(row.error());
-    if (*row && (*row)->header.owner == no_owner) keys.push_back(run);
+    const auto go_on = take(run);
+    if (!go_on) return std::unexpected(go_on.error());
+    if (!*go_on) return {};
     more = (*inbox)->seek(Key(run + 1, 0));
   }
   if (!more) return std::unexpected(more.error());
-  return keys;
+  return {};
 }
 
-Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit) {
+}  // namespace
+
+// Those of the dead first, then timers in order, then messages.
+Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit,
+                                                     std::string_view project_root) {
   auto all = owners();
   if (!all) return std::unexpected(std::move(all).error());
   std::vector<RunHeader> out;
@@ -157,15 +175,23 @@ Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit) {
   {
     auto txn = tables_->read();
     if (!txn) return std::unexpected(std::move(txn).error());
-    auto keys = claimable_keys(**txn, now, limit, owning);
-    if (!keys) return std::unexpected(std::move(keys).error());
     std::unordered_set<RunKey> seen;
-    for (const RunKey key : *keys) {
-      if (!seen.insert(key).second) continue;
+    const Take take = [&](RunKey key) -> Result<bool> {
+      if (out.size() >= limit) return false;
+      if (!seen.insert(key).second) return true;
       auto run = run_in(**txn, key);
       if (!run) return std::unexpected(std::move(run).error());
-      if (*run) out.push_back(std::move((*run)->header));
-    }
+      if (!*run) return true;
+      RunHeader& h = (*run)->header;
+      const bool free =
+          h.owner == no_owner || std::find(owning.begin(), owning.end(), h.owner) != owning.end();
+      const bool ours = project_root.empty() || h.project_root == project_root;
+      if (free && ours) out.push_back(std::move(h));
+      return out.size() < limit;
+    };
+    KFLOW_TRY(visit_dead(**txn, owning, take));
+    if (out.size() < limit) KFLOW_TRY(visit_due(**txn, now, take));
+    if (out.size() < limit) KFLOW_TRY(visit_inboxes(**txn, take));
   }
   std::vector<OwnerId> gone;
   for (const OwnerInfo& owner : *all) {
@@ -187,12 +213,13 @@ void TableStore::sweep(const std::vector<OwnerId>& dead) {
   for (const OwnerId id : dead) peers_->forget(id);
 }
 
-Result<Millis> TableStore::next_due() {
+Result<Millis> TableStore::next_due(Millis after) {
   auto txn = tables_->read();
   if (!txn) return std::unexpected(std::move(txn).error());
+  if (after == machine::never) return machine::never;
   const auto cursor = (*txn)->cursor(Table::timers);
   if (!cursor) return std::unexpected(cursor.error());
-  const auto first = (*cursor)->seek(Key(0, 0));
+  const auto first = (*cursor)->seek(Key(static_cast<uint64_t>(std::max<Millis>(after + 1, 0)), 0));
   if (!first) return std::unexpected(first.error());
   return *first ? static_cast<Millis>(number_at((*cursor)->key(), 0)) : machine::never;
 }

@@ -39,8 +39,9 @@ class TableStore final : public Store {
   Result<std::vector<OwnerInfo>> owners() override;
   Result<RunHeader> claim(RunKey run, uint64_t expected_epoch) override;
   Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) override;
-  Result<std::vector<RunHeader>> claimable(Millis now, size_t limit) override;
-  Result<Millis> next_due() override;
+  Result<std::vector<RunHeader>> claimable(Millis now, size_t limit,
+                                           std::string_view project_root) override;
+  Result<Millis> next_due(Millis after) override;
   Result<bool> wait_for_death(int cancel_fd) override;
   void ring(OwnerId owner) override;
   Result<StoreInfo> info() override;
@@ -68,8 +69,8 @@ class TableStore final : public Store {
   Result<void> take(Transaction& txn, RunRow& run);
   Result<std::optional<RunRow>> run_in(Transaction& txn, RunKey run);
   bool may_claim(const RunHeader& run, uint64_t expected_epoch);
-  Result<std::vector<RunKey>> claimable_keys(Transaction& txn, Millis now, size_t limit,
-                                             std::vector<OwnerId>& dead);
+  using Take = std::function<Result<bool>(RunKey)>;
+  Result<void> visit_dead(Transaction& txn, std::vector<OwnerId>& dead, const Take& take);
   void sweep(const std::vector<OwnerId>& dead);
 
   std::shared_ptr<Tables> tables_;

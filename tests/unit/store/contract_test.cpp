@@ -257,6 +257,10 @@ TEST_CASE("a run started without an owner is for whoever comes first") {
     CHECK(keys_of(store->claimable(1, 10)) == Keys{now});
     CHECK(keys_of(store->claimable(900, 10)) == Keys{now, second});
     CHECK(keys_of(store->claimable(900, 1)) == Keys{now});
+    CHECK(keys_of(store->claimable(900, 10, "/elsewhere")).empty());
+    CHECK(store->next_due().value() == 0);
+    CHECK(store->next_due(0).value() == 900);
+    CHECK(store->next_due(900).value() == machine::never);
     const auto got = store->claim_all(store->claimable(900, 10).value());
     REQUIRE(got);
     CHECK(got->size() == 2);
