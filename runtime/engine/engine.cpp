@@ -648,9 +648,15 @@ class Engine::Impl {
     if (!*header) return fail(ErrorCode::not_found, "no such run");
     auto claimed = store_->claim(key, (*header)->epoch);
     if (!claimed) return std::unexpected(std::move(claimed).error());
+    return take_up(std::move(*claimed));
+  }
+
+  // A run that is ours now: its log is folded, and what was in flight is decided again.
+  Result<void> take_up(RunHeader header) {
+    const RunKey key = header.key;
     auto run = std::make_unique<Run>();
     run->key = key;
-    run->header = std::move(*claimed);
+    run->header = std::move(header);
     auto program = load_program(*store_, run->header.program);
     if (!program) return std::unexpected(std::move(program).error());
     run->program = std::move(*program);
@@ -670,24 +676,24 @@ class Engine::Impl {
   void adopt() {
     if (stopping_) return;
     const Millis t = now();
-    auto claimable = store_->claimable(t, claim_batch);
-    if (!claimable) {
-      trouble(claimable.error().message);
+    // Files and programs of a run are its project's: a process of that one takes it.
+    auto claimable = store_->claimable(t, claim_batch, options_.project_root);
+    if (claimable) std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
+    auto claimed = claimable ? store_->claim_all(*claimable) : std::move(claimable);
+    if (!claimed) {
+      trouble(claimed.error().message);
       next_adoption_ = t + 1000;
       return;
     }
-    for (const RunHeader& header : *claimable) {
-      if (runs_.contains(header.key)) continue;
-      // Its files and programs are those of another project: a process of that one takes it.
-      if (!options_.project_root.empty() && header.project_root != options_.project_root) continue;
-      auto claimed = claim(header.key);
-      if (!claimed && claimed.error().code != ErrorCode::conflict) trouble("run " + header.id + " cannot be resumed: " + claimed.error().message);
+    for (RunHeader& header : *claimed) {
+      const std::string id = header.id;
+      if (auto taken = take_up(std::move(header)); !taken) trouble("run " + id + " cannot be resumed: " + taken.error().message);
     }
-    if (claimable->size() == claim_batch) {
+    if (claimed->size() == claim_batch) {
       next_adoption_ = t;
       return;
     }
-    const auto due = store_->next_due();
+    const auto due = store_->next_due(t);
     next_adoption_ = due ? *due : t + 1000;
   }
 
