@@ -9,10 +9,12 @@
 
 #include <array>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
 #include <thread>
 
 #include "runtime/store/owners.hpp"
+#include "runtime/store/process_lock.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/unit/store/support.hpp"
 
@@ -162,6 +164,21 @@ TEST_CASE("a writer that is stopped is named, and its death frees the lock") {
   CHECK(store->info().value().runs == 0);
   child.kill();
   CHECK(store->start({&run, 1}));
+}
+
+TEST_CASE("a lock that a power loss left behind is made anew") {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/lock";
+  std::ofstream(path) << std::string(4096, '\x7f');
+  const auto lock = ProcessLock::open(path);
+  REQUIRE(lock);
+  CHECK((*lock)->lock(100));
+  const auto second = ProcessLock::open(path);
+  REQUIRE(second);
+  CHECK((*second)->lock(50).error().code == ErrorCode::timeout);
+  (*lock)->unlock();
+  CHECK((*second)->lock(50));
+  (*second)->unlock();
 }
 
 TEST_CASE("writers killed in the middle leave whole logs") {
