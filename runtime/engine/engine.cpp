@@ -121,25 +121,27 @@ class Engine::Impl {
 
   Result<RunHeader> wait(RunKey run, int timeout_ms) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms < 0 ? 0 : timeout_ms);
+    Wait waiting(*this, run);
     for (;;) {
-      const uint64_t before = commits_.load();
+      const uint64_t before = waiting.begin();
       auto header = store_->header(run);
       if (!header) return std::unexpected(std::move(header).error());
       if (!*header) return fail(ErrorCode::not_found, "no such run");
       if (is_final((*header)->status)) return std::move(**header);
       if (timeout_ms >= 0 && std::chrono::steady_clock::now() >= until) return std::move(**header);
-      wait_commit(before, timeout_ms < 0 ? std::nullopt : std::optional(until));
+      waiting.wait(before, timeout_ms < 0 ? std::nullopt : std::optional(until));
     }
   }
 
   bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    Wait waiting(*this, run);
     for (;;) {
-      const uint64_t before = commits_.load();
+      const uint64_t before = waiting.begin();
       const auto chunks = store_->read(run, seq, 1);
       if (!chunks || !chunks->empty()) return true;
       if (std::chrono::steady_clock::now() >= until) return false;
-      wait_commit(before, until);
+      waiting.wait(before, until);
     }
   }
 
@@ -275,7 +277,7 @@ class Engine::Impl {
       rung_ = false;
       for (const auto& [key, run] : runs_) look_into_inbox(*run);
       if (options_.adopt) adopt();
-      notify_commit();  // another process may have written what somebody here waits for
+      notify_all();  // another process may have written what somebody here waits for
     }
     std::deque<std::pair<Batch, Result<store::Store::BatchResult>>> done;
     {
@@ -532,8 +534,9 @@ class Engine::Impl {
       }
       released(*it->second, part);
     }
-    ++commits_;
-    notify_commit();
+    std::vector<RunKey> changed;
+    for (const Part& part : batch.parts) changed.push_back(part.key);
+    notify_commit(changed);
     store_->ring(store::no_owner);
   }
 
@@ -738,21 +741,60 @@ class Engine::Impl {
 
   // ---------------------------------------------------------------- waiting for commits
 
-  void notify_commit() {
-    {
-      const std::lock_guard guard(waiters_mutex_);
-      ++generation_;
+  /// Those who wait for something of one run.
+  struct Waiter {
+    std::condition_variable changed;
+    uint64_t generation = 0;
+    size_t users = 0;
+  };
+
+  void notify_commit(const std::vector<RunKey>& runs) {
+    const std::lock_guard guard(waiters_mutex_);
+    for (const RunKey run : runs) {
+      const auto it = waiters_.find(run);
+      if (it == waiters_.end()) continue;
+      ++it->second.generation;
+      it->second.changed.notify_all();
     }
-    waiters_.notify_all();
   }
-  void wait_commit(uint64_t, std::optional<std::chrono::steady_clock::time_point> until) {
-    std::unique_lock lock(waiters_mutex_);
-    const uint64_t before = generation_;
-    // Commits of other processes ring the bell; the limit is only against a lost ring.
-    auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
-    if (until) limit = std::min(limit, *until);
-    waiters_.wait_until(lock, limit, [&] { return generation_ != before; });
+  void notify_all() {
+    const std::lock_guard guard(waiters_mutex_);
+    for (auto& [run, waiter] : waiters_) {
+      ++waiter.generation;
+      waiter.changed.notify_all();
+    }
   }
+
+  /// Waits on one run; what is committed between `begin` and `wait` is not missed.
+  class Wait {
+   public:
+    Wait(Impl& impl, RunKey run) : impl_(impl), run_(run) {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      ++impl_.waiters_[run].users;
+    }
+    ~Wait() {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      if (--impl_.waiters_[run_].users == 0) impl_.waiters_.erase(run_);
+    }
+    Wait(const Wait&) = delete;
+    Wait& operator=(const Wait&) = delete;
+    uint64_t begin() {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      return impl_.waiters_[run_].generation;
+    }
+    void wait(uint64_t before, std::optional<std::chrono::steady_clock::time_point> until) {
+      std::unique_lock lock(impl_.waiters_mutex_);
+      Waiter& waiter = impl_.waiters_[run_];
+      // Commits of other processes ring the bell; the limit is only against a lost ring.
+      auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+      if (until) limit = std::min(limit, *until);
+      waiter.changed.wait_until(lock, limit, [&] { return waiter.generation != before; });
+    }
+
+   private:
+    Impl& impl_;
+    RunKey run_;
+  };
 
   struct Effect {
     RunKey run = 0;
@@ -799,9 +841,7 @@ class Engine::Impl {
   bool commit_stop_ = false;
 
   std::mutex waiters_mutex_;
-  std::condition_variable waiters_;
-  uint64_t generation_ = 0;
-  std::atomic<uint64_t> commits_ = 0;
+  std::unordered_map<RunKey, Waiter> waiters_;
   std::atomic<size_t> active_ = 0;
 
   std::thread loop_;
