@@ -242,12 +242,10 @@ int resume(const Common& common, const std::string& run, bool all) {
     auto engine = engine::Engine::open(*store, std::move(options));
     if (!engine) return fail_with(engine.error());
     // What can be taken over is taken at once; then until nothing is left.
-    size_t most = 0;
     do {
       std::this_thread::sleep_for(std::chrono::milliseconds(redraw_ms));
-      most = std::max(most, (*engine)->active());
     } while ((*engine)->active() > 0);
-    std::fprintf(stderr, "kflow: %s\n", most == 0 ? "there is nothing to resume" : "all resumed runs have ended or wait");
+    std::fprintf(stderr, "kflow: no run is left without a process\n");
     return Exit::ok;
   }
   auto header = find_run(**store, run.empty() ? "@last" : run);

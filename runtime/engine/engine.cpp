@@ -181,7 +181,7 @@ class Engine::Impl {
     std::map<std::pair<machine::ActId, uint32_t>, uint64_t> tokens;  // effects in flight
     std::deque<machine::Input> inputs;
     std::vector<uint64_t> consumed;
-    bool dirty = false;           // in the present batch
+    uint64_t last_message = 0;    // newest message taken from the store's inbox
     bool more = false;            // the last turn was cut off by its limit
   };
 
@@ -715,7 +715,8 @@ class Engine::Impl {
     auto messages = store_->inbox(run.key, 100);
     if (!messages) return trouble(messages.error().message);
     for (const store::InboxMessage& m : *messages) {
-      if (std::find(run.consumed.begin(), run.consumed.end(), m.seq) != run.consumed.end()) continue;
+if (m.seq <= run.last_message) continue;  // taken already, its commit may be under way
+      run.last_message = m.seq;
       run.consumed.push_back(m.seq);
       if (m.kind == store::InboxMessage::Kind::cancel) run.inputs.emplace_back(machine::CancelInput{m.body});
       ready_.insert(run.key);
