@@ -358,8 +358,8 @@ class HttpWorker final : public Worker {
       case CURLE_COULDNT_RESOLVE_PROXY: e.code = "dns"; break;
       case CURLE_COULDNT_CONNECT: e.code = "connect"; break;
       case CURLE_TOO_MANY_REDIRECTS: e.code = "redirects", e.retryable = false; break;
-      case CURLE_URL_MALFORMAT:
-      case CURLE_UNSUPPORTED_PROTOCOL: e.code = "url", e.retryable = false; break;
+      case CURLE_URL_MALFORMAT: e.code = "url", e.retryable = false; break;
+      case CURLE_UNSUPPORTED_PROTOCOL: e.code = "protocol", e.retryable = false; break;  // an answer that is not HTTP, or a redirect to elsewhere
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CONNECT_ERROR:
       case CURLE_SSL_CERTPROBLEM:
