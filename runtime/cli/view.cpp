@@ -61,18 +61,19 @@ Result<void> View::update(store::Store& store) {
   });
 }
 
-void View::line(const std::string& mark, const std::string& code, const std::string& text) {
+void View::line(const std::string& mark, const std::string& code, const std::string& text, const std::string& dim) {
   if (mode_ != ViewMode::live && mode_ != ViewMode::plain) return;
   erase();
-  const std::string shown = mode_ == ViewMode::live ? clip(text, terminal_width() - 4) : text;
-  std::fputs((paint(code, mark) + " " + shown + "\n").c_str(), stderr);
+  const size_t width = terminal_width() - 6;
+  const std::string shown = mode_ == ViewMode::live ? clip(text, width > dim.size() ? width - dim.size() : 1) : text;
+  std::fputs((paint(code, mark) + " " + shown + (dim.empty() ? "" : "  " + paint("2", dim)) + "\n").c_str(), stderr);
 }
 
 void View::show(const machine::Event& event) {
   const auto took = [&](const Active& a) { return duration_text(event.time - a.since); };
   std::visit(
       overloaded{
-          [&](const machine::RunStarted&) { line("▶", "1", fmt::format("{} {}", header_.workflow, paint("2", header_.id))); },
+          [&](const machine::RunStarted&) { line("▶", "1", header_.workflow, header_.id); },
           [&](const machine::StepStarted& e) {
             Active& a = active_[event.act];
             a.path = event.path;
@@ -88,7 +89,7 @@ void View::show(const machine::Event& event) {
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
             const std::string tries = it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
-            line("✓", "32", fmt::format("{}{}  {}", event.path, tries, paint("2", took(it->second))));
+            line("✓", "32", event.path + tries, took(it->second));
             active_.erase(it);
           },
           [&](const machine::StepRetryScheduled& e) {

@@ -39,7 +39,7 @@ class View {
     std::string note;
   };
   void show(const machine::Event& event);
-  void line(const std::string& mark, const std::string& code, const std::string& text);
+  void line(const std::string& mark, const std::string& code, const std::string& text, const std::string& dim = "");
   void erase();
   std::string paint(const std::string& code, const std::string& text) const;
 
