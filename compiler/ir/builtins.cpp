@@ -36,7 +36,10 @@ constexpr BuiltinParam glob[] = {{"pattern", "string"}};
 constexpr BuiltinParam sleep[] = {{"duration", "duration"}};
 constexpr BuiltinParam sleep_until[] = {{"time", "timestamp"}};
 constexpr BuiltinParam log[] = {{"value", "any"}};
-constexpr BuiltinParam confirm[] = {{"question", "string"}, {"show", "any", false, "none"}};
+constexpr BuiltinParam confirm[] = {{"question", "string"},
+                                    {"show", "any", false, "none"},
+                                    {"expires", "duration", false, "never"},
+                                    {"default", "any", false, "none: an error when it expires"}};
 constexpr BuiltinParam wait[] = {{"name", "string"}};
 constexpr BuiltinParam send[] = {{"run_id", "string"}, {"name", "string"}, {"value", "any", false, "null"}};
 constexpr BuiltinParam run_id[] = {{"id", "string"}};
@@ -64,15 +67,15 @@ constexpr Builtin table[] = {
     {"file.append", file_write, "null", false, true, "appends to a file"},
     {"file.glob", glob, "string[]", true, true, "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
-    {"human.confirm", confirm, "bool", false, false, "asks a person for yes or no"},
-    {"human.ask", confirm, "any", false, false, "asks a person to fill in a form"},
-    {"signal.wait", wait, "any", false, false, "waits for a signal"},
-    {"signal.send", send, "null", false, false, "sends a signal to a run"},
-    {"runs.wait", run_id, "any", false, false, "waits for a run to end"},
-    {"runs.cancel", run_id, "null", false, false, "cancels a run"},
-    {"kv.get", key, "any", true, false, "reads a shared value"},
-    {"kv.put", key_value, "null", true, false, "writes a shared value"},
-    {"kv.delete", key, "null", true, false, "deletes a shared value"},
+    {"human.confirm", confirm, "bool", false, true, "asks a person for yes or no"},
+    {"human.ask", confirm, "any", false, true, "asks a person to fill in a form"},
+    {"signal.wait", wait, "any", false, true, "waits for a signal"},
+    {"signal.send", send, "null", true, true, "sends a signal to a run"},
+    {"runs.wait", run_id, "any", false, true, "waits for a run to end"},
+    {"runs.cancel", run_id, "null", true, true, "cancels a run"},
+    {"kv.get", key, "any", true, true, "reads a shared value"},
+    {"kv.put", key_value, "null", true, true, "writes a shared value"},
+    {"kv.delete", key, "null", true, true, "deletes a shared value"},
 };
 
 }  // namespace

@@ -228,7 +228,10 @@ Result<Program> decode(std::string_view bytes) {
   if (!bytes.starts_with(magic)) return fail(ErrorCode::incompatible, "not a compiled program");
   ByteReader in(bytes.substr(magic.size()));
   const uint8_t format = in.u8();
-  if (format == 0 || format > program_format) {
+  if (format < oldest_program_format) {
+    return fail(ErrorCode::incompatible, "the program was compiled by a version before the first release; compile it again");
+  }
+  if (format > program_format) {
     return fail(ErrorCode::incompatible, "the program was compiled by a newer version (format " + std::to_string(format) + ")");
   }
   const uint64_t checksum = in.u64();

@@ -28,6 +28,7 @@ template <typename A> void fields(A& a, StepOptions& x) {
   a("retry", x.retry), a("timeout", x.timeout), a("attempt_timeout", x.attempt_timeout), a("on_error", x.on_error);
   a("default", x.fallback), a("idempotency_key", x.idempotency_key), a("at_most_once", x.at_most_once), a("cache", x.cache);
   a("undo", x.undo), a("ensure", x.ensure), a("confirm", x.confirm), a("review", x.review), a("label", x.label), a("tags", x.tags);
+  a("cancel_at_end", x.cancel_at_end);
 }
 template <typename A> void fields(A& a, StepNode& x) {
   a("slot", x.slot), a("call", x.call), a("type", x.type), a("check", x.check), a("options", x.options);
@@ -69,9 +70,10 @@ template <typename A> void fields(A& a, Param& x) {
   a("name", x.name), a("type", x.type), a("default", x.fallback), a("constraints", x.constraints), a("doc", x.doc);
 }
 template <typename A> void fields(A& a, RawOption& x) { a("name", x.name), a("text", x.text); }
-template <typename A> void fields(A& a, schema::Field& x) { a("name", x.name), a("type", x.type), a("default", x.fallback), a("doc", x.doc); }
+template <typename A> void fields(A& a, Concurrency& x) { a("limit", x.limit), a("key", x.key), a("when_full", x.when_full); }
 template <typename A> void fields(A& a, WorkflowOptions& x) {
-  a("timeout", x.timeout), a("tags", x.tags), a("session", x.session), a("other", x.other);
+  a("timeout", x.timeout), a("tags", x.tags), a("session", x.session), a("concurrency", x.concurrency), a("schedule", x.schedule);
+  a("retention_ms", x.retention_ms), a("on_failure", x.on_failure), a("on_cancel", x.on_cancel), a("other", x.other);
 }
 template <typename A> void fields(A& a, Callable& x) {
   a("kind", x.kind), a("name", x.name), a("doc", x.doc), a("params", x.params), a("result", x.result), a("scope", x.scope);
@@ -85,13 +87,14 @@ template <typename A> void fields(A& a, Program& x) {
 
 /// Last enumerator of each enum that is read back, to reject others.
 template <typename E> struct last_of;
-template <> struct last_of<VarSource> { static constexpr auto value = VarSource::message; };
+template <> struct last_of<VarSource> { static constexpr auto value = VarSource::own_key; };
 template <> struct last_of<ScopeKind> { static constexpr auto value = ScopeKind::loop; };
 template <> struct last_of<CalleeKind> { static constexpr auto value = CalleeKind::mcp_tool; };
 template <> struct last_of<BackoffKind> { static constexpr auto value = BackoffKind::exponential; };
 template <> struct last_of<Jitter> { static constexpr auto value = Jitter::equal; };
 template <> struct last_of<OnError> { static constexpr auto value = OnError::continue_; };
 template <> struct last_of<JoinKind> { static constexpr auto value = JoinKind::first; };
+template <> struct last_of<WhenFull> { static constexpr auto value = WhenFull::cancel_oldest; };
 template <> struct last_of<OnMax> { static constexpr auto value = OnMax::fail; };
 template <> struct last_of<CallableKind> { static constexpr auto value = CallableKind::team; };
 

@@ -58,11 +58,13 @@ class Printer {
     std::string options;
     const StepOptions& o = x.options;
     if (o.retry) options += fmt::format(" retry={}", o.retry->max);
-    for (const auto& [name, e] : {std::pair{"timeout", o.timeout}, {"attempt_timeout", o.attempt_timeout}, {"default", o.fallback}, {"key", o.idempotency_key}}) {
+    for (const auto& [name, e] : {std::pair{"timeout", o.timeout}, {"attempt_timeout", o.attempt_timeout}, {"default", o.fallback}, {"key", o.idempotency_key}, {"cache", o.cache}, {"ensure", o.ensure}, {"confirm", o.confirm}, {"review", o.review}}) {
       if (e) options += fmt::format(" {}={}", name, text(e));
     }
     if (o.on_error == OnError::continue_) options += " on_error=continue";
     if (o.at_most_once) options += " at_most_once";
+    if (o.cancel_at_end) options += " at_end=cancel";
+    if (o.undo) options += " undo=" + call(std::get<StepNode>(p_[o.undo].data).call);
     line(d, "step {} [{}] = {}{}{}", n.name, slot(s, x.slot), call(x.call), x.check ? " checked" : "", options);
   }
   void node(ScopeId s, const Node&, const LetNode& x, int d) { line(d, "let {} = {}", slot(s, x.slot), text(x.value)); }
@@ -105,7 +107,7 @@ class Printer {
     block(x.scope, x.body, d + 1);
   }
   void node(ScopeId s, const Node& n, const TryNode& x, int d) {
-    line(d, "try {}", n.name);
+    line(d, "try {}{}", n.name, x.compensate ? " compensate" : "");
     block(s, x.body, d + 1);
     for (const TryNode::Catch& c : x.catches) {
       line(d, "catch {} if {}", slot(s, c.error), text(c.guard));

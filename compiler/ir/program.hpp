@@ -49,6 +49,7 @@ enum class VarSource : uint8_t {
   errors,     ///< errors(name) of the `for` whose info slot is `index` in the scope `hops` outwards
   own_value,  ///< the step's own value, in ensure, undo, review
   message,    ///< in prompts of agents: parameters are slots; this is the implicit `message`
+  own_key,    ///< the idempotency key of the step that `undo` compensates
 };
 
 struct VarRef {
@@ -157,12 +158,13 @@ struct StepOptions {
   ExprId idempotency_key;
   bool at_most_once = false;
   ExprId cache;
-  std::optional<Call> undo;
+  NodeId undo;                       ///< a step node that stands in no block; its arguments see the step's value
   ExprId ensure;
   ExprId confirm;
   ExprId review;
   ExprId label;
   std::vector<std::string> tags;
+  bool cancel_at_end = false;        ///< `at_end: cancel` of a detached child
 };
 
 // ---------------------------------------------------------------- nodes
@@ -291,11 +293,24 @@ struct RawOption {
   std::string text;
 };
 
+enum class WhenFull : uint8_t { queue, reject, cancel_oldest };
+/// How many runs of a workflow go on at a time.
+struct Concurrency {
+  uint32_t limit = 0;  ///< 0: no limit
+  ExprId key;          ///< over the parameters; counted separately by its value
+  WhenFull when_full = WhenFull::queue;
+};
+
 struct WorkflowOptions {
   ExprId timeout;
   std::vector<std::string> tags;
-  std::vector<schema::Field> session;  ///< declared session state
-  std::vector<RawOption> other;        ///< schedule, concurrency, budget, retention, on_cancel, on_failure
+  TypeId session;                 ///< record of the declared session state; none: none
+  Concurrency concurrency;
+  std::string schedule;           ///< encoded ScheduleSpec (schedule.hpp); "": none
+  int64_t retention_ms = 0;       ///< 0: as the store has it
+  NodeId on_failure;              ///< step nodes that stand in no block
+  NodeId on_cancel;
+  std::vector<RawOption> other;   ///< what does not run yet
 };
 
 struct Callable {
@@ -337,7 +352,9 @@ struct Program {
 };
 
 /// The newest layout this build writes; older ones are read for ever.
-inline constexpr uint32_t program_format = 1;
+inline constexpr uint32_t program_format = 2;
+/// Layouts below this were those of versions before the first release.
+inline constexpr uint32_t oldest_program_format = 2;
 
 /// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was decoded or lowered is
 /// run only after this.

@@ -48,7 +48,10 @@ class Verifier {
     need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body && !p_[c.scope].parent, "body scope");
     if (!problem.empty()) return;
     need(p_[c.scope].slots.size() >= c.params.size(), "parameter slots");
-    expr({}, c.workflow.timeout);
+    expr(c.scope, c.workflow.timeout);
+    expr(c.scope, c.workflow.concurrency.key);
+    if (c.workflow.session) need(type(c.workflow.session) && p_.types[c.workflow.session].kind == schema::TypeKind::record, "session");
+    for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel}) hidden(c.scope, hook);
     need(c.body.has_value(), "body");
     block(c.scope, c.body, 0);
   }
@@ -70,6 +73,7 @@ class Verifier {
       case VarSource::session:
       case VarSource::user:
       case VarSource::own_value:
+      case VarSource::own_key:
       case VarSource::message: return;
       case VarSource::slot:
       case VarSource::previous:
@@ -113,12 +117,22 @@ class Verifier {
     need(c.callable.value < p_.callables.size() && p_.callables[c.callable.value].kind == kind, "callee");
   }
 
+  // A step that stands in no block: what undoes another, or a hook of a workflow.
+  void hidden(ScopeId s, NodeId id) {
+    if (!id || !problem.empty()) return;
+    if (id.value >= p_.nodes.size() || used_[id.value]) return need(false, "hidden step");
+    used_[id.value] = true;
+    const auto* step = std::get_if<StepNode>(&p_[id].data);
+    if (step == nullptr || step->slot != no_slot || step->options.undo || step->options.confirm || step->options.review) return need(false, "hidden step");
+    node(s, *step, 0);
+  }
+
   void node(ScopeId s, const StepNode& n, size_t) {
     need(slot(s, n.slot) && type(n.type), "step");
     call(s, n.call);
     const StepOptions& o = n.options;
     for (const ExprId e : {o.timeout, o.attempt_timeout, o.fallback, o.idempotency_key, o.cache, o.ensure, o.confirm, o.review, o.label}) expr(s, e);
-    if (o.undo) call(s, *o.undo);
+    hidden(s, o.undo);
     if (o.retry) need(o.retry->max >= 1 && o.retry->base_ms >= 0 && o.retry->cap_ms >= 0 && o.retry->factor >= 1, "retry policy");
   }
   void node(ScopeId s, const LetNode& n, size_t) {

@@ -98,6 +98,10 @@ class Checker {
       out_.references.emplace_back(id, ir::VarRef{.source = ir::VarSource::own_value});
       return {*scope_.own_value, false};
     }
+    if (scope_.own_key && text == "idempotency_key") {
+      out_.references.emplace_back(id, ir::VarRef{.source = ir::VarSource::own_key});
+      return {simple(TypeKind::string), false};
+    }
     bool reported = false;
     if (scope_.lookup) {
       if (const auto found = scope_.lookup(text, span(id), reported)) {

@@ -29,6 +29,7 @@ struct ExpressionScope {
   std::vector<std::string> non_null;                      ///< `a.b` paths known not to be null
   std::optional<TypeId> own_value;                        ///< type of the step's own value, by the name in `own_name`
   std::string own_name;
+  bool own_key = false;                                   ///< in `undo`: `idempotency_key` is the step's
 };
 
 struct CheckedExpression {

@@ -37,6 +37,8 @@ class Applier {
     s_.session_id = p.session_id;
     s_.user_id = p.user_id;
     s_.workflow = p.workflow;
+    s_.session = p.session;
+    s_.parent_id = p.parent_id;
     s_.started_at = e_.time;
     s_.status = RunStatus::running;
     Act& body = add(ActKind::body, nullptr);
@@ -50,6 +52,7 @@ class Applier {
   void operator()(const CancelRequested& p) {
     s_.cancelling = true;
     s_.cancel_reason = p.reason;
+    s_.killed = p.kill;
     stop_inside(own(), true);
   }
 
@@ -58,39 +61,117 @@ class Applier {
     end_run(RunStatus::completed);
   }
   void operator()(const RunFailed& p) {
+    const Act& body = own();
+    s_.failed_at = body.step->stop_error ? body.step->stop_error->cause_seq : body.exit_error.cause_seq;
     s_.error = p.error;
     end_run(RunStatus::error);
   }
   void operator()(const RunCancelled&) { end_run(RunStatus::cancelled); }
+  void operator()(const RunPaused&) { s_.status = RunStatus::paused; }
+  void operator()(const RunContinued&) { s_.status = RunStatus::running; }
+
+  void operator()(const RunResumed& p) {
+    KFLOW_CHECK(s_.status == RunStatus::running || s_.status == RunStatus::paused, "a run is resumed on its state before the failure");
+    s_.status = RunStatus::running;
+    s_.attempt = p.attempt;
+    s_.last_act = p.last_act;
+    Act& body = *s_.find(1);
+    body.step->deadline = p.deadline;
+    retime(body);
+  }
+
+  void operator()(const RunForked& p) {
+    s_.run_id = p.run_id;
+    s_.session_id = p.session_id;
+    s_.session = p.session;
+    s_.parent_id.clear();
+    s_.attempt = 1;
+    s_.started_at = e_.time;
+    s_.undo.clear();
+    s_.mailbox.clear();
+    s_.followers.clear();
+    for (auto& [id, act] : s_.acts) {
+      if (act->kind == ActKind::step) act->step->orphaned = true;
+    }
+    Act& body = *s_.find(1);
+    body.step->deadline = p.deadline;
+    retime(body);
+  }
+
+  void operator()(const SignalReceived& p) {
+    auto& box = s_.mailbox[p.name];
+    box.push_back(p.value);
+    if (box.size() > max_mailbox) box.pop_front();
+  }
 
   void operator()(const StepStarted& p) {
     Act* act = s_.find(e_.act);
-    if (act == nullptr) {
-      act = &add(ActKind::step, &parent());
-      act->frame = parent().frame;
-      act->path = child_path(parent().path, program_[e_.node].name);
-      act->step = std::make_unique<StepData>();
-      act->step->input = p.input;
-      act->step->key = p.key;
-      act->step->started_at = e_.time;
-      act->step->deadline = p.deadline;
-      act->step->attempt_timeout_ms = p.attempt_timeout_ms;
-      parent().busy = true;
-    }
+    if (act == nullptr) act = &add_step();
     StepData& step = *act->step;
+    if (p.attempt == 1) {
+      step.input = p.input;
+      step.key = p.key;
+      step.started_at = e_.time;
+      step.deadline = p.deadline;
+      step.attempt_timeout_ms = p.attempt_timeout_ms;
+    }
+    close_ask(*act);
     step.attempt = p.attempt;
+    step.mode = p.mode;
+    step.child = p.child;
+    step.orphaned = false;
     if (p.reason == StartReason::interrupted) ++step.interruptions;
     step.attempt_started_at = e_.time;
     step.attempt_deadline = p.attempt_deadline;
     step.wake = p.timer;
-    set_phase(*act, p.timer == never ? StepPhase::in_flight : StepPhase::sleeping);
+    switch (p.mode) {
+      case StepMode::effect: set_phase(*act, p.timer == never ? StepPhase::in_flight : StepPhase::sleeping); break;
+      case StepMode::timer: set_phase(*act, StepPhase::sleeping); break;
+      case StepMode::signal:
+        s_.listening[signal_name(*act)].insert(act->id);
+        [[fallthrough]];
+      case StepMode::run:
+      case StepMode::child: set_phase(*act, StepPhase::waiting); break;
+      case StepMode::at_once:
+        set_phase(*act, StepPhase::waiting);
+        if (!p.child.empty() && std::get<ir::StepNode>(program_[e_.node].data).options.cancel_at_end) s_.followers.push_back(p.child);
+        break;
+    }
     if (act->stopping) s_.wake(*act);
   }
 
   void operator()(const StepCompleted& p) {
     Act& act = own();
+    if (act.step->mode == StepMode::signal) take_signal(act);
     record_value(act, p.value, make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr));
+    remember_undo(act, p.undo);
     end_child(act, Exit::none);
+  }
+
+  void operator()(const Asked& p) {
+    Act* act = s_.find(e_.act);
+    if (act == nullptr) {
+      act = &add_step();
+      act->step->input = p.input;
+      act->step->started_at = e_.time;
+      act->step->attempt_started_at = e_.time;
+    }
+    act->step->asks = p.number;
+    act->step->ask = std::make_unique<Asked>(p);
+    act->step->attempt_started_at = e_.time;
+    act->step->wake = p.expires;
+    ++s_.asking;
+    act->busy = true;  // of a tool: nothing to decide until the answer
+    set_phase(*act, StepPhase::asking);
+    if (act->stopping) s_.wake(*act);
+  }
+  void operator()(const Answered&) { close_ask(own()); }
+
+  void operator()(const SessionSet& p) {
+    s_.session = p.state;
+    Act& act = own();
+    act.awaiting_session = false;
+    next(act);
   }
 
   void operator()(const StepRetryScheduled& p) {
@@ -109,16 +190,19 @@ class Applier {
 
   void operator()(const StepFailed& p) {
     Act& act = own();
+    if (act.step->mode == StepMode::signal && p.error.kind == "type") take_signal(act);
     const Value facts = make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error);
     record_value(act, p.value, facts);
-    end_child(act, p.continued ? Exit::none : Exit::failed, {}, p.error);
+    remember_undo(act, p.undo);
+    end_child(act, p.continued ? Exit::none : Exit::failed, {}, caused(p.error));
   }
 
   void operator()(const StopRequested& p) {
     Act& act = own();
     act.step->stop_error = p.error;
+    if (act.step->stop_error) act.step->stop_error->cause_seq = s_.events;
     if (act.kind == ActKind::step) {
-      act.step->wake = e_.time + stop_deadline_ms;
+      act.step->wake = e_.time + (act.step->mode == StepMode::child ? child_stop_deadline_ms : stop_deadline_ms);
       set_phase(act, StepPhase::stopping);
       return;
     }
@@ -128,7 +212,11 @@ class Applier {
     stop_inside(act, true);
   }
 
-  void operator()(const StepCancelled&) { end_child(own(), Exit::cancelled); }
+  void operator()(const StepCancelled& p) {
+    Act& act = own();
+    remember_undo(act, p.undo);
+    end_child(act, Exit::cancelled);
+  }
 
   void operator()(const LetEvaluated& p) {
     Act& act = own();
@@ -140,7 +228,7 @@ class Applier {
     Act& act = own();
     switch (p.how) {
       case Left::How::returned: leave(act, Exit::returned, p.value, {}); break;
-      case Left::How::failed: leave(act, Exit::failed, {}, p.error); break;
+      case Left::How::failed: leave(act, Exit::failed, {}, caused(p.error)); break;
       case Left::How::broke: leave(act, Exit::broke, {}, {}); break;
       case Left::How::continued: leave(act, Exit::continued, {}, {}); break;
     }
@@ -148,15 +236,16 @@ class Applier {
 
   void operator()(const ToolEntered& p) {
     Act* act = s_.find(e_.act);
-    if (act == nullptr) {
-      act = &add(ActKind::tool, &parent());
-      act->path = child_path(parent().path, program_[e_.node].name);
-      act->step = std::make_unique<StepData>();
+    if (act == nullptr) act = &add_step();
+    act->kind = ActKind::tool;
+    if (p.attempt == 1) {
       act->step->started_at = e_.time;
       act->step->input = p.input;
       act->step->deadline = p.deadline;
-      parent().busy = true;
     }
+    close_ask(*act);
+    if (act->step->counted) --s_.effects;
+    act->step->counted = false;
     act->step->attempt = p.attempt;
     act->step->attempt_started_at = e_.time;
     act->step->wake = never;
@@ -248,7 +337,7 @@ class Applier {
   void operator()(const LoopDecided& p) {
     Act& act = own();
     LoopData& loop = *act.loop;
-    if (p.error) return leave(act, Exit::failed, {}, *p.error);
+    if (p.error) return leave(act, Exit::failed, {}, caused(*p.error));
     loop.exhausted = p.exhausted;
     if (!p.go_on) {
       loop.decided = true;
@@ -272,7 +361,7 @@ class Applier {
     Act& act = own();
     const auto& node = std::get<ir::TryNode>(program_[act.node].data);
     act.phase = TryPhase::handler;
-    if (p.error) act.exit_error = *p.error;
+    if (p.error) act.exit_error = caused(*p.error);
     if (p.arm < node.catches.size()) {
       const ir::TryNode::Catch& handler = node.catches[p.arm];
       if (handler.error != ir::no_slot) act.frame->slots[handler.error] = to_value(act.exit_error);
@@ -317,6 +406,77 @@ class Applier {
   }
 
  private:
+  // An error that arises in this event.
+  RunError caused(RunError error) const {
+    error.cause_seq = s_.events;
+    return error;
+  }
+
+  // ---- steps
+  // A step of the parent's block, or of its compensation.
+  Act& add_step() {
+    Act& outer = parent();
+    Act& act = add(ActKind::step, &outer);
+    act.role = e_.role;
+    act.frame = outer.frame;
+    act.path = e_.path;
+    act.step = std::make_unique<StepData>();
+    outer.busy = true;
+    if (e_.role == Role::statement) return act;
+    act.stopping = false;
+    if (e_.role == Role::hook) {
+      s_.hook_called = true;
+    } else {
+      take_undo(outer);
+    }
+    if (outer.kind == ActKind::body) {
+      outer.step->deadline = never;
+      retime(outer);
+    }
+    return act;
+  }
+
+  static std::string signal_name(const Act& act) {
+    const Value* name = act.step->input.find("name");
+    return name != nullptr && name->kind() == cel::Kind::string ? std::string(name->as_string()) : std::string();
+  }
+  void take_signal(const Act& act) {
+    const auto it = s_.mailbox.find(signal_name(act));
+    if (it == s_.mailbox.end() || it->second.empty()) return;
+    it->second.pop_front();
+    if (it->second.empty()) s_.mailbox.erase(it);
+  }
+  void close_ask(Act& act) {
+    if (!act.step->ask) return;
+    act.step->ask.reset();
+    act.step->wake = never;
+    act.busy = false;
+    --s_.asking;
+    retime(act);
+  }
+
+  void remember_undo(const Act& act, const std::optional<UndoPlan>& plan) {
+    if (!plan) return;
+    const ir::NodeId node = std::get<ir::StepNode>(program_[act.node].data).options.undo;
+    UndoEntry entry{.node = node, .path = act.path + "." + program_[node].name, .plan = *plan, .tries = {}};
+    for (const Act* up = s_.find(act.parent); up != nullptr; up = s_.find(up->parent)) {
+      if (up->kind == ActKind::try_ && up->phase == TryPhase::body && std::get<ir::TryNode>(program_[up->node].data).compensate) {
+        entry.tries.push_back(up->id);
+      }
+    }
+    s_.undo.push_back(std::move(entry));
+  }
+  // The newest entry that belongs to `outer`: of the run's body all do.
+  void take_undo(const Act& outer) {
+    s_.undone = true;
+    for (size_t i = s_.undo.size(); i-- > 0;) {
+      const auto& tries = s_.undo[i].tries;
+      if (outer.kind != ActKind::body && std::find(tries.begin(), tries.end(), outer.id) == tries.end()) continue;
+      s_.undo.erase(s_.undo.begin() + static_cast<std::ptrdiff_t>(i));
+      return;
+    }
+  }
+
   // ---- activations
   Act& own() {
     Act* act = s_.find(e_.act);
@@ -375,7 +535,12 @@ class Applier {
   }
 
   void remove(Act& act) {
+    if (act.step) close_ask(act);
     if (act.step && act.step->counted) --s_.effects;
+    if (act.step && act.step->mode == StepMode::signal) {
+      const auto it = s_.listening.find(signal_name(act));
+      if (it != s_.listening.end() && it->second.erase(act.id) > 0 && it->second.empty()) s_.listening.erase(it);
+    }
     s_.set_timer(act.id, never);
     s_.acts.erase(act.id);
   }
@@ -384,7 +549,7 @@ class Applier {
     StepData& step = *act.step;
     if (step.counted) --s_.effects;
     step.phase = phase;
-    step.counted = act.kind == ActKind::step && (phase == StepPhase::in_flight || phase == StepPhase::stopping);
+    step.counted = act.kind == ActKind::step && step.mode == StepMode::effect && (phase == StepPhase::in_flight || phase == StepPhase::stopping);
     if (step.counted) ++s_.effects;
     retime(act);
   }
@@ -413,8 +578,10 @@ class Applier {
   void end_child(Act& act, Exit exit, Value value = {}, RunError error = {}) {
     Act* outer = s_.find(act.parent);
     KFLOW_CHECK(outer != nullptr, "an activation without its parent");
+    const Role role = act.role;
     remove(act);
     outer->busy = false;
+    if (role != Role::statement) return s_.wake(*outer);  // what comes of a compensation changes nothing
     if (exit == Exit::none) return next(*outer);
     // A child that was cancelled without its block being stopped can only be a step given up; it ends the block too.
     leave(*outer, exit, std::move(value), std::move(error));
@@ -453,6 +620,7 @@ class Applier {
     for (const Act* up = &act; up != nullptr; up = s_.find(up->parent)) {
       if (up->id == root.id) return true;
       if (up->kind == ActKind::try_ && up->phase == TryPhase::finally) return false;
+      if (up->role != Role::statement) return false;
     }
     return false;
   }
@@ -596,7 +764,8 @@ class Applier {
       act.exit_error = RunError{.kind = "limit",
                                 .code = "loop_max",
                                 .message = "the loop did not end within " + std::to_string(act.loop->max) + " iterations",
-                                .step = act.path};
+                                .step = act.path,
+                                .cause_seq = s_.events};
     }
     for (const ir::Export& x : node.exports) set_slot(outer, x.outer, act.frame->slots[x.inner]);
     set_facts(outer, node.facts,
@@ -627,6 +796,10 @@ class Applier {
     s_.due.clear();
     s_.ready.clear();
     s_.effects = 0;
+    s_.asking = 0;
+    s_.undo.clear();
+    s_.mailbox.clear();
+    s_.listening.clear();
   }
 
   RunState& s_;
@@ -667,7 +840,9 @@ Millis due_of(const Act& act) {
     case StepPhase::in_flight: return std::min(step.deadline, step.attempt_deadline);
     case StepPhase::sleeping:
     case StepPhase::backing_off: return std::min(step.deadline, step.wake);
-    case StepPhase::stopping: return step.wake;
+    case StepPhase::stopping:
+    case StepPhase::asking: return step.wake;
+    case StepPhase::waiting: return step.deadline;
   }
   std::unreachable();
 }

@@ -16,6 +16,7 @@ constexpr uint8_t has_parent = 1;
 constexpr uint8_t has_node = 2;
 constexpr uint8_t has_path = 4;
 constexpr uint8_t is_shown = 8;
+constexpr uint8_t role_shift = 4;  // two bits
 
 void write(ByteWriter& out, const RunError& e) {
   out.string(e.kind);
@@ -73,6 +74,8 @@ void write(ByteWriter& out, const RunStarted& e) {
   out.string(e.session_id);
   out.string(e.user_id);
   write_moment(out, e.deadline);
+  cel::encode_value(e.session, out);
+  out.string(e.parent_id);
 }
 void read(ByteReader& in, RunStarted& e) {
   e.workflow = ir::CallableId(in.varint32());
@@ -81,15 +84,68 @@ void read(ByteReader& in, RunStarted& e) {
   e.session_id = in.string();
   e.user_id = in.string();
   e.deadline = read_moment(in);
+  e.session = cel::decode_value(in);
+  e.parent_id = in.string();
 }
-void write(ByteWriter& out, const CancelRequested& e) { out.string(e.reason); }
-void read(ByteReader& in, CancelRequested& e) { e.reason = in.string(); }
+void write(ByteWriter& out, const CancelRequested& e) { out.string(e.reason), out.boolean(e.kill); }
+void read(ByteReader& in, CancelRequested& e) {
+  e.reason = in.string();
+  e.kill = in.boolean();
+}
 void write(ByteWriter& out, const RunCompleted& e) { cel::encode_value(e.value, out); }
 void read(ByteReader& in, RunCompleted& e) { e.value = cel::decode_value(in); }
 void write(ByteWriter& out, const RunFailed& e) { write(out, e.error); }
 void read(ByteReader& in, RunFailed& e) { e.error = read_error(in); }
 void write(ByteWriter& out, const RunCancelled& e) { out.string(e.reason); }
 void read(ByteReader& in, RunCancelled& e) { e.reason = in.string(); }
+void write(ByteWriter& out, const RunResumed& e) {
+  out.varint(e.attempt);
+  out.varint(e.rewind_to);
+  out.varint(e.last_act);
+  write_moment(out, e.deadline);
+}
+void read(ByteReader& in, RunResumed& e) {
+  e.attempt = in.varint32();
+  e.rewind_to = in.varint();
+  e.last_act = in.varint32();
+  e.deadline = read_moment(in);
+}
+void write(ByteWriter& out, const RunForked& e) {
+  out.string(e.run_id);
+  out.string(e.from_id);
+  out.string(e.session_id);
+  cel::encode_value(e.session, out);
+  write_moment(out, e.deadline);
+}
+void read(ByteReader& in, RunForked& e) {
+  e.run_id = in.string();
+  e.from_id = in.string();
+  e.session_id = in.string();
+  e.session = cel::decode_value(in);
+  e.deadline = read_moment(in);
+}
+void write(ByteWriter& out, const SignalReceived& e) {
+  out.string(e.name);
+  cel::encode_value(e.value, out);
+}
+void read(ByteReader& in, SignalReceived& e) {
+  e.name = in.string();
+  e.value = cel::decode_value(in);
+}
+
+void write(ByteWriter& out, const std::optional<UndoPlan>& plan) {
+  out.boolean(plan.has_value());
+  if (!plan) return;
+  cel::encode_value(plan->arguments, out);
+  write(out, plan->error);
+}
+std::optional<UndoPlan> read_undo(ByteReader& in) {
+  if (!in.boolean()) return std::nullopt;
+  UndoPlan plan;
+  plan.arguments = cel::decode_value(in);
+  plan.error = read_optional_error(in);
+  return plan;
+}
 
 void write(ByteWriter& out, const StepStarted& e) {
   out.varint(e.attempt);
@@ -100,6 +156,8 @@ void write(ByteWriter& out, const StepStarted& e) {
   write_moment(out, e.attempt_deadline);
   out.svarint(e.attempt_timeout_ms);
   write_moment(out, e.timer);
+  out.u8(static_cast<uint8_t>(e.mode));
+  out.string(e.child);
 }
 void read(ByteReader& in, StepStarted& e) {
   e.attempt = in.varint32();
@@ -110,9 +168,64 @@ void read(ByteReader& in, StepStarted& e) {
   e.attempt_deadline = read_moment(in);
   e.attempt_timeout_ms = in.svarint();
   e.timer = read_moment(in);
+  e.mode = read_enum(in, StepMode::at_once);
+  e.child = in.string();
 }
-void write(ByteWriter& out, const StepCompleted& e) { cel::encode_value(e.value, out); }
-void read(ByteReader& in, StepCompleted& e) { e.value = cel::decode_value(in); }
+void write(ByteWriter& out, const StepCompleted& e) {
+  cel::encode_value(e.value, out);
+  out.boolean(e.cached);
+  write(out, e.undo);
+}
+void read(ByteReader& in, StepCompleted& e) {
+  e.value = cel::decode_value(in);
+  e.cached = in.boolean();
+  e.undo = read_undo(in);
+}
+void write(ByteWriter& out, const StepCancelled& e) { write(out, e.undo); }
+void read(ByteReader& in, StepCancelled& e) { e.undo = read_undo(in); }
+
+void write(ByteWriter& out, const Asked& e) {
+  out.u8(static_cast<uint8_t>(e.kind));
+  out.varint(e.number);
+  out.string(e.question);
+  cel::encode_value(e.show, out);
+  cel::encode_value(e.input, out);
+  cel::encode_value(e.value, out);
+  out.varint(e.form ? uint64_t{e.form.value} + 1 : 0);
+  write_moment(out, e.expires);
+  out.boolean(e.has_default);
+  cel::encode_value(e.fallback, out);
+}
+void read(ByteReader& in, Asked& e) {
+  e.kind = read_enum(in, AskKind::form);
+  e.number = in.varint32();
+  e.question = in.string();
+  e.show = cel::decode_value(in);
+  e.input = cel::decode_value(in);
+  e.value = cel::decode_value(in);
+  const uint32_t form = in.varint32();
+  if (form != 0) e.form = ir::TypeId(form - 1);
+  e.expires = read_moment(in);
+  e.has_default = in.boolean();
+  e.fallback = cel::decode_value(in);
+}
+void write(ByteWriter& out, const Answered& e) {
+  out.u8(static_cast<uint8_t>((e.accepted ? 1 : 0) | (e.edited ? 2 : 0) | (e.expired ? 4 : 0)));
+  cel::encode_value(e.value, out);
+  out.string(e.feedback);
+}
+void read(ByteReader& in, Answered& e) {
+  const uint8_t flags = in.u8();
+  if (flags > 7) in.fail();
+  e.accepted = flags & 1;
+  e.edited = flags & 2;
+  e.expired = flags & 4;
+  e.value = cel::decode_value(in);
+  e.feedback = in.string();
+}
+void write(ByteWriter& out, const SessionSet& e) { cel::encode_value(e.state, out); }
+void read(ByteReader& in, SessionSet& e) { e.state = cel::decode_value(in); }
+
 void write(ByteWriter& out, const StepRetryScheduled& e) { write(out, e.error), write_moment(out, e.due); }
 void read(ByteReader& in, StepRetryScheduled& e) {
   e.error = read_error(in);
@@ -122,11 +235,13 @@ void write(ByteWriter& out, const StepFailed& e) {
   write(out, e.error);
   out.boolean(e.continued);
   cel::encode_value(e.value, out);
+  write(out, e.undo);
 }
 void read(ByteReader& in, StepFailed& e) {
   e.error = read_error(in);
   e.continued = in.boolean();
   e.value = cel::decode_value(in);
+  e.undo = read_undo(in);
 }
 void write(ByteWriter& out, const StopRequested& e) { write(out, e.error); }
 void read(ByteReader& in, StopRequested& e) { e.error = read_optional_error(in); }
@@ -228,6 +343,14 @@ struct NameOf {
   std::string_view operator()(const CatchTaken&) const { return "CatchTaken"; }
   std::string_view operator()(const FinallyStarted&) const { return "FinallyStarted"; }
   std::string_view operator()(const ContainerEnded&) const { return "ContainerEnded"; }
+  std::string_view operator()(const RunPaused&) const { return "RunPaused"; }
+  std::string_view operator()(const RunContinued&) const { return "RunContinued"; }
+  std::string_view operator()(const RunResumed&) const { return "RunResumed"; }
+  std::string_view operator()(const RunForked&) const { return "RunForked"; }
+  std::string_view operator()(const SignalReceived&) const { return "SignalReceived"; }
+  std::string_view operator()(const Asked&) const { return "Asked"; }
+  std::string_view operator()(const Answered&) const { return "Answered"; }
+  std::string_view operator()(const SessionSet&) const { return "SessionSet"; }
 };
 
 }  // namespace
@@ -259,7 +382,8 @@ std::string_view name_of(const Event& event) { return std::visit(NameOf{}, event
 void encode_event(const Event& event, ByteWriter& out) {
   out.u8(static_cast<uint8_t>(event.data.index()));
   out.u8(static_cast<uint8_t>((event.parent != no_act ? has_parent : 0) | (event.node ? has_node : 0) |
-                              (event.path.empty() ? 0 : has_path) | (event.shown ? is_shown : 0)));
+                              (event.path.empty() ? 0 : has_path) | (event.shown ? is_shown : 0) |
+                              (static_cast<uint8_t>(event.role) << role_shift)));
   out.varint(event.act);
   if (event.parent != no_act) out.varint(event.parent);
   if (event.node) out.varint(event.node.value);
@@ -272,7 +396,9 @@ Event decode_event(ByteReader& in) {
   Event event;
   const uint8_t tag = in.u8();
   const uint8_t flags = in.u8();
-  if (flags > (has_parent | has_node | has_path | is_shown)) in.fail();
+  const uint8_t role = flags >> role_shift;
+  if (role > static_cast<uint8_t>(Role::hook)) in.fail();
+  event.role = static_cast<Role>(role);
   event.shown = flags & is_shown;
   event.act = in.varint32();
   if (flags & has_parent) event.parent = in.varint32();

@@ -32,6 +32,8 @@ struct RunError {
   cel::Value data;
   bool retryable = false;
   Millis retry_after_ms = 0;
+  /// Number of events before the one that this error arose in; known to a state only, not recorded.
+  uint64_t cause_seq = 0;
 };
 /// The record that `catch err` binds.
 cel::Value to_value(const RunError& error);
@@ -50,9 +52,12 @@ struct RunStarted {
   std::string session_id;
   std::string user_id;
   Millis deadline = never;  ///< the workflow's `timeout`
+  cel::Value session;       ///< the session's state when the run began: record of its fields
+  std::string parent_id;    ///< of a child run
 };
 struct CancelRequested {
   std::string reason;
+  bool kill = false;  ///< nothing is waited for, undone or called
 };
 struct RunCompleted {
   cel::Value value;
@@ -63,8 +68,44 @@ struct RunFailed {
 struct RunCancelled {
   std::string reason;
 };
+/// All that is left to do waits for people.
+struct RunPaused {};
+struct RunContinued {};
+/// An ERROR run goes on: the state is that after `rewind_to` events, with what was completed since then.
+struct RunResumed {
+  uint32_t attempt = 2;       ///< of the run
+  uint64_t rewind_to = 0;     ///< number of events that count
+  ActId last_act = no_act;    ///< numbers up to this one are used up
+  Millis deadline = never;
+};
+/// The events before this one were copied from another run: nothing that is in flight in them is ours.
+struct RunForked {
+  std::string run_id;
+  std::string from_id;
+  std::string session_id;
+  cel::Value session;
+  Millis deadline = never;
+};
+struct SignalReceived {
+  std::string name;
+  cel::Value value;
+};
 
 // ---- steps
+/// How a step waits for its value.
+enum class StepMode : uint8_t {
+  effect,   ///< an activity is released
+  timer,    ///< sleeps
+  signal,   ///< a signal of the name in its input
+  run,      ///< the end of another run
+  child,    ///< the end of the attached run `child`, started in the same commit
+  at_once,  ///< completed in the same commit (a detached child, a write to the shared values)
+};
+/// What compensates a step, ready to run: its arguments, or why they could not be had.
+struct UndoPlan {
+  cel::Value arguments;
+  std::optional<RunError> error;
+};
 struct StepStarted {
   uint32_t attempt = 1;   ///< repeats have the same `act`
   StartReason reason = StartReason::first;
@@ -74,9 +115,13 @@ struct StepStarted {
   Millis attempt_deadline = never;  ///< end of this attempt
   Millis attempt_timeout_ms = 0;    ///< 0: none; for later attempts
   Millis timer = never;   ///< sleeps: when it is over
+  StepMode mode = StepMode::effect;
+  std::string child;      ///< id of the run that was started
 };
 struct StepCompleted {
   cel::Value value;
+  bool cached = false;
+  std::optional<UndoPlan> undo;
 };
 /// An attempt failed and another follows at `due`.
 struct StepRetryScheduled {
@@ -88,6 +133,7 @@ struct StepFailed {
   RunError error;
   bool continued = false;
   cel::Value value;
+  std::optional<UndoPlan> undo;  ///< of an unknown outcome
 };
 /// A started step, a tool or the whole run is asked to stop: by a cancel or a join, or by its own deadline (then with the
 /// error that it will end in).
@@ -95,7 +141,43 @@ struct StopRequested {
   std::optional<RunError> error;
 };
 /// A stopped step has ended without a value that counts.
-struct StepCancelled {};
+struct StepCancelled {
+  std::optional<UndoPlan> undo;  ///< of an unknown outcome
+};
+
+// ---- people
+enum class AskKind : uint8_t {
+  confirm,  ///< before a step: may it run?
+  review,   ///< after a step: is its value good?
+  decide,   ///< human.confirm
+  form,     ///< human.ask
+};
+/// A person is asked; `act` waits. On the first event of an activation with `confirm`, decide and form.
+struct Asked {
+  AskKind kind = AskKind::confirm;
+  uint32_t number = 1;    ///< of the questions of this activation
+  std::string question;
+  cel::Value show;
+  cel::Value input;       ///< of the step
+  cel::Value value;       ///< review: what is reviewed
+  ir::TypeId form;        ///< of the answer's value
+  Millis expires = never;
+  bool has_default = false;
+  cel::Value fallback;    ///< the answer when it expires
+};
+struct Answered {
+  bool accepted = false;
+  cel::Value value;       ///< of a form, or an edited value
+  bool edited = false;
+  std::string feedback;
+  bool expired = false;   ///< nobody answered in time
+};
+
+// ---- the session
+/// `set session.…`: the whole state after it.
+struct SessionSet {
+  cel::Value state;
+};
 
 // ---- pure statements (no activation of their own: `act` is the block's)
 struct LetEvaluated {
@@ -158,7 +240,15 @@ using EventData = std::variant<RunStarted, CancelRequested, RunCompleted, RunFai
                                StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,            //
                                StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,   //
                                BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,    //
-                               CatchTaken, FinallyStarted, ContainerEnded>;
+                               CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,      //
+                               RunForked, SignalReceived, Asked, Answered, SessionSet>;
+
+/// What an activation is there for.
+enum class Role : uint8_t {
+  statement,
+  undo,  ///< compensates a step
+  hook,  ///< the workflow's on_failure or on_cancel
+};
 
 struct Event {
   ActId act = no_act;     ///< whose event it is; 1 is the run's body
@@ -167,6 +257,7 @@ struct Event {
   Millis time = 0;
   /// Shown to readers of the run's stream, and so has an `event_index`; decided when the event is made.
   bool shown = false;
+  Role role = Role::statement;  ///< of a step's or tool's first event
   /// Path of the activation, only on shown events, so that a reader needs no state: `refine[2].draft`.
   std::string path;
   EventData data;
@@ -177,7 +268,7 @@ std::string_view name_of(const Event& event);
 
 /// Appends one event. The format is part of the store's: tags and field orders are never reused, `events_format` says
 /// which layout a chunk was written in.
-inline constexpr uint32_t events_format = 1;
+inline constexpr uint32_t events_format = 2;
 void encode_event(const Event& event, ByteWriter& out);
 /// On malformed input the reader has failed.
 Event decode_event(ByteReader& in);

@@ -3,6 +3,7 @@
 
 #include "compiler/base/check.hpp"
 #include "compiler/cel/evaluate.hpp"
+#include "compiler/ir/schema/types.hpp"
 
 namespace kflow::machine {
 namespace {
@@ -20,7 +21,8 @@ class FrameBindings : public cel::Bindings {
       case ir::VarSource::own_value:
       case ir::VarSource::message: return c_.own_value;
       case ir::VarSource::run: return keep(run_facts());
-      case ir::VarSource::session: return keep(cel::make_record({{"id", Value::string(c_.state.session_id)}}));
+      case ir::VarSource::own_key: return c_.own_key;
+      case ir::VarSource::session: return keep(session());
       case ir::VarSource::user: return keep(cel::make_record({{"id", Value::string(c_.state.user_id)}}));
       case ir::VarSource::slot:
       case ir::VarSource::previous:
@@ -53,13 +55,22 @@ class FrameBindings : public cel::Bindings {
     kept_.push_back(std::move(v));
     return &kept_.back();
   }
+  // The session's state with its id.
+  Value session() const {
+    cel::MapBuilder out;
+    out.set("id", Value::string(c_.state.session_id));
+    if (c_.state.session.kind() == cel::Kind::map) {
+      for (const cel::MapEntry& e : c_.state.session.as_map()) out.add(e.key, e.value);
+    }
+    return std::move(out).take();
+  }
   Value run_facts() const {
     const RunState& s = c_.state;
     return cel::make_record(
         {{"id", Value::string(s.run_id)},
-         {"workflow", Value::string((*s.program)[s.workflow].name)},
+         {"workflow", Value::string(s.workflow ? (*s.program)[s.workflow].name : "")},
          {"started_at", Value::timestamp({s.started_at / 1000, static_cast<int32_t>(s.started_at % 1000) * 1'000'000})},
-         {"parent", Value::null()},
+         {"parent", s.parent_id.empty() ? Value::null() : Value::string(s.parent_id)},
          {"attempt", Value::integer(s.attempt)}});
   }
 

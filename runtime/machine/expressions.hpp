@@ -14,9 +14,13 @@ struct EvalContext {
   const RunState& state;
   const Frame* frame = nullptr;               ///< null: only constants and run facts
   const cel::Value* own_value = nullptr;
+  const cel::Value* own_key = nullptr;        ///< in `undo`: the idempotency key of the step
   /// `while` is evaluated before an iteration: names of the innermost scope mean the iteration that has just ended.
   bool before_iteration = false;
 };
+
+/// A body's frame with the parameters and nothing else.
+Frame parameter_frame(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);
 
 /// The value, checked against the expression's type where the checker asked for it.
 Evaluated evaluate(const EvalContext& context, ir::ExprId expr);

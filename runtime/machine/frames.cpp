@@ -35,6 +35,27 @@ void write_value(JsonWriter& out, std::string_view key, const cel::Value& v) {
   out.raw(cel::to_json(v));
 }
 
+// As the run document's `step_requirements` have it.
+std::string_view requirement_kind(AskKind kind) {
+  switch (kind) {
+    case AskKind::confirm:
+    case AskKind::decide: return "confirmation";
+    case AskKind::form: return "user_input";
+    case AskKind::review: return "output_review";
+  }
+  std::unreachable();
+}
+
+void write_ask(JsonWriter& out, const Event& e, const Asked& ask) {
+  out.key("requirement_id"), out.string(std::to_string(e.act) + "." + std::to_string(ask.number));
+  out.key("kind"), out.string(requirement_kind(ask.kind));
+  out.key("message"), out.string(ask.question);
+  if (!ask.show.is_null()) write_value(out, "show", ask.show);
+  write_value(out, "step_input", ask.input);
+  if (ask.kind == AskKind::review) write_value(out, "step_output", ask.value);
+  if (ask.expires != never) out.key("expires_at"), out.integer(ask.expires / 1000);
+}
+
 }  // namespace
 
 std::string_view public_name(const ir::Program& p, const Event& e) {
@@ -43,6 +64,11 @@ std::string_view public_name(const ir::Program& p, const Event& e) {
                  [](const RunCompleted&) -> std::string_view { return "WorkflowCompleted"; },
                  [](const RunFailed&) -> std::string_view { return "WorkflowError"; },
                  [](const RunCancelled&) -> std::string_view { return "WorkflowCancelled"; },
+                 [](const RunPaused&) -> std::string_view { return "WorkflowPaused"; },
+                 [](const RunContinued&) -> std::string_view { return "WorkflowContinued"; },
+                 [](const RunResumed&) -> std::string_view { return "WorkflowResumed"; },
+                 [](const Asked& a) -> std::string_view { return a.kind == AskKind::review ? "StepOutputReview" : "StepPaused"; },
+                 [](const Answered&) -> std::string_view { return "StepContinued"; },
                  [](const StepStarted& s) -> std::string_view { return s.timer != never && s.attempt == 1 ? "TimerStarted" : "StepStarted"; },
                  [&](const StepCompleted&) -> std::string_view {
                    const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
@@ -84,10 +110,27 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                           out.key("attempt"), out.integer(x.attempt);
                           if (x.reason == StartReason::interrupted) out.key("reason"), out.string("interrupted");
                           if (x.reason == StartReason::retry) out.key("reason"), out.string("retry");
+                          if (e.role == Role::undo) out.key("role"), out.string("undo");
                           if (x.attempt == 1) write_value(out, "input", x.input);
                           if (x.timer != never) out.key("due"), out.integer(x.timer / 1000);
+                          if (!x.child.empty()) out.key("child_run_id"), out.string(x.child);
                         },
-                        [&](const StepCompleted& x) { write_value(out, "content", x.value); },
+                        [&](const StepCompleted& x) {
+                          write_value(out, "content", x.value);
+                          if (x.cached) out.key("cached"), out.boolean(true);
+                        },
+                        [&](const RunResumed& x) { out.key("attempt"), out.integer(x.attempt); },
+                        [&](const SignalReceived& x) {
+                          out.key("name"), out.string(x.name);
+                          write_value(out, "content", x.value);
+                        },
+                        [&](const Asked& x) { write_ask(out, e, x); },
+                        [&](const Answered& x) {
+                          out.key("confirmed"), out.boolean(x.accepted);
+                          if (x.edited) write_value(out, "content", x.value);
+                          if (!x.feedback.empty()) out.key("feedback"), out.string(x.feedback);
+                          if (x.expired) out.key("expired"), out.boolean(true);
+                        },
                         [&](const StepRetryScheduled& x) {
                           write_error(out, x.error);
                           out.key("due"), out.number(static_cast<double>(x.due) / 1000);
@@ -102,6 +145,8 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                         [&](const Emitted& x) { write_value(out, "content", x.value); },
                         [&](const ToolEntered& x) {
                           out.key("attempt"), out.integer(x.attempt);
+                          if (e.role == Role::undo) out.key("role"), out.string("undo");
+                          if (e.role == Role::hook) out.key("role"), out.string("hook");
                           if (x.attempt == 1) write_value(out, "input", x.input);
                         },
                         [&](const ArmTaken& x) { out.key("arm"), out.integer(x.arm); },

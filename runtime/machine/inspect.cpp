@@ -37,7 +37,7 @@ std::vector<Waiting> waiting(const RunState& s) {
   for (const auto& [id, act] : s.acts) {
     if (!act->step || act->kind == ActKind::body) continue;
     const StepData& step = *act->step;
-    if (act->kind == ActKind::tool && step.phase != StepPhase::backing_off) continue;
+    if (act->kind == ActKind::tool && step.phase != StepPhase::backing_off && step.phase != StepPhase::asking) continue;
     const auto& node = std::get<ir::StepNode>((*s.program)[act->node].data);
     Waiting w{.path = act->path, .callee = node.call.name, .attempt = step.attempt, .since = step.attempt_started_at};
     const ir::RetryPolicy policy = node.options.retry ? *node.options.retry : default_retry(*s.program, node.call);
@@ -47,12 +47,65 @@ std::vector<Waiting> waiting(const RunState& s) {
       case StepPhase::sleeping: w.what = "timer", w.due = step.wake; break;
       case StepPhase::backing_off: w.what = "retry", w.due = step.wake; break;
       case StepPhase::stopping: w.what = "stopping", w.due = step.wake; break;
+      case StepPhase::waiting:
+        w.what = step.mode == StepMode::signal ? "signal" : "run";
+        w.due = step.deadline;
+        w.subject = step.child;
+        if (step.mode != StepMode::child) {
+          const cel::Value* subject = step.input.find(step.mode == StepMode::signal ? "name" : "id");
+          if (subject != nullptr && subject->kind() == cel::Kind::string) w.subject = subject->as_string();
+        }
+        break;
+      case StepPhase::asking:
+        w.what = "person", w.due = step.wake;
+        if (step.ask) w.subject = step.ask->question;
+        break;
     }
     if (step.last_error) w.error = step.last_error->message;
     out.push_back(std::move(w));
   }
   std::sort(out.begin(), out.end(), [](const Waiting& a, const Waiting& b) { return a.path < b.path; });
   return out;
+}
+
+std::vector<Requirement> requirements(const RunState& s) {
+  std::vector<Requirement> out;
+  for (const auto& [id, act] : s.acts) {
+    if (!act->step || !act->step->ask) continue;
+    const Asked& ask = *act->step->ask;
+    out.push_back({.id = std::to_string(id) + "." + std::to_string(ask.number),
+                   .path = act->path,
+                   .node = act->node,
+                   .kind = ask.kind,
+                   .question = ask.question,
+                   .show = ask.show,
+                   .input = ask.input,
+                   .value = ask.value,
+                   .form = ask.form,
+                   .since = act->step->attempt_started_at,
+                   .expires = ask.expires});
+  }
+  std::sort(out.begin(), out.end(), [](const Requirement& a, const Requirement& b) { return a.path < b.path; });
+  return out;
+}
+
+std::string check_answer(const ir::Program& program, const Requirement& requirement, const cel::Value& value) {
+  if (!requirement.form) return value.is_null() ? "" : "the question takes yes or no, no value";
+  const schema::Validation checked = schema::validate(program.types, requirement.form, value, schema::Source::json);
+  std::string out;
+  for (const schema::Violation& v : checked.violations) {
+    out += (out.empty() ? "" : "\n") + (v.path.empty() ? std::string("the answer") : "`" + v.path + "`") + ": " + v.rule + ", got " + v.value;
+  }
+  return out;
+}
+
+const cel::Value& session(const RunState& s) { return s.session; }
+uint32_t attempt(const RunState& s) { return s.attempt; }
+
+ResumePoint resume_point(const RunState& s) {
+  if (s.status != RunStatus::error) return {.refusal = "the run is " + std::string(to_string(s.status))};
+  if (s.undone) return {.refusal = "its steps have been compensated; fork it instead"};
+  return {.rewind_to = s.failed_at, .last_act = s.last_act, .refusal = ""};
 }
 
 }  // namespace kflow::machine

@@ -20,16 +20,41 @@ struct OutcomeInput {
   ActId act = no_act;
   uint32_t attempt = 1;
   std::variant<cel::Value, RunError> outcome;
+  /// Where the value is from. `cache_miss`: there is none, a step that waited for the look-up begins.
+  enum class Source : uint8_t { effect, cache, cache_miss } source = Source::effect;
+};
+/// Another run has ended: the child of a step, or the one it waits for.
+struct RunEndedInput {
+  ActId act = no_act;
+  std::string run_id;
+  std::variant<cel::Value, RunError> outcome;
 };
 struct CancelInput {
   std::string reason;
+  bool kill = false;
+};
+struct SignalInput {
+  std::string name;
+  cel::Value value;
+};
+/// A person's answer to the open question of that id.
+struct AnswerInput {
+  std::string requirement;
+  bool accepted = false;
+  std::optional<cel::Value> value;  ///< of a form, or instead of a reviewed value
+  std::string feedback;
+};
+/// The committed state of the run's session, after ReadSession.
+struct SessionInput {
+  ActId act = no_act;
+  cel::Value state;
 };
 /// Time has passed: `now` is at or after `next_due`.
 struct TickInput {};
 /// The process that had the run is gone: whatever it had in flight is started again with the reason `interrupted`, or
 /// ends in `unknown_outcome` where the step is `at_most_once`.
 struct RecoverInput {};
-using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput>;
+using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, RunEndedInput, SignalInput, AnswerInput, SessionInput>;
 
 // ---- what a run asks of the world, only after the events it comes from are durable
 
@@ -44,13 +69,49 @@ struct StartActivity {
   std::string idempotency_key;       ///< equal for all attempts of one activation
   std::string path;
   Millis attempt_deadline = never;
+  std::string cache_key;             ///< look there first; "": do not
+  bool cache_only = false;           ///< only look there, there is nothing to perform
 };
 /// Stop that effect as soon as possible; its outcome (a `cancelled` error or, in a race, a value) is still awaited.
 struct StopActivity {
   ActId act = no_act;
   uint32_t attempt = 1;
 };
-using Action = std::variant<StartActivity, StopActivity>;
+/// Belongs into the commit of the turn's events: start a run of the same program.
+struct StartChild {
+  ActId act = no_act;
+  std::string run_id;
+  ir::CallableId workflow;
+  cel::Value input;
+  bool attached = true;  ///< answer with a RunEndedInput
+};
+/// Belongs into the commit: cancel another run.
+struct StopChild {
+  std::string run_id;
+  std::string reason;
+  bool kill = false;
+};
+/// Belongs into the commit: answer with a RunEndedInput when that run has ended.
+struct WatchRun {
+  ActId act = no_act;
+  std::string run_id;
+};
+/// Belongs into the commit: a shared value (none: deleted).
+struct WriteValue {
+  std::string key;
+  std::optional<cel::Value> value;
+};
+/// Belongs into the commit: a value for later steps with the same call.
+struct StoreCache {
+  std::string key;
+  cel::Value value;
+  Millis expires = never;
+};
+/// Answer at once with a SessionInput; what follows from it belongs into the same commit as the session's new state.
+struct ReadSession {
+  ActId act = no_act;
+};
+using Action = std::variant<StartActivity, StopActivity, StartChild, StopChild, WatchRun, WriteValue, StoreCache, ReadSession>;
 
 // ---- limits (docs: README of runtime/)
 inline constexpr uint64_t max_for_items = 1'000'000;
@@ -58,6 +119,12 @@ inline constexpr size_t max_value_bytes = 16U << 20;    ///< of one recorded val
 inline constexpr size_t max_tool_depth = 32;            ///< inline tools calling tools
 inline constexpr size_t max_events_per_turn = 1000;     ///< then `Turn::more` and the rest in the next commit
 inline constexpr Millis stop_deadline_ms = 30'000;      ///< a stopped effect that does not answer is given up after this
+inline constexpr Millis child_stop_deadline_ms = 600'000;  ///< the same for a child run, which may have to compensate
+inline constexpr uint32_t undo_attempts = 5;            ///< of a compensation, whatever its error
+inline constexpr size_t max_mailbox = 100'000;          ///< signals that wait to be taken; more are dropped, oldest first
+inline constexpr size_t max_session_bytes = 1U << 20;   ///< of a session's state
+inline constexpr size_t max_kv_bytes = 4U << 20;        ///< of a shared value
+inline constexpr size_t max_kv_key = 300;               ///< bytes
 
 class RunState;
 /// The state of one run; made only by `apply`.
@@ -101,7 +168,8 @@ size_t memory(const RunState& state);
 /// One thing that a run waits for, for `why`: "step `fetch` (attempt 2 of 3) runs `http.get` since 12 s".
 struct Waiting {
   std::string path;
-  std::string what;    ///< "running", "retry", "timer", "stopping"
+  std::string what;    ///< "running", "retry", "timer", "stopping", "signal", "run", "person"
+  std::string subject; ///< name of the signal, id of the run, the question
   std::string callee;
   uint32_t attempt = 0;
   uint32_t max_attempts = 0;
@@ -110,6 +178,42 @@ struct Waiting {
   std::string error;   ///< of retry: the last attempt's
 };
 std::vector<Waiting> waiting(const RunState& state);
+
+/// A question to a person that is open.
+struct Requirement {
+  std::string id;
+  std::string path;
+  ir::NodeId node;
+  AskKind kind = AskKind::confirm;
+  std::string question;
+  cel::Value show;
+  cel::Value input;
+  cel::Value value;
+  ir::TypeId form;       ///< of the answer's value; none: it has none
+  Millis since = 0;
+  Millis expires = never;
+};
+std::vector<Requirement> requirements(const RunState& state);
+/// Why a value is no answer to the question (a line each), or nothing.
+std::string check_answer(const ir::Program& program, const Requirement& requirement, const cel::Value& value);
+
+/// The state's session record, for the first commit of another run of the session.
+const cel::Value& session(const RunState& state);
+uint32_t attempt(const RunState& state);
+/// Where an ERROR run can be taken up again, or why not.
+struct ResumePoint {
+  uint64_t rewind_to = 0;
+  ActId last_act = no_act;
+  std::string refusal;
+};
+ResumePoint resume_point(const RunState& state);
+
+/// The text that the workflow's `concurrency` counts a run with this input under; an error if the key cannot be evaluated.
+std::variant<std::string, RunError> concurrency_key(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);
+/// A session's state before its first `set`: the declared defaults.
+cel::Value initial_session(const ir::Program& program, ir::CallableId workflow);
+/// A run id (UUIDv7 of `now`) that is the same for the same seed.
+std::string derived_run_id(Millis now, std::string_view seed);
 
 /// The default policy of a call, as language.md §6 has it; `max` 1 for what is not idempotent.
 ir::RetryPolicy default_retry(const ir::Program& program, const ir::Call& call);

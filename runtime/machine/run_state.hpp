@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -43,6 +44,8 @@ enum class StepPhase : uint8_t {
   sleeping,   ///< a timer of the machine's own
   backing_off,
   stopping,   ///< asked to stop, its outcome awaited
+  waiting,    ///< for a signal or the end of another run
+  asking,     ///< for a person
 };
 
 enum class TryPhase : uint8_t { body, handler, finally };
@@ -63,6 +66,19 @@ struct StepData {
   Millis wake = never;         ///< end of the sleep, of the backoff, or of the patience with a stopped effect
   std::optional<RunError> last_error;
   std::optional<RunError> stop_error;  ///< what a stopped step ends in; none: cancelled
+  StepMode mode = StepMode::effect;
+  std::string child;           ///< id of the run it started
+  bool orphaned = false;       ///< begun by the run that this one was forked from
+  uint32_t asks = 0;           ///< questions so far
+  std::unique_ptr<Asked> ask;  ///< the open one
+};
+
+/// How to compensate a step that has, or may have, done something.
+struct UndoEntry {
+  ir::NodeId node;            ///< the hidden step to run
+  std::string path;           ///< of that
+  UndoPlan plan;
+  std::vector<ActId> tries;   ///< enclosing `try { compensate: true }`
 };
 
 /// The part that `parallel` and `for` have.
@@ -94,6 +110,8 @@ struct Act {
   ActId parent = no_act;
   ir::NodeId node;
   ActKind kind = ActKind::step;
+  Role role = Role::statement;
+  bool awaiting_session = false;  ///< live only: the session's state was asked for, `set` goes on with it
   std::string path;        ///< a step's own; of a block, what the paths inside it begin with
   Frame* frame = nullptr;  ///< where the statements inside read and write
   std::unique_ptr<Frame> own_frame;
@@ -137,8 +155,19 @@ class RunState {
   Millis started_at = 0;
   bool cancelling = false;
   std::string cancel_reason;
+  bool killed = false;
+  bool hook_called = false;
+  uint64_t failed_at = 0;  ///< events before the one that an ERROR run failed by
+  bool undone = false;     ///< compensation has begun
+  std::string parent_id;
+  cel::Value session;
   cel::Value result;
   RunError error;
+  std::vector<UndoEntry> undo;                                  ///< in order of completion
+  std::map<std::string, std::deque<cel::Value>, std::less<>> mailbox;  ///< signals that nobody has taken
+  std::map<std::string, std::set<ActId>, std::less<>> listening;       ///< steps that wait for a signal
+  std::vector<std::string> followers;                           ///< detached runs that end with this one
+  size_t asking = 0;                                            ///< open questions
 
   ActId last_act = no_act;
   std::unordered_map<ActId, std::unique_ptr<Act>> acts;

@@ -29,11 +29,16 @@ std::string read(const std::string& path) {
 }
 
 void check_expectations(const Script& script, const Report& report) {
+  INFO("error " << report.error.message);
   CHECK(machine::to_string(report.status) == script.status);
   if (!script.error_kind.empty()) CHECK(report.error.kind == script.error_kind);
   if (script.has_result) {
     INFO("result " << cel::to_display(report.result));
     CHECK(cel::Value::identical(report.result, script.result));
+  }
+  if (script.session) {
+    INFO("session " << cel::to_display(report.session));
+    CHECK(cel::Value::identical(report.session, *script.session));
   }
 }
 
@@ -58,6 +63,10 @@ TEST_CASE("scenarios") {
     const Report whole = simulate(program, script, Crash::none, 0);
     check_expectations(script, whole);
     if (!script.order.empty()) CHECK(whole.completed == script.order);
+    for (const auto& [step, times] : script.performed) {
+      INFO(step);
+      CHECK((whole.performed.contains(step) ? whole.performed.at(step) : 0) == times);
+    }
     REQUIRE(whole.commits > 0);
     for (size_t at = 1; at <= whole.commits; ++at) {
       for (const Crash crash : {Crash::before_release, Crash::after_release}) {

@@ -2,6 +2,7 @@
 #include "tests/scenario/simulator.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <stdexcept>
 
 #include "compiler/base/bytes.hpp"
@@ -75,119 +76,284 @@ Answer read_answer(std::string text) {
 }
 
 struct Effect {
+  size_t run = 0;
   Millis due = 0;
   machine::StartActivity start;
   bool stopped = false;
 };
 
+/// One run of the world: the one that is tested, or a child of it.
+struct Run {
+  std::string id;
+  machine::RunStatePtr state;
+  ByteWriter log;
+  size_t log_count = 0;
+  bool first = true;      // the first turn is not made yet
+  ir::CallableId workflow;
+  cel::Value input;
+  std::string parent_id;
+  std::deque<machine::Input> inbox;  // durable messages
+  std::vector<std::pair<size_t, machine::ActId>> watchers;
+  bool over() const {
+    if (!state) return false;
+    const auto s = machine::status(*state);
+    return s != machine::RunStatus::running && s != machine::RunStatus::paused;
+  }
+};
+
+/// All runs of one process, with what they share.
 class World {
  public:
   World(std::shared_ptr<const ir::Program> program, const Script& script) : program_(std::move(program)), script_(script) {}
 
   Report run(Crash crash, size_t at) {
-    state_ = machine::make_state(program_);
+    crash_ = crash;
+    crash_at_ = at;
     ir::CallableId workflow;
     for (uint32_t i = 0; i < program_->callables.size(); ++i) {
-      if (program_->callables[i].kind == ir::CallableKind::workflow) workflow = ir::CallableId(i);
+      if (program_->callables[i].kind == ir::CallableKind::workflow && !workflow) workflow = ir::CallableId(i);
     }
-    machine::Turn turn = machine::start(*state_, {.workflow = workflow, .input = script_.input, .run_id = "run-1", .session_id = "s"}, now_);
-    auto cancels = script_.cancels;
+    add_run("run-1", workflow, script_.input, "");
+    inputs_ = script_.inputs;
     for (size_t guard = 0; guard < 100'000; ++guard) {
-      commit(turn);
-      const bool crashes = crash != Crash::none && report_.commits == at && !std::exchange(crashed_, report_.commits >= at);
-      if (!crashes || crash == Crash::after_release) release(turn);
-      if (crashes) {
-        turn = recover();
-        continue;
-      }
-      if (machine::status(*state_) != machine::RunStatus::running) break;
-      if (turn.more) {
-        turn = machine::advance(*state_, machine::TickInput{}, now_);
-        continue;
-      }
-      if (!next(turn, cancels)) break;
+      if (runs_[0]->over() && all_over()) break;
+      if (deliver()) continue;
+      if (!next()) break;
     }
-    report_.status = machine::status(*state_);
-    report_.result = machine::result(*state_);
-    if (const machine::RunError* e = machine::error(*state_)) report_.error = *e;
+    const machine::RunState& root = *runs_[0]->state;
+    report_.status = machine::status(root);
+    report_.result = machine::result(root);
+    report_.session = session_;
+    if (const machine::RunError* e = machine::error(root)) report_.error = *e;
     return std::move(report_);
   }
 
  private:
-  void commit(const machine::Turn& turn) {
-    if (turn.events.empty()) return;
-    ++report_.commits;
-    for (const machine::Event& e : turn.events) {
-      machine::encode_event(e, log_);
-      ++log_count_;
-      const bool again = std::holds_alternative<machine::StepStarted>(e.data) && std::get<machine::StepStarted>(e.data).reason == machine::StartReason::interrupted;
-      report_.interrupted += again;
-      if (e.shown && !again) report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + e.path);
-      if (std::holds_alternative<machine::StepCompleted>(e.data)) {
-        report_.completed.push_back(e.path);
-        ++report_.completions[e.path];
-        ++answered_[e.path];
+  bool all_over() const {
+    return std::all_of(runs_.begin(), runs_.end(), [](const auto& r) { return r->over(); });
+  }
+
+  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent) {
+    auto run = std::make_unique<Run>();
+    run->id = std::move(id);
+    run->workflow = workflow;
+    run->input = std::move(input);
+    run->parent_id = std::move(parent);
+    runs_.push_back(std::move(run));
+    return runs_.size() - 1;
+  }
+  std::optional<size_t> find(const std::string& id) const {
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (runs_[i]->id == id) return i;
+    }
+    return std::nullopt;
+  }
+
+  // Lets one run go on that can; false: all wait.
+  bool deliver() {
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      Run& run = *runs_[i];
+      if (run.over()) continue;
+      if (run.first) {
+        run.first = false;
+        run.state = machine::make_state(program_);
+        machine::RunStarted started{.workflow = run.workflow, .input = run.input, .run_id = run.id, .session_id = "s", .user_id = "", .session = session_, .parent_id = run.parent_id};
+        take(i, machine::start(*run.state, std::move(started), now_));
+        return true;
       }
-      if (std::holds_alternative<machine::StepRetryScheduled>(e.data) || std::holds_alternative<machine::StepFailed>(e.data)) ++answered_[e.path];
+      if (!run.inbox.empty()) {
+        const machine::Input input = run.inbox.front();
+        run.inbox.pop_front();
+        take(i, machine::advance(*run.state, input, now_));
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // A turn: what it asks for at once is answered, then all of it is committed, then its effects are released.
+  void take(size_t index, machine::Turn turn) {
+    for (;;) {
+      Run& run = *runs_[index];
+      std::vector<machine::Action> actions;
+      std::optional<machine::ActId> reads;
+      for (machine::Action& action : turn.actions) {
+        if (const auto* read = std::get_if<machine::ReadSession>(&action)) {
+          reads = read->act;
+          machine::Turn more = machine::advance(*run.state, machine::SessionInput{*reads, session_}, now_);
+          for (auto& e : more.events) {
+            if (const auto* set = std::get_if<machine::SessionSet>(&e.data)) session_ = set->state;
+            turn.events.push_back(std::move(e));
+          }
+          for (auto& a : more.actions) actions.push_back(std::move(a));
+        } else {
+          actions.push_back(std::move(action));
+        }
+      }
+      turn.actions = std::move(actions);
+      if (!reads) break;
+    }
+    commit(index, turn);
+    const bool crashes = crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_;
+    if (!crashes || crash_ == Crash::after_release) release(index, turn);
+    if (crashes) {
+      crashed_ = true;
+      recover();
+    } else if (turn.more) {
+      runs_[index]->inbox.emplace_front(machine::TickInput{});
     }
   }
 
-  const Answer* answer(const machine::StartActivity& start) const {
+  void commit(size_t index, const machine::Turn& turn) {
+    Run& run = *runs_[index];
+    if (turn.events.empty()) return;
+    ++report_.commits;
+    for (const machine::Event& e : turn.events) {
+      machine::encode_event(e, run.log);
+      ++run.log_count;
+      record(index, e);
+    }
+    for (const machine::Action& action : turn.actions) {
+      if (const auto* child = std::get_if<machine::StartChild>(&action)) {
+        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id);
+        if (child->attached) runs_[made]->watchers.emplace_back(index, child->act);
+      } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
+        const auto target = find(watch->run_id);
+        if (!target) {
+          runs_[index]->inbox.emplace_back(machine::RunEndedInput{watch->act, watch->run_id, machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"}});
+        } else if (runs_[*target]->over()) {
+          tell(*target, index, watch->act);
+        } else {
+          runs_[*target]->watchers.emplace_back(index, watch->act);
+        }
+      } else if (const auto* stop = std::get_if<machine::StopChild>(&action)) {
+        const auto target = find(stop->run_id);
+        if (target && !runs_[*target]->over()) runs_[*target]->inbox.emplace_back(machine::CancelInput{stop->reason, stop->kill});
+      } else if (const auto* write = std::get_if<machine::WriteValue>(&action)) {
+        kv_[write->key] = write->value.value_or(cel::Value());
+      } else if (const auto* cached = std::get_if<machine::StoreCache>(&action)) {
+        cache_[cached->key] = {cached->value, cached->expires};
+      }
+    }
+    if (runs_[index]->over()) {
+      for (const auto& [watcher, act] : runs_[index]->watchers) tell(index, watcher, act);
+    }
+  }
+
+  void tell(size_t ended, size_t watcher, machine::ActId act) {
+    const machine::RunState& state = *runs_[ended]->state;
+    machine::RunEndedInput input{.act = act, .run_id = runs_[ended]->id, .outcome = machine::result(state)};
+    if (const machine::RunError* e = machine::error(state)) input.outcome = *e;
+    if (machine::status(state) == machine::RunStatus::cancelled) input.outcome = machine::RunError{.kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled"};
+    runs_[watcher]->inbox.emplace_back(std::move(input));
+  }
+
+  void record(size_t index, const machine::Event& e) {
+    const std::string path = index == 0 ? e.path : "child " + e.path;
+    const bool again = std::holds_alternative<machine::StepStarted>(e.data) && std::get<machine::StepStarted>(e.data).reason == machine::StartReason::interrupted;
+    report_.interrupted += again;
+    if (e.shown && !again) report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
+    if (std::holds_alternative<machine::StepCompleted>(e.data)) {
+      report_.completed.push_back(path);
+      ++report_.completions[std::to_string(index) + path];
+      ++answered_[runs_[index]->id + e.path];
+    }
+    if (std::holds_alternative<machine::StepRetryScheduled>(e.data) || std::holds_alternative<machine::StepFailed>(e.data)) ++answered_[runs_[index]->id + e.path];
+  }
+
+  const Answer* answer(size_t run, const machine::StartActivity& start) const {
     auto it = script_.steps.find(start.path);
     if (it == script_.steps.end()) {
       const size_t dot = start.path.rfind('.');
       it = script_.steps.find(dot == std::string::npos ? start.path : start.path.substr(dot + 1));
     }
     if (it == script_.steps.end()) return nullptr;
-    const auto n = answered_.find(start.path);
+    const auto n = answered_.find(runs_[run]->id + start.path);
     const size_t index = n == answered_.end() ? 0 : static_cast<size_t>(n->second);
     return &it->second[std::min(index, it->second.size() - 1)];
   }
 
-  void release(const machine::Turn& turn) {
+  void release(size_t index, const machine::Turn& turn) {
     for (const machine::Action& action : turn.actions) {
       if (const auto* stop = std::get_if<machine::StopActivity>(&action)) {
         for (Effect& e : effects_) {
-          if (e.start.act == stop->act && e.start.attempt == stop->attempt) e.stopped = true, e.due = now_ + 1;
+          if (e.run == index && e.start.act == stop->act && e.start.attempt == stop->attempt) e.stopped = true, e.due = now_ + 1;
         }
-        continue;
+      } else if (const auto* start = std::get_if<machine::StartActivity>(&action)) {
+        perform(index, *start);
       }
-      const auto& start = std::get<machine::StartActivity>(action);
-      const Answer* a = answer(start);
-      const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
-      effects_.push_back({hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
     }
   }
 
-  machine::Turn recover() {
-    effects_.clear();
-    state_ = machine::make_state(program_);
-    ByteReader in(log_.buffer());
-    for (size_t i = 0; i < log_count_; ++i) machine::apply(*state_, machine::decode_event(in));
-    if (in.failed()) throw std::runtime_error("the log cannot be read back");
-    now_ += 1;
-    return machine::advance(*state_, machine::RecoverInput{}, now_);
+  void perform(size_t index, const machine::StartActivity& start) {
+    machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
+    if (!start.cache_key.empty()) {
+      const auto hit = cache_.find(start.cache_key);
+      const bool found = hit != cache_.end() && hit->second.second > now_;
+      if (found) input.outcome = hit->second.first;
+      input.source = found ? machine::OutcomeInput::Source::cache : machine::OutcomeInput::Source::cache_miss;
+      if (found || start.cache_only) return runs_[index]->inbox.push_back(std::move(input));
+      input.source = machine::OutcomeInput::Source::effect;
+    }
+    if (start.callee == "kv.get") {
+      input.outcome = kv_[std::string(start.input.find("key")->as_string())];
+      return runs_[index]->inbox.push_back(std::move(input));
+    }
+    if (start.callee == "signal.send") {
+      const auto target = find(std::string(start.input.find("run_id")->as_string()));
+      const cel::Value* value = start.input.find("value");
+      if (target) runs_[*target]->inbox.emplace_back(machine::SignalInput{std::string(start.input.find("name")->as_string()), value == nullptr ? cel::Value() : *value});
+      return runs_[index]->inbox.push_back(std::move(input));
+    }
+    const Answer* a = answer(index, start);
+    const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
+    ++report_.performed[start.path];
+    effects_.push_back({index, hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
   }
 
-  // The next thing that happens; false: nothing ever will.
-  bool next(machine::Turn& turn, std::vector<std::pair<Millis, std::string>>& cancels) {
+  void recover() {
+    effects_.clear();
+    now_ += 1;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      Run& run = *runs_[i];
+      if (run.first) continue;
+      run.state = machine::make_state(program_);
+      ByteReader in(run.log.buffer());
+      for (size_t n = 0; n < run.log_count; ++n) machine::apply(*run.state, machine::decode_event(in));
+      if (in.failed()) throw std::runtime_error("the log cannot be read back");
+      // What was an answer to an effect is gone; messages of runs and people are durable.
+      std::erase_if(run.inbox, [](const machine::Input& m) { return std::holds_alternative<machine::OutcomeInput>(m); });
+      if (!run.over()) run.inbox.emplace_front(machine::RecoverInput{});
+    }
+  }
+
+  // Time moves on to the next thing that happens; false: nothing ever will.
+  bool next() {
     auto effect = std::min_element(effects_.begin(), effects_.end(), [](const Effect& a, const Effect& b) { return a.due < b.due; });
     const Millis effect_due = effect == effects_.end() ? machine::never : effect->due;
-    const Millis timer_due = machine::next_due(*state_);
-    const Millis cancel_due = cancels.empty() ? machine::never : cancels.front().first + 1'000'000;
-    const Millis due = std::min({effect_due, timer_due, cancel_due});
+    Millis timer_due = machine::never;
+    size_t timed = 0;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (runs_[i]->over() || machine::next_due(*runs_[i]->state) >= timer_due) continue;
+      timer_due = machine::next_due(*runs_[i]->state);
+      timed = i;
+    }
+    const Millis input_due = inputs_.empty() ? machine::never : inputs_.front().first + 1'000'000;
+    const Millis due = std::min({effect_due, timer_due, input_due});
     if (due == machine::never) return false;
     now_ = std::max(now_, due);
-    if (due == cancel_due) {
-      turn = machine::advance(*state_, machine::CancelInput{cancels.front().second}, now_);
-      cancels.erase(cancels.begin());
+    if (due == input_due) {
+      const std::string command = inputs_.front().second;
+      inputs_.erase(inputs_.begin());
+      send(command);
     } else if (due == timer_due) {
-      turn = machine::advance(*state_, machine::TickInput{}, now_);
+      take(timed, machine::advance(*runs_[timed]->state, machine::TickInput{}, now_));
     } else {
       const Effect done = *effect;
       effects_.erase(effect);
+      if (runs_[done.run]->over()) return true;
       machine::OutcomeInput input{.act = done.start.act, .attempt = done.start.attempt, .outcome = cel::Value()};
-      const Answer* a = answer(done.start);
+      const Answer* a = answer(done.run, done.start);
       if (done.stopped) {
         input.outcome = machine::RunError{.kind = "cancelled", .code = "cancelled", .message = "stopped"};
       } else if (a != nullptr && a->kind == Answer::Kind::fail) {
@@ -195,19 +361,59 @@ class World {
       } else if (a != nullptr) {
         input.outcome = a->value;
       }
-      turn = machine::advance(*state_, input, now_);
+      take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
     }
     return true;
   }
 
+  // "cancel why", "kill why", "signal name JSON", "answer path yes|no|JSON"
+  void send(const std::string& command) {
+    const auto word = [rest = command]() mutable {
+      const size_t space = rest.find(' ');
+      std::string out = rest.substr(0, space);
+      rest = space == std::string::npos ? "" : rest.substr(space + 1);
+      return std::pair(out, rest);
+    };
+    auto next_word = word;
+    const auto [verb, rest] = next_word();
+    if (verb == "cancel" || verb == "kill") {
+      runs_[0]->inbox.emplace_back(machine::CancelInput{rest, verb == "kill"});
+      return;
+    }
+    const size_t space = rest.find(' ');
+    const std::string name = rest.substr(0, space);
+    const std::string value = space == std::string::npos ? "" : rest.substr(space + 1);
+    if (verb == "signal") {
+      runs_[0]->inbox.emplace_back(machine::SignalInput{name, value.empty() ? cel::Value() : read_json(value)});
+      return;
+    }
+    if (verb != "answer") throw std::runtime_error("unknown: " + command);
+    for (const auto& run : runs_) {
+      if (run->over() || !run->state) continue;
+      for (const machine::Requirement& r : machine::requirements(*run->state)) {
+        if (r.path != name) continue;
+        machine::AnswerInput input{.requirement = r.id, .accepted = value != "no", .value = {}, .feedback = ""};
+        if (value != "yes" && value != "no") input.value = read_json(value);
+        if (input.value && !machine::check_answer(*program_, r, *input.value).empty()) throw std::runtime_error("no answer to it: " + command);
+        run->inbox.emplace_back(std::move(input));
+        return;
+      }
+    }
+    throw std::runtime_error("nobody asks: " + command);
+  }
+
   std::shared_ptr<const ir::Program> program_;
   const Script& script_;
-  machine::RunStatePtr state_;
+  std::vector<std::unique_ptr<Run>> runs_;
   Millis now_ = 1'000'000;
   std::vector<Effect> effects_;
-  ByteWriter log_;
-  size_t log_count_ = 0;
+  std::vector<std::pair<Millis, std::string>> inputs_;
   std::map<std::string, int> answered_;
+  std::map<std::string, cel::Value> kv_;
+  std::map<std::string, std::pair<cel::Value, Millis>> cache_;
+  cel::Value session_;
+  Crash crash_ = Crash::none;
+  size_t crash_at_ = 0;
   bool crashed_ = false;
   Report report_;
 };
@@ -232,8 +438,11 @@ Script read_script(std::string_view text) {
     } else if (head.starts_with("step ")) {
       for (const std::string& a : split(body)) out.steps[head.substr(5)].push_back(read_answer(a));
     } else if (head.starts_with("at ")) {
-      if (!body.starts_with("cancel")) throw std::runtime_error("unknown: " + line);
-      out.cancels.emplace_back(read_duration(head.substr(3)), trimmed(body.substr(6)));
+      out.inputs.emplace_back(read_duration(head.substr(3)), body);
+    } else if (head.starts_with("performed ")) {
+      out.performed[head.substr(10)] = std::stoi(body);
+    } else if (head == "session") {
+      out.session = read_json(body);
     } else if (head == "expect") {
       const size_t space = body.find(' ');
       out.status = body.substr(0, space);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,13 +22,17 @@ struct Answer {
 /// The comments of a scenario file:
 ///   // input: {"n": 3}
 ///   // step fetch: fail http 503, ok {"status": 200}, hang      (the last is repeated; `after 5s` may follow each)
-///   // at 3s: cancel reason
+///   // at 3s: cancel reason          (also: kill reason, signal name JSON, answer path yes|no|JSON)
+///   // performed fetch: 2             (how often an effect was released, without crashes)
+///   // session: {"seen": ["a"]}      (state of the session at the end)
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
 ///   // order: a, b, c                  (paths of the steps in order of completion)
 struct Script {
   cel::Value input;
   std::map<std::string, std::vector<Answer>> steps;
-  std::vector<std::pair<machine::Millis, std::string>> cancels;
+  std::vector<std::pair<machine::Millis, std::string>> inputs;
+  std::map<std::string, int> performed;
+  std::optional<cel::Value> session;
   std::string status;
   std::string error_kind;
   bool has_result = false;
@@ -48,6 +53,8 @@ struct Report {
   std::map<std::string, int> completions;      ///< by path: more than one is wrong
   std::vector<std::string> shown;              ///< names and paths of shown events, without repeats of interrupted attempts
   size_t interrupted = 0;
+  std::map<std::string, int> performed;        ///< effects released, by path
+  cel::Value session;
 };
 
 /// Runs to the end; with a crash at commit number `at` (from 1) if it comes so far.

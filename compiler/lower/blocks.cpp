@@ -1,0 +1,135 @@
+// Blocks of statements and what they define.
+#include "compiler/lower/lowerer.hpp"
+
+namespace kflow::lower {
+
+BlockId Lowerer::add_block(std::vector<ir::NodeId> statements) {
+  out_.blocks.push_back({std::move(statements)});
+  return BlockId(out_.blocks.size() - 1);
+}
+
+// The statements of a block in the present level. What they define is taken out of the level again and given back.
+BlockResult Lowerer::statements(Cursor block, bool keep_names) {
+  BlockResult result;
+  std::vector<ir::NodeId> nodes;
+  const auto before = level().names;
+  const size_t facts_before = non_null_.size();
+  std::map<std::string, int> used_names;
+  bool statement_seen = false;
+  if (block) {
+    for (Cursor c = block.first(); c; c = block.next(c)) {
+      if (c.is(Node::option) && statement_seen) {
+        m_.sink.report(Kind::misplaced, c.span(), "options stand before the statements of a block");
+      }
+      if (!is_statement(c.kind())) continue;
+      statement_seen = true;
+      if (result.leaves) {
+        m_.sink.report(Kind::unreachable, c.span(), "this is never reached");
+      }
+      if (const auto id = statement(c, used_names, result.leaves)) nodes.push_back(*id);
+    }
+  }
+  result.block = add_block(std::move(nodes));
+  for (const auto& [name, binding] : level().names) {
+    const auto known = before.find(name);
+    if (known == before.end()) result.defined.emplace(name, binding);
+  }
+  if (!keep_names) level().names = before;
+  non_null_.resize(std::min(facts_before, non_null_.size()));
+  return result;
+}
+
+std::string Lowerer::unique(std::map<std::string, int>& used, const std::string& base) {
+  const int n = ++used[base];
+  return n == 1 ? base : fmt::format("{}_{}", base, n);
+}
+
+std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int>& used, bool& leaves) {
+  ir::Node node{.doc = c.doc(), .origin = origin(c)};
+  switch (c.kind()) {
+    case Node::step_stmt: step(c, node, used); break;
+    case Node::let_stmt: let(c, node, used); break;
+    case Node::set_stmt:
+      node.name = unique(used, "set");
+      set(c, node);
+      break;
+    case Node::if_stmt:
+      node.name = unique(used, "if");
+      leaves |= if_(c, node);
+      break;
+    case Node::match_stmt:
+      node.name = unique(used, "match");
+      leaves |= match(c, node);
+      break;
+    case Node::parallel_stmt:
+      node.name = unique(used, "parallel");
+      parallel(c, node);
+      break;
+    case Node::for_stmt: for_(c, node, used); break;
+    case Node::loop_stmt: loop(c, node, used); break;
+    case Node::try_stmt:
+      node.name = unique(used, "try");
+      leaves |= try_(c, node);
+      break;
+    case Node::return_stmt:
+      node.name = unique(used, "return");
+      return_(c, node);
+      leaves = true;
+      break;
+    case Node::fail_stmt:
+      node.name = unique(used, "fail");
+      fail_(c, node);
+      leaves = true;
+      break;
+    case Node::emit_stmt: {
+      node.name = unique(used, "emit");
+      node.data = ir::EmitNode{untyped(c.expression())};
+      if (!std::get<ir::EmitNode>(node.data).value) return std::nullopt;
+      break;
+    }
+    case Node::break_stmt:
+    case Node::continue_stmt:
+      node.name = unique(used, c.is(Node::break_stmt) ? "break" : "continue");
+      jump(c, node);
+      leaves = true;
+      break;
+    case Node::branch_stmt:
+      m_.sink.report(Kind::misplaced, c.span(), "`branch` stands only directly inside `parallel`");
+      return std::nullopt;
+    default:
+      m_.sink.report(Kind::misplaced, c.child(Node::keyword) ? c.child(Node::keyword).span() : c.span(), "this statement stands only in a `test`");
+      return std::nullopt;
+  }
+  out_.nodes.push_back(std::move(node));
+  return ir::NodeId(out_.nodes.size() - 1);
+}
+
+// Merges what exclusive arms defined into the level: the type is plain if every arm that does not leave defines it.
+void Lowerer::merge_arms(const std::vector<BlockResult>& arms, bool exhaustive) {
+  std::set<std::string> names;
+  for (const BlockResult& arm : arms) {
+    for (const auto& [name, b] : arm.defined) names.insert(name);
+  }
+  for (const std::string& name : names) {
+    bool everywhere = exhaustive;
+    TypeId type;
+    Binding first;
+    for (const BlockResult& arm : arms) {
+      const auto it = arm.defined.find(name);
+      if (it == arm.defined.end()) {
+        everywhere = everywhere && arm.leaves;
+        continue;
+      }
+      if (!first.scope) first = it->second;
+      type = type ? t_.join(type, it->second.type) : it->second.type;
+    }
+    first.type = everywhere ? type : t_.nullable(type);
+    level().names[name] = first;
+  }
+}
+
+bool Lowerer::all_leave(const std::vector<BlockResult>& arms, bool exhaustive) const {
+  return exhaustive && !arms.empty() && std::all_of(arms.begin(), arms.end(), [](const BlockResult& a) { return a.leaves; });
+}
+
+}  // namespace kflow::lower

@@ -1,0 +1,287 @@
+// Declarations: bodies, options and hooks of workflows, tools, agents.
+#include "compiler/lower/lowerer.hpp"
+
+namespace kflow::lower {
+
+std::optional<ir::Program> Lowerer::run() {
+  for (uint32_t i = 0; i < m_.callables.size(); ++i) callable_ids_.push_back({});
+  for (uint32_t i = 0; i < m_.callables.size(); ++i) {
+    if (m_.callables[i].module == 0) need(i);
+  }
+  while (!todo_.empty()) {
+    const uint32_t next = todo_.front();
+    todo_.erase(todo_.begin());
+    body(next);
+  }
+  tool_cycles();
+  if (m_.sink.has_errors()) return std::nullopt;
+  out_.types = m_.types;
+  for (uint32_t i = 0; i < m_.sources.size(); ++i) out_.files.push_back(m_.sources[source::FileId(i)].name());
+  const std::string& name = m_.sources[m_.modules[0]->file].name();
+  const size_t slash = name.rfind('/');
+  out_.name = slash == std::string::npos ? name : name.substr(slash + 1);
+  if (out_.name.ends_with(".kflow")) out_.name.resize(out_.name.size() - 6);
+  return std::move(out_);
+}
+
+ir::CallableId Lowerer::need(uint32_t index) {
+  if (callable_ids_[index]) return callable_ids_[index];
+  const CallableInfo& info = m_.callables[index];
+  const ir::CallableId id(out_.callables.size());
+  callable_ids_[index] = id;
+  ir::Callable c{.kind = info.kind, .name = info.name, .doc = info.node.doc(), .result = info.result};
+  if (info.module != 0) c.name = module_name(info.module) + "." + info.name;
+  out_.callables.push_back(std::move(c));
+  todo_.push_back(index);
+  return id;
+}
+
+std::string Lowerer::module_name(uint32_t module) const {
+  for (const auto& [name, index] : m_.modules[0]->imports) {
+    if (index == module) return name;
+  }
+  return "m" + std::to_string(module);
+}
+
+void Lowerer::body(uint32_t index) {
+  const CallableInfo info = m_.callables[index];
+  module_ = m_.modules[info.module].get();
+  m_.unknown_names.clear();
+  levels_.clear();
+  current_ = index;
+  std::vector<ir::Param> params;
+  levels_.push_back({.scope = open_scope(ir::ScopeKind::body, {})});
+  for (const sema::ParamInfo& p : info.params) {
+    ir::Param param{.name = p.name, .type = p.type, .constraints = p.constraints, .doc = p.doc};
+    if (p.fallback) param.fallback = default_value(p);
+    params.push_back(std::move(param));
+    define(p.name, p.span, p.type, false);
+  }
+  const ir::CallableId id = callable_ids_[index];
+  out_.callables[id.value].params = std::move(params);
+  switch (info.kind) {
+    case ir::CallableKind::agent:
+    case ir::CallableKind::team: return agent(id, info);
+    case ir::CallableKind::extern_tool: return extern_tool(id, info);
+    case ir::CallableKind::workflow:
+    case ir::CallableKind::tool: break;
+  }
+  out_.callables[id.value].scope = levels_[0].scope;
+  const Cursor block = info.node.child(Node::block);
+  // Of a text with holes only the holes are reported: what is around them would be guessed at.
+  if (!block || info.node.has_errors()) return;
+  for (const Definition& d : definitions_in(block)) later_.insert_or_assign(d.name, d.span);
+  session_type_ = {};
+  if (info.kind == ir::CallableKind::workflow) {
+    session_state(block);
+    workflow_options(id, info, block);
+  } else {
+    for (const OptionNode& o : sema::options_in(block)) {
+      m_.sink.report(Kind::unknown_option, o.name_node.span(), "a `tool` has no options");
+    }
+  }
+  result_type_ = info.result;
+  result_declared_ = info.result_declared;
+  const BlockResult result = statements(block, true);
+  out_.callables[id.value].body = result.block;
+  if (info.result_declared && !result.leaves && !t_.accepts_null(info.result) && !block.has_errors()) {
+    m_.sink.report(Kind::type_mismatch, info.span, fmt::format("`{}` can end without a `return`", info.name)).note(fmt::format("its result is {}", t_.display(info.result)));
+  }
+  later_.clear();
+}
+
+ExprId Lowerer::default_value(const sema::ParamInfo& p) {
+  const auto value = sema::constant_value(m_, *module_, p.fallback);
+  if (!value) return {};
+  const auto checked = schema::validate(t_, p.type, *value, schema::Source::internal);
+  if (!checked.ok()) {
+    m_.sink.report(Kind::type_mismatch, p.fallback.span(), fmt::format("the default of `{}` is not {}: {}", p.name, t_.display(p.type), checked.violations[0].rule));
+    return {};
+  }
+  return constant_expr(checked.value, p.type, p.fallback);
+}
+
+ExprId Lowerer::constant_expr(const cel::Value& value, TypeId type, Cursor at) {
+  ir::Expr e{.type = type, .text = std::string(at.text()), .origin = origin(at)};
+  e.program.constants.push_back(value);
+  e.program.ops.push_back({.code = cel::OpCode::constant});
+  out_.exprs.push_back(std::move(e));
+  return ExprId(out_.exprs.size() - 1);
+}
+
+void Lowerer::raw_options(Cursor block, std::vector<ir::RawOption>& into) {
+  for (const OptionNode& o : sema::options_in(block)) into.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
+}
+
+void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
+  const Cursor block = info.node.child(Node::options);
+  for (const OptionNode& o : sema::check_options(m_, "extern", info.node, block)) {
+    const auto v = sema::constant_value(m_, *module_, o.value);
+    if (!v) continue;
+    ir::Callable& c = out_.callables[id.value];
+    if (o.name == "idempotent") {
+      if (v->kind() == cel::Kind::boolean) {
+        c.idempotent = v->as_bool();
+      } else {
+        m_.sink.report(Kind::bad_option_value, o.value.span(), "`idempotent` is true or false");
+      }
+      continue;
+    }
+    const bool list = v->kind() == cel::Kind::list && v->size() > 0 && std::all_of(v->as_list().begin(), v->as_list().end(), [](const cel::Value& x) { return x.kind() == cel::Kind::string; });
+    if (!list) {
+      m_.sink.report(Kind::bad_option_value, o.value.span(), "`command` is a list of strings: the program and its arguments");
+      continue;
+    }
+    for (const cel::Value& x : v->as_list()) c.command.emplace_back(x.as_string());
+  }
+}
+
+void Lowerer::not_built(source::Span span, std::string_view what) {
+  m_.sink.report(Kind::not_built, span, fmt::format("{} does not run yet", what)).note("it is checked, but this version of kflow cannot execute it");
+}
+
+void Lowerer::workflow_options(ir::CallableId id, const CallableInfo& info, Cursor block) {
+  const Cursor name = info.node.child(Node::identifier);
+  for (const OptionNode& o : sema::check_options(m_, "workflow", name, block)) {
+    const sema::OptionRow& row = *sema::find_option("workflow", o.name);
+    // Nodes and expressions are made on the way: the callable's place may move.
+    ir::WorkflowOptions out = std::move(out_.callables[id.value].workflow);
+    if (!row.runs) {
+      not_built(o.name_node.span(), fmt::format("the option `{}` of a workflow", o.name));
+      out.other.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
+    } else if (o.value) {
+      workflow_option(out, o);
+    }
+    out.session = session_type_;
+    out_.callables[id.value].workflow = std::move(out);
+  }
+}
+
+// First of all, since every expression of the body may read it.
+void Lowerer::session_state(Cursor block) {
+  for (const OptionNode& o : sema::options_in(block)) {
+    if (o.name != "session" || !o.value) continue;
+    if (!o.value.is(Node::record_type)) {
+      m_.sink.report(Kind::bad_option_value, o.value.span(), "`session` declares fields: `{ visited: string[] = [] }`");
+      continue;
+    }
+    session_type_ = sema::resolve_type(m_, *module_, o.value);
+    for (const Cursor f : o.value.children(Node::field)) {
+      const Cursor name = f.child(Node::identifier);
+      const auto& fields = t_[session_type_].fields;
+      const auto it = std::find_if(fields.begin(), fields.end(), [&](const schema::Field& x) { return name && x.name == name.text(); });
+      if (it == fields.end()) continue;
+      if (it->name == "id") m_.sink.report(Kind::duplicate_name, name.span(), "`session.id` has a meaning of its own");
+      if (!it->fallback && !t_.accepts_null(it->type)) {
+        m_.sink.report(Kind::bad_option_value, name.span(), fmt::format("the session's field `{}` needs a value to begin with", it->name)).note(fmt::format("write `{}: {} = …`", it->name, t_.display(it->type)));
+      }
+    }
+  }
+}
+
+void Lowerer::workflow_option(ir::WorkflowOptions& out, const OptionNode& o) {
+  if (o.name == "timeout") {
+    out.timeout = typed(o.value, TypeTable::simple(TypeKind::duration), "`timeout`");
+  } else if (o.name == "tags") {
+    out.tags = tags(o.value);
+  } else if (o.name == "concurrency") {
+    out.concurrency = concurrency(o.value);
+  } else if (o.name == "on_failure") {
+    out.on_failure = hook(o);
+  } else if (o.name == "on_cancel") {
+    out.on_cancel = hook(o);
+  } else if (o.name == "retention") {
+    const auto v = sema::constant_value(m_, *module_, o.value);
+    if (v && v->kind() == cel::Kind::duration && v->as_duration().nanos >= 1'000'000) {
+      out.retention_ms = v->as_duration().nanos / 1'000'000;
+    } else if (v) {
+      m_.sink.report(Kind::bad_option_value, o.value.span(), "`retention` is a duration such as `30d`");
+    }
+  }
+}
+
+ir::Concurrency Lowerer::concurrency(Cursor value) {
+  ir::Concurrency out;
+  if (!value.is(Node::map) && !value.is(Node::options)) {
+    m_.sink.report(Kind::bad_option_value, value.span(), "`concurrency` is a block: `{ limit: 1, key: topic, when_full: queue }`");
+    return out;
+  }
+  for (const OptionNode& o : sema::check_options(m_, "concurrency", value, value)) {
+    if (!o.value) continue;
+    if (o.name == "limit") {
+      out.limit = count(o, 1'000'000);
+    } else if (o.name == "when_full") {
+      const std::string word = sema::symbol_value(m_, o, "concurrency");
+      out.when_full = word == "reject" ? ir::WhenFull::reject : word == "cancel_oldest" ? ir::WhenFull::cancel_oldest : ir::WhenFull::queue;
+    } else {
+      const CheckedExpression checked = check(o.value);
+      const TypeId type = sema::outer_type(m_, checked);
+      const bool pure = std::all_of(checked.references.begin(), checked.references.end(), [](const auto& r) { return r.second.source == ir::VarSource::slot || r.second.source == ir::VarSource::constant; });
+      if (!pure) {
+        m_.sink.report(Kind::bad_option_value, o.value.span(), "`key` reads parameters only").note("it is evaluated before the run begins");
+      } else {
+        out.key = add(checked, o.value, type, false);
+      }
+    }
+  }
+  return out;
+}
+
+ir::NodeId Lowerer::hook(const OptionNode& o) {
+  const std::string name = o.value.is(Node::reference) ? std::string(o.value.name()) : "";
+  const auto index = sema::find_callable(m_, *module_, name);
+  if (!index || m_.callables[*index].kind != ir::CallableKind::tool || o.value.child(Node::arguments)) {
+    m_.sink.report(Kind::bad_option_value, o.value.span(), fmt::format("`{}` names a tool of this file", o.name)).suggest(name, sema::callable_names(m_, *module_));
+    return {};
+  }
+  const CallableInfo& info = m_.callables[*index];
+  const bool failure = o.name == "on_failure";
+  const TypeId given = failure ? error_type() : TypeTable::simple(TypeKind::string);
+  if (info.params.size() > 1 || (info.params.size() == 1 && !t_.assignable(given, info.params[0].type))) {
+    m_.sink.report(Kind::bad_option_value, o.value.span(), fmt::format("`{}` takes no parameter, or one for {}", name, failure ? "the error" : "the reason (string)")).secondary(info.span, "declared here");
+    return {};
+  }
+  ir::StepNode step{.call = {.kind = ir::CalleeKind::tool, .name = name, .callable = need(*index), .arguments = {}}, .type = info.result, .options = {}};
+  calls_[current_].emplace_back(*index, o.value.span());
+  out_.nodes.push_back({.name = o.name, .data = std::move(step), .doc = "", .origin = origin(o.value)});
+  return ir::NodeId(out_.nodes.size() - 1);
+}
+
+std::vector<std::string> Lowerer::tags(Cursor value) {
+  std::vector<std::string> out;
+  const auto v = sema::constant_value(m_, *module_, value);
+  if (!v) return out;
+  if (v->kind() == cel::Kind::list) {
+    for (const cel::Value& x : v->as_list()) {
+      if (x.kind() == cel::Kind::string) out.emplace_back(x.as_string());
+    }
+  }
+  if (v->kind() != cel::Kind::list || out.size() != static_cast<size_t>(v->size())) {
+    m_.sink.report(Kind::bad_option_value, value.span(), "`tags` is a list of strings");
+  }
+  return out;
+}
+
+// Inline tools must not reach themselves.
+void Lowerer::tool_cycles() {
+  std::vector<int> state(m_.callables.size(), 0);
+  const std::function<void(uint32_t)> visit = [&](uint32_t i) {
+    state[i] = 1;
+    for (const auto& [callee, span] : calls_[i]) {
+      if (m_.callables[callee].kind != ir::CallableKind::tool) continue;
+      if (state[callee] == 1) {
+        m_.sink.report(Kind::recursive, span, fmt::format("the tool `{}` calls itself, directly or through others", m_.callables[callee].name)).note("tools are inline; a workflow can call itself as a child run");
+      } else if (state[callee] == 0) {
+        visit(callee);
+      }
+    }
+    state[i] = 2;
+  };
+  for (uint32_t i = 0; i < m_.callables.size(); ++i) {
+    if (state[i] == 0) visit(i);
+  }
+}
+
+std::optional<ir::Program> lower(sema::Model& model) { return Lowerer(model).run(); }
+
+}  // namespace kflow::lower
