@@ -48,6 +48,7 @@ struct StartedRun {
   RunKey key = 0;
   std::string id;
   bool existed = false;
+  bool queued = false;  ///< waits until other runs of its workflow have ended
 };
 
 /// Thread-safe. Destruction stops gently: effects are stopped, their runs given up and resumed by whoever claims them.
@@ -78,8 +79,23 @@ class Engine {
 /// Checks and completes an input record: defaults, types, unknown names. All problems in one invalid_argument error, a line each.
 Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);
 
-/// Durable request to cancel, to whoever has the run.
-Result<void> request_cancel(store::Store& store, const RunHeader& run, const std::string& reason);
+/// Durable request to cancel, to whoever has the run. `kill`: nothing is waited for, compensated or called.
+Result<void> request_cancel(store::Store& store, const RunHeader& run, const std::string& reason, bool kill = false);
+/// Puts a signal into the run's mailbox. A second one with the same non-empty key is dropped.
+Result<void> send_signal(store::Store& store, const RunHeader& run, const std::string& name, const cel::Value& value, const std::string& key = "");
+/// What the run asks people at present.
+Result<std::vector<machine::Requirement>> open_requirements(store::Store& store, const RunHeader& run);
+/// Answers one of them. The value is checked here: an invalid_argument error lists what is wrong.
+Result<void> answer(store::Store& store, const RunHeader& run, const ir::Program& program, const machine::Requirement& requirement, machine::AnswerInput answer);
+
+struct ForkOptions {
+  std::string from;                                        ///< path of the step that is begun anew
+  std::vector<std::pair<std::string, cel::Value>> values;  ///< recorded values to change, by path; that of `from` ends it
+  std::vector<std::pair<std::string, cel::Value>> inputs;  ///< parameters to change
+  std::string id;                                          ///< "": a new UUIDv7
+};
+/// A new run that shares the recorded events before a step. It has no owner yet: whoever serves the store takes it.
+Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOptions& options, Millis now);
 
 /// A new run id: UUIDv7 of `now`.
 std::string new_run_id(Millis now);

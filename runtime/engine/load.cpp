@@ -47,16 +47,89 @@ Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from, 
   }
 }
 
-Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program) {
-  LoadedState out;
-  out.state = machine::make_state(std::move(program));
-  auto read = read_events(store, run, 0, [&](const machine::Event& event, uint64_t, uint64_t) {
-    machine::apply(*out.state, event);
-    ++out.events;
+namespace {
+
+// Places of RunResumed events and what they rewind to.
+Result<std::vector<std::pair<uint64_t, uint64_t>>> find_resumes(store::Store& store, store::RunKey run) {
+  std::vector<std::pair<uint64_t, uint64_t>> out;
+  auto read = read_events(store, run, 0, [&](const machine::Event& event, uint64_t seq, uint64_t) {
+    if (const auto* resumed = std::get_if<machine::RunResumed>(&event.data)) out.emplace_back(seq, resumed->rewind_to);
     return true;
   });
   if (!read) return std::unexpected(std::move(read).error());
-  if (out.events == 0) return fail(ErrorCode::corrupt, "the run has no log");
+  return out;
+}
+
+// Folds what counts; `last` comes after the log.
+Result<LoadedState> fold(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, std::vector<std::pair<uint64_t, uint64_t>> resumes,
+                         const machine::Event* last) {
+  LoadedState out;
+  out.state = machine::make_state(std::move(program));
+  uint64_t shown = 0;
+  const auto tail = store.last(run);
+  if (!tail) return std::unexpected(tail.error());
+  if (!*tail) return fail(ErrorCode::corrupt, "the run has no log");
+  out.events = (*tail)->first_seq + (*tail)->event_count;
+  const uint64_t all_shown = (*tail)->first_public + (*tail)->public_count;
+  if (last != nullptr) resumes.emplace_back(out.events, std::get<machine::RunResumed>(last->data).rewind_to);
+  for (const machine::CountedRange& range : machine::counted_ranges(resumes, out.events + (last != nullptr ? 1 : 0))) {
+    auto read = read_events(store, run, range.begin, [&](const machine::Event& event, uint64_t seq, uint64_t) {
+      if (seq >= range.end) return false;
+      if (range.completions_only) {
+        machine::apply_completion(*out.state, event);
+      } else {
+        machine::apply(*out.state, event);
+      }
+      return true;
+    });
+    if (!read) return std::unexpected(std::move(read).error());
+    // What is counted on, such as the place of a failure, are events of the log.
+    if (!range.completions_only) machine::set_event_count(*out.state, std::min(range.end, out.events), shown);
+    if (range.completions_only) machine::set_event_count(*out.state, range.end, shown);
+  }
+  if (last != nullptr) {
+    machine::apply(*out.state, *last);
+    ++out.events;
+  }
+  machine::set_event_count(*out.state, out.events, all_shown + (last != nullptr && last->shown ? 1 : 0));
+  return out;
+}
+
+}  // namespace
+
+Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program) {
+  const auto header = store.header(run);
+  if (!header) return std::unexpected(header.error());
+  std::vector<std::pair<uint64_t, uint64_t>> resumes;
+  if (*header && (*header)->attempt > 1) {
+    auto found = find_resumes(store, run);
+    if (!found) return std::unexpected(std::move(found).error());
+    resumes = std::move(*found);
+  }
+  return fold(store, run, std::move(program), std::move(resumes), nullptr);
+}
+
+Result<LoadedState> load_resumed(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, const machine::Event& resumed) {
+  auto resumes = find_resumes(store, run);
+  if (!resumes) return std::unexpected(std::move(resumes).error());
+  return fold(store, run, std::move(program), std::move(*resumes), &resumed);
+}
+
+Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store, store::RunKey run) {
+  const auto chunk = store.last(run);
+  if (!chunk) return std::unexpected(chunk.error());
+  if (!*chunk) return fail(ErrorCode::not_found, "the run has no log");
+  ByteReader in((*chunk)->events);
+  std::variant<cel::Value, machine::RunError> out = machine::RunError{.kind = "internal", .code = "not_ended", .message = "the run has not ended"};
+  for (uint32_t i = 0; i < (*chunk)->event_count; ++i) {
+    const machine::Event event = machine::decode_event(in);
+    if (in.failed()) return fail(ErrorCode::corrupt, "the run's log is malformed");
+    if (const auto* completed = std::get_if<machine::RunCompleted>(&event.data)) out = completed->value;
+    if (const auto* failed = std::get_if<machine::RunFailed>(&event.data)) out = failed->error;
+    if (const auto* cancelled = std::get_if<machine::RunCancelled>(&event.data)) {
+      out = machine::RunError{.kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled" + (cancelled->reason.empty() ? std::string() : ": " + cancelled->reason)};
+    }
+  }
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 
 #include "runtime/machine/machine.hpp"
 #include "runtime/store/store.hpp"
@@ -17,8 +18,13 @@ struct LoadedState {
   machine::RunStatePtr state;
   uint64_t events = 0;
 };
-/// Folds a run's whole log.
+/// How a run that has ended did: its value, or its error (`cancelled` for a cancelled one).
+Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store, store::RunKey run);
+/// Folds a run's whole log; of a run that was resumed, what its resumptions left out does not count.
 Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program);
+
+/// The state after `resumed` was appended to the log.
+Result<LoadedState> load_resumed(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, const machine::Event& resumed);
 
 /// Calls `visit` for each event from seq `from` on, with its seq and (if it is shown) its event_index. `visit` gives false to stop.
 using EventVisitor = std::function<bool(const machine::Event& event, uint64_t seq, uint64_t event_index)>;

@@ -46,6 +46,7 @@ class Applier {
     enter_callable(body, workflow, p.input);
     body.step = std::make_unique<StepData>();
     body.step->deadline = p.deadline;
+    s_.time_limit_ms = p.deadline == never ? 0 : p.deadline - e_.time;
     retime(body);
   }
 
@@ -94,7 +95,7 @@ class Applier {
       if (act->kind == ActKind::step) act->step->orphaned = true;
     }
     Act& body = *s_.find(1);
-    body.step->deadline = p.deadline;
+    body.step->deadline = s_.time_limit_ms > 0 ? e_.time + s_.time_limit_ms : never;
     retime(body);
   }
 

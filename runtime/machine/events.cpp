@@ -115,14 +115,12 @@ void write(ByteWriter& out, const RunForked& e) {
   out.string(e.from_id);
   out.string(e.session_id);
   cel::encode_value(e.session, out);
-  write_moment(out, e.deadline);
 }
 void read(ByteReader& in, RunForked& e) {
   e.run_id = in.string();
   e.from_id = in.string();
   e.session_id = in.string();
   e.session = cel::decode_value(in);
-  e.deadline = read_moment(in);
 }
 void write(ByteWriter& out, const SignalReceived& e) {
   out.string(e.name);

@@ -84,7 +84,6 @@ struct RunForked {
   std::string from_id;
   std::string session_id;
   cel::Value session;
-  Millis deadline = never;
 };
 struct SignalReceived {
   std::string name;

@@ -108,4 +108,37 @@ ResumePoint resume_point(const RunState& s) {
   return {.rewind_to = s.failed_at, .last_act = s.last_act, .refusal = ""};
 }
 
+Event resumed(const RunState& s, const ResumePoint& point, Millis now) {
+  RunResumed resumed{.attempt = s.attempt + 1, .rewind_to = point.rewind_to, .last_act = point.last_act};
+  if (s.time_limit_ms > 0) resumed.deadline = now + s.time_limit_ms;  // its time begins anew
+  return {.act = 1, .time = now, .shown = true, .data = resumed};
+}
+
+std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes, uint64_t events) {
+  std::vector<CountedRange> out;
+  uint64_t end = events;
+  for (auto it = resumes.rbegin(); it != resumes.rend(); ++it) {
+    const auto [at, rewind_to] = *it;
+    if (at >= end) continue;  // itself left out by a later one
+    out.push_back({at, end, false});
+    out.push_back({rewind_to, at, true});
+    end = rewind_to;
+  }
+  out.push_back({0, end, false});
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+void apply_completion(RunState& s, const Event& event) {
+  const Act* act = s.find(event.act);
+  if (act == nullptr || act->kind != ActKind::step || !std::holds_alternative<StepCompleted>(event.data)) return;
+  if (act->node != event.node || act->path != event.path) return;
+  apply(s, event);
+}
+
+void set_event_count(RunState& s, uint64_t events, uint64_t shown) {
+  s.events = events;
+  s.shown_events = shown;
+}
+
 }  // namespace kflow::machine

@@ -106,6 +106,7 @@ struct StoreCache {
   std::string key;
   cel::Value value;
   Millis expires = never;
+  bool of_program = false;  ///< what is called is defined in the program: the same key in another one is another value
 };
 /// Answer at once with a SessionInput; what follows from it belongs into the same commit as the session's new state.
 struct ReadSession {
@@ -207,6 +208,20 @@ struct ResumePoint {
   std::string refusal;
 };
 ResumePoint resume_point(const RunState& state);
+/// The event that takes it up again there.
+Event resumed(const RunState& state, const ResumePoint& point, Millis now);
+/// Which events of a log count, when it holds RunResumed events at these places (numbers of events before each) that
+/// rewind to those: a list of half-open ranges in order. Of what lies between only completions count.
+struct CountedRange {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  bool completions_only = false;
+};
+std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes, uint64_t events);
+/// Folds an event out of a range of completions: only if the step is still under way in the state.
+void apply_completion(RunState& state, const Event& event);
+/// The state holds what `events` events say, whatever was folded to get there.
+void set_event_count(RunState& state, uint64_t events, uint64_t shown);
 
 /// The text that the workflow's `concurrency` counts a run with this input under; an error if the key cannot be evaluated.
 std::variant<std::string, RunError> concurrency_key(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);

@@ -38,7 +38,9 @@ void Planner::operator()(const RunEndedInput& input) {
   if (act == nullptr || act->kind != ActKind::step) return;
   const StepData& step = *act->step;
   if (step.phase != StepPhase::waiting && step.phase != StepPhase::stopping) return;
-  if (step.mode == StepMode::child ? step.child != input.run_id : step.mode != StepMode::run) return;
+  // Without an id: there is no such run.
+  const bool other = step.mode == StepMode::child && !input.run_id.empty() && step.child != input.run_id;
+  if (other || (step.mode != StepMode::child && step.mode != StepMode::run)) return;
   take_outcome(*act, input.outcome, false);
 }
 

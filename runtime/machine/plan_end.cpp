@@ -88,7 +88,7 @@ void Planner::finish(Act& act, Value value, bool cached) {
   const ir::StepNode& node = node_of(act);
   if (node.options.cache && !cached) {
     if (const auto ms = duration_ms({s_, s_.find(act.parent)->frame}, node.options.cache)) {
-      turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms});
+      turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms, node.call.kind == ir::CalleeKind::tool});
     }
   }
   auto undo = undo_plan(act, &value);

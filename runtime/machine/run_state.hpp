@@ -155,6 +155,7 @@ class RunState {
   Millis started_at = 0;
   bool cancelling = false;
   std::string cancel_reason;
+  Millis time_limit_ms = 0;  ///< of the run; 0: none
   bool killed = false;
   bool hook_called = false;
   uint64_t failed_at = 0;  ///< events before the one that an ERROR run failed by

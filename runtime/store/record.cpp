@@ -103,6 +103,11 @@ std::string encode_run(std::string_view key, const RunRow& run) {
   for (const std::string& tag : h.tags) out.string(tag);
   out.string(h.project_root);
   out.string(h.error);
+  out.varint(h.parent);
+  out.boolean(h.attached);
+  out.string(h.slot);
+  out.varint(h.slot_limit);
+  out.svarint(h.retention_ms);
   return seal(key, out.buffer());
 }
 
@@ -132,6 +137,11 @@ Result<RunRow> decode_run(std::string_view key, std::string_view row) {
   for (size_t n = in.count(); n > 0 && !in.failed(); --n) h.tags.emplace_back(in.string());
   h.project_root = in.string();
   h.error = in.string();
+  h.parent = in.varint();
+  h.attached = in.boolean();
+  h.slot = in.string();
+  h.slot_limit = in.varint32();
+  h.retention_ms = in.svarint();
   if (!in.done()) return damaged(run_name);
   return out;
 }
@@ -206,7 +216,7 @@ Result<InboxMessage> decode_message(std::string_view key, std::string_view row) 
   ByteReader in(*payload);
   InboxMessage m{.seq = number_at(key, 8)};
   const uint8_t kind = in.u8();
-  if (kind > static_cast<uint8_t>(InboxMessage::Kind::child_result)) in.fail();
+  if (kind > static_cast<uint8_t>(InboxMessage::Kind::kill)) in.fail();
   m.kind = in.failed() ? InboxMessage::Kind::cancel : static_cast<InboxMessage::Kind>(kind);
   m.dedup = in.string();
   m.body = in.string();
@@ -230,6 +240,53 @@ Result<OwnerInfo> decode_owner(std::string_view key, std::string_view row) {
   owner.doorbell = in.string();
   if (!in.done()) return damaged("the row of a process");
   return owner;
+}
+
+std::string encode_numbered(std::string_view key, uint64_t number, std::string_view bytes) {
+  ByteWriter out;
+  out.varint(number);
+  out.raw(bytes);
+  return seal(key, out.buffer());
+}
+
+Result<Numbered> decode_numbered(std::string_view key, std::string_view row, std::string_view what) {
+  const auto payload = unseal(key, row, what);
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  Numbered out;
+  out.number = in.varint();
+  out.bytes = in.raw(in.remaining());
+  if (in.failed()) return damaged(what);
+  return out;
+}
+
+std::string encode_schedule(std::string_view key, const Schedule& s) {
+  ByteWriter out;
+  out.string(s.workflow);
+  out.raw(bytes_of(s.program));
+  out.string(s.project_root);
+  out.string(s.spec);
+  out.svarint(s.next_due);
+  out.boolean(s.enabled);
+  out.varint(s.last_run);
+  return seal(key, out.buffer());
+}
+
+Result<Schedule> decode_schedule(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, "the row of a schedule");
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  Schedule s{.id = std::string(key)};
+  s.workflow = in.string();
+  const std::string_view hash = in.raw(s.program.size());
+  std::copy(hash.begin(), hash.end(), s.program.begin());
+  s.project_root = in.string();
+  s.spec = in.string();
+  s.next_due = in.svarint();
+  s.enabled = in.boolean();
+  s.last_run = in.varint();
+  if (!in.done()) return damaged("the row of a schedule");
+  return s;
 }
 
 std::string encode_snapshot(std::string_view key, uint64_t seq, std::string_view state) {
@@ -275,6 +332,9 @@ Result<Durability> decode_description(std::string_view row) {
     return fail(ErrorCode::incompatible, "it was made by a newer version of kflow (store format " +
                                              std::to_string(format) + ", this version knows " +
                                              std::to_string(store_format) + "); use that version");
+  }
+  if (!in.failed() && format > 0 && format < oldest_store_format) {
+    return fail(ErrorCode::incompatible, "it was made by a version before the first release; begin a new one");
   }
   const uint8_t durability = in.u8();
   if (in.failed() || format == 0 || durability > static_cast<uint8_t>(Durability::none)) {

@@ -44,6 +44,15 @@ std::string encode_message(std::string_view key, const InboxMessage& message);
 Result<InboxMessage> decode_message(std::string_view key, std::string_view row);
 std::string encode_owner(std::string_view key, const OwnerInfo& owner);
 Result<OwnerInfo> decode_owner(std::string_view key, std::string_view row);
+/// A session's, or a cached value with its expiry: a number and bytes.
+std::string encode_numbered(std::string_view key, uint64_t number, std::string_view bytes);
+struct Numbered {
+  uint64_t number = 0;
+  std::string bytes;
+};
+Result<Numbered> decode_numbered(std::string_view key, std::string_view row, std::string_view what);
+std::string encode_schedule(std::string_view key, const Schedule& schedule);
+Result<Schedule> decode_schedule(std::string_view key, std::string_view row);
 std::string encode_snapshot(std::string_view key, uint64_t seq, std::string_view state);
 Result<Store::Snapshot> decode_snapshot(std::string_view key, std::string_view row);
 std::string encode_number(std::string_view key, uint64_t number);
@@ -51,7 +60,9 @@ Result<uint64_t> decode_number(std::string_view key, std::string_view row);
 
 /// The description of a store, under `description_key` in `meta`.
 inline constexpr std::string_view description_key = "kflow store";
-inline constexpr uint32_t store_format = 1;
+inline constexpr uint32_t store_format = 2;
+/// Formats below this were those of versions before the first release.
+inline constexpr uint32_t oldest_store_format = 2;
 std::string encode_description(Durability durability);
 /// incompatible: made by a newer version.
 Result<Durability> decode_description(std::string_view row);

@@ -79,6 +79,9 @@ Result<RunHeader> TableStore::claim(RunKey run, uint64_t expected_epoch) {
       return fail(ErrorCode::conflict,
                   "run `" + h.id + (ended ? "` has ended" : "` is another process's"));
     }
+    const auto waits = must_wait(txn, h);
+    if (!waits) return std::unexpected(waits.error());
+    if (*waits) return fail(ErrorCode::conflict, "run `" + h.id + "` waits for others of its workflow to end");
     return take(txn, row);
   });
   if (!done) return std::unexpected(std::move(done).error());
@@ -95,6 +98,9 @@ Result<std::vector<RunHeader>> TableStore::claim_all(std::span<const RunHeader> 
       auto found = run_in(txn, wanted.key);
       if (!found) return std::unexpected(std::move(found).error());
       if (!*found || !may_claim((*found)->header, wanted.epoch)) continue;
+      const auto waits = must_wait(txn, (*found)->header);
+      if (!waits) return std::unexpected(waits.error());
+      if (*waits) continue;
       KFLOW_TRY(take(txn, **found));
       out.push_back(std::move((*found)->header));
     }
@@ -186,7 +192,11 @@ Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit,
       const bool free =
           h.owner == no_owner || std::find(owning.begin(), owning.end(), h.owner) != owning.end();
       const bool ours = project_root.empty() || h.project_root == project_root;
-      if (free && ours) out.push_back(std::move(h));
+      if (free && ours) {
+        const auto waits = must_wait(**txn, h);
+        if (!waits) return std::unexpected(waits.error());
+        if (!*waits) out.push_back(std::move(h));
+      }
       return out.size() < limit;
     };
     KFLOW_TRY(visit_dead(**txn, owning, take));

@@ -11,7 +11,7 @@ namespace {
 constexpr Millis clock_slack = 3'600'000;
 
 bool wanted(const RunFilter& f, const RunHeader& h) {
-  return h.created_at >= f.since && (!f.status || h.status == *f.status) &&
+  return h.created_at >= f.since && (f.parent == 0 || h.parent == f.parent) && (!f.status || h.status == *f.status) &&
          (f.workflow.empty() || h.workflow == f.workflow) &&
          (f.session_id.empty() || h.session_id == f.session_id) &&
          (f.tag.empty() || std::find(h.tags.begin(), h.tags.end(), f.tag) != h.tags.end());
@@ -24,6 +24,7 @@ struct Index {
 
 // The narrowest index that a filter allows.
 Index index_of(const RunFilter& f) {
+  if (f.parent != 0) return {Table::labels, label_prefix(Label::parent, Key(f.parent))};
   if (!f.session_id.empty()) return {Table::labels, label_prefix(Label::session, f.session_id)};
   if (!f.tag.empty()) return {Table::labels, label_prefix(Label::tag, f.tag)};
   if (f.status && *f.status != RunStatus::completed) {
@@ -163,6 +164,19 @@ Result<std::vector<EventChunk>> TableStore::read(RunKey run, uint64_t from_seq, 
   }
   if (!more) return std::unexpected(more.error());
   return out;
+}
+
+Result<std::optional<EventChunk>> TableStore::last(RunKey run) {
+  auto txn = tables_->read();
+  if (!txn) return std::unexpected(std::move(txn).error());
+  const auto cursor = (*txn)->cursor(Table::events);
+  if (!cursor) return std::unexpected(cursor.error());
+  const auto found = (*cursor)->seek_before(Key(run + 1, 0));
+  if (!found) return std::unexpected(found.error());
+  if (!*found || number_at((*cursor)->key(), 0) != run) return std::nullopt;
+  auto chunk = decode_chunk((*cursor)->key(), (*cursor)->value());
+  if (!chunk) return std::unexpected(std::move(chunk).error());
+  return std::optional(std::move(*chunk));
 }
 
 Result<std::string> TableStore::program(const Sha256& hash) {

@@ -17,7 +17,7 @@ inline std::string_view key_of(const Sha256& hash) {
   return {reinterpret_cast<const char*>(hash.data()), hash.size()};
 }
 
-enum class Label : uint8_t { workflow = 1, session = 2, tag = 3 };
+enum class Label : uint8_t { workflow = 1, session = 2, tag = 3, parent = 4 };
 inline constexpr size_t longest_label = 200;
 
 /// Prefix of all rows of one label; long texts by their hash.
@@ -31,6 +31,27 @@ inline std::string label_prefix(Label kind, std::string_view text) {
   out += '\0';
   return out;
 }
+
+inline constexpr size_t longest_id = 255;
+/// Keys are limited; a long text stands there by its hash.
+inline std::string bounded(std::string text) {
+  return text.size() <= longest_id ? std::move(text) : to_hex(sha256(text));
+}
+
+inline std::string blob_user_key(std::string_view hash, RunKey run) { return 'h' + std::string(hash) + std::string(Key(run)); }
+inline std::string run_blob_key(RunKey run, std::string_view hash) { return 'r' + std::string(Key(run)) + std::string(hash); }
+
+/// Rows of one concurrency slot.
+inline std::string slot_prefix(std::string_view slot) { return bounded(std::string(slot)) + '\0'; }
+inline constexpr char slot_running = 1;
+inline constexpr char slot_queued = 2;
+
+/// Takes the run out of the indexes by workflow, session, tags and parent.
+Result<void> erase_labels(Transaction& txn, const RunHeader& h);
+Result<uint64_t> next_number(Transaction& txn, std::string_view counter);
+Result<bool> exists(Transaction& txn, Table table, std::string_view key);
+/// Writes the run's row and moves its index rows.
+Result<void> replace_run(Transaction& txn, const struct RunRow& from, const struct RunRow& to);
 
 inline bool has_prefix(std::string_view key, std::string_view prefix) {
   return key.starts_with(prefix);

@@ -31,6 +31,7 @@ class TableStore final : public Store {
   Result<std::vector<RunHeader>> match(std::string_view part, size_t limit) override;
   Result<std::vector<RunHeader>> list(const RunFilter& filter) override;
   Result<std::vector<EventChunk>> read(RunKey run, uint64_t from_seq, size_t max_bytes) override;
+  Result<std::optional<EventChunk>> last(RunKey run) override;
   Result<std::string> program(const Sha256& hash) override;
   Result<std::optional<Snapshot>> snapshot(RunKey run) override;
   Result<void> post(RunKey run, const InboxMessage& message) override;
@@ -45,6 +46,17 @@ class TableStore final : public Store {
   Result<bool> wait_for_death(int cancel_fd) override;
   void ring(OwnerId owner) override;
   Result<StoreInfo> info() override;
+  Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key, Millis now) override;
+  Result<Session> session(std::string_view id) override;
+  Result<std::string> blob(const Sha256& hash) override;
+  Result<void> put_schedule(const Schedule& schedule) override;
+  Result<void> remove_schedule(std::string_view id) override;
+  Result<std::vector<Schedule>> schedules() override;
+  Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due, Millis next_due, const NewRun* run) override;
+  Result<void> remove(RunKey run) override;
+  Result<Collected> collect(const Retention& retention) override;
+  Result<std::vector<Finding>> check() override;
+  Result<void> backup(const std::string& folder, bool compact) override;
 
  private:
   // What we know of a run that we own, valid while the epoch of its row is the same: nobody else
@@ -64,9 +76,33 @@ class TableStore final : public Store {
   Result<void> insert(Transaction& txn, const NewRun& run, uint64_t events_hash, Started& out);
   Result<bool> known_by_key(Transaction& txn, const NewRun& run, std::string_view scope,
                             Started& out);
-  Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash);
+  Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash, std::vector<Started>& children);
   Result<void> change_run(Transaction& txn, const RunCommit& commit, Tail tail);
   Result<void> take(Transaction& txn, RunRow& run);
+
+  // table_shared.cpp: what a commit touches besides its own run
+  Result<bool> session_is_at(Transaction& txn, const SessionWrite& write);
+  Result<void> put_blobs(Transaction& txn, RunKey run, const std::vector<Blob>& blobs);
+  Result<void> write_shared(Transaction& txn, const RunCommit& commit);
+  Result<std::optional<RunRow>> run_of_id(Transaction& txn, std::string_view id);
+  Result<void> post_in(Transaction& txn, const RunRow& target, const InboxMessage& message);
+  Result<void> watch(Transaction& txn, RunKey waiting, const Watch& watch);
+  Result<void> tell_watchers(Transaction& txn, RunKey ended);
+  /// Takes a place in the slot, or in its queue (true), or refuses.
+  Result<bool> enter_slot(Transaction& txn, const NewRun& run, RunHeader& header, Started& out);
+  /// Of a run that was reopened: it goes on, whatever the limit says.
+  Result<void> reenter_slot(Transaction& txn, const RunHeader& header);
+  Result<void> leave_slot(Transaction& txn, const RunHeader& ended);
+  /// A run that waits for a slot is taken only to be cancelled.
+  Result<bool> must_wait(Transaction& txn, const RunHeader& run);
+  /// Erases rows of a run that is being removed, at most `budget` of them; true: none is left.
+  Result<bool> erase_rows(Transaction& txn, RunKey run, size_t& budget);
+  Result<void> begin_removal(Transaction& txn, const RunRow& run);
+  Result<void> finish_removals(Collected& out);
+  Result<std::vector<RunHeader>> removable(const Retention& retention);
+  Result<void> collect_programs(Collected& out);
+  Result<void> collect_cache(Millis now, Collected& out);
+
   Result<std::optional<RunRow>> run_in(Transaction& txn, RunKey run);
   bool may_claim(const RunHeader& run, uint64_t expected_epoch);
   using Take = std::function<Result<bool>(RunKey)>;

@@ -7,38 +7,7 @@
 namespace kflow::store {
 namespace {
 
-constexpr size_t longest_id = 255;
 constexpr std::string_view last_run_key = "last run";
-constexpr std::string_view last_message_key = "last message";
-
-Result<uint64_t> next_number(Transaction& txn, std::string_view counter) {
-  const auto row = txn.get(Table::meta, counter);
-  if (!row) return std::unexpected(row.error());
-  uint64_t number = 0;
-  if (*row) {
-    const auto last = decode_number(counter, **row);
-    if (!last) return std::unexpected(last.error());
-    number = *last;
-  }
-  ++number;
-  KFLOW_TRY(txn.put(Table::meta, counter, encode_number(counter, number), {}, PutMode::replace));
-  return number;
-}
-
-// Keys are limited; a long text stands there by its hash.
-std::string bounded(std::string text) {
-  return text.size() <= longest_id ? std::move(text) : to_hex(sha256(text));
-}
-
-std::string dedup_key(RunKey run, const std::string& dedup) {
-  return std::string(Key(run)) + bounded(dedup);
-}
-
-Result<bool> exists(Transaction& txn, Table table, std::string_view key) {
-  const auto row = txn.get(table, key);
-  if (!row) return std::unexpected(row.error());
-  return row->has_value();
-}
 
 Result<void> erase_all_of(Transaction& txn, Table table, RunKey run) {
   std::vector<std::string> keys;
@@ -97,16 +66,23 @@ Result<void> move_indexes(Transaction& txn, const RunRow& from, const RunRow& to
   return {};
 }
 
+std::vector<std::string> label_prefixes(const RunHeader& h) {
+  std::vector<std::string> out;
+  const auto label = [&](Label kind, std::string_view text) {
+    if (!text.empty()) out.push_back(label_prefix(kind, text));
+  };
+  label(Label::workflow, h.workflow);
+  label(Label::session, h.session_id);
+  for (const std::string& tag : h.tags) label(Label::tag, tag);
+  if (h.parent != 0) label(Label::parent, Key(h.parent));
+  return out;
+}
+
 Result<void> put_new_indexes(Transaction& txn, const RunRow& run) {
   const RunHeader& h = run.header;
-  const auto label = [&](Label kind, std::string_view text) -> Result<void> {
-    if (text.empty()) return {};
-    const std::string key = label_prefix(kind, text) + std::string(Key(h.key));
-    return txn.put(Table::labels, key, {}, {}, PutMode::replace);
-  };
-  KFLOW_TRY(label(Label::workflow, h.workflow));
-  KFLOW_TRY(label(Label::session, h.session_id));
-  for (const std::string& tag : h.tags) KFLOW_TRY(label(Label::tag, tag));
+  for (const std::string& prefix : label_prefixes(h)) {
+    KFLOW_TRY(txn.put(Table::labels, prefix + std::string(Key(h.key)), {}, {}, PutMode::replace));
+  }
   if (h.owner != no_owner) {
     KFLOW_TRY(txn.put(Table::owned, Key(h.owner, h.key), {}, {}, PutMode::replace));
   }
@@ -118,6 +94,40 @@ Result<void> put_new_indexes(Transaction& txn, const RunRow& run) {
 }
 
 }  // namespace
+
+Result<uint64_t> next_number(Transaction& txn, std::string_view counter) {
+  const auto row = txn.get(Table::meta, counter);
+  if (!row) return std::unexpected(row.error());
+  uint64_t number = 0;
+  if (*row) {
+    const auto last = decode_number(counter, **row);
+    if (!last) return std::unexpected(last.error());
+    number = *last;
+  }
+  ++number;
+  KFLOW_TRY(txn.put(Table::meta, counter, encode_number(counter, number), {}, PutMode::replace));
+  return number;
+}
+
+Result<bool> exists(Transaction& txn, Table table, std::string_view key) {
+  const auto row = txn.get(table, key);
+  if (!row) return std::unexpected(row.error());
+  return row->has_value();
+}
+
+Result<void> erase_labels(Transaction& txn, const RunHeader& h) {
+  for (const std::string& prefix : label_prefixes(h)) {
+    KFLOW_TRY(txn.erase(Table::labels, prefix + std::string(Key(h.key))));
+  }
+  if (h.status == RunStatus::completed) return {};
+  return txn.erase(Table::statuses, status_key(h.status, h.key));
+}
+
+Result<void> replace_run(Transaction& txn, const RunRow& from, const RunRow& to) {
+  KFLOW_TRY(move_indexes(txn, from, to));
+  const Key key(to.header.key);
+  return txn.put(Table::runs, key, encode_run(key, to), {}, PutMode::replace);
+}
 
 Result<Store::BatchResult> TableStore::write(std::span<const NewRun> runs,
                                              std::span<const RunCommit> batch) {
@@ -141,9 +151,13 @@ Result<Store::BatchResult> TableStore::write(std::span<const NewRun> runs,
       KFLOW_TRY(insert(txn, runs[i], hashes[i], out.started[i]));
     }
     for (size_t i = 0; i < batch.size(); ++i) {
-      const auto outcome = append(txn, batch[i], hashes[runs.size() + i]);
+      const auto outcome = append(txn, batch[i], hashes[runs.size() + i], out.children);
       if (!outcome) return std::unexpected(outcome.error());
       out.outcomes.push_back(*outcome);
+      if (*outcome == CommitOutcome::committed) continue;
+      for (size_t n = 0; n < batch[i].children.size(); ++n) {
+        out.children.push_back({.key = 0, .id = "", .refused = Error{ErrorCode::conflict, "its parent was not committed"}});
+      }
     }
     return {};
   });
@@ -215,9 +229,12 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
   const auto number = next_number(txn, last_run_key);
   if (!number) return std::unexpected(number.error());
   h.key = *number;
+  const auto queued = enter_slot(txn, run, h, out);
+  if (!queued) return std::unexpected(queued.error());
+  if (out.refused) return {};
   const Key key(h.key);
   // Started for whoever comes first.
-  if (h.owner == no_owner && row.due == machine::never && h.status <= RunStatus::running) {
+  if (!*queued && h.owner == no_owner && row.due == machine::never && h.status <= RunStatus::running) {
     row.due = 0;
   }
   if (is_final(h.status)) h.owner = no_owner;
@@ -237,7 +254,8 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
                       PutMode::append));
   }
   KFLOW_TRY(put_new_indexes(txn, row));
-  out = {.key = h.key, .id = h.id};
+  KFLOW_TRY(put_blobs(txn, h.key, run.blobs));
+  out = {.key = h.key, .id = h.id, .queued = *queued};
   if (h.owner != no_owner) {
     set_tail(h.key, {.epoch = h.epoch,
                      .next_seq = run.event_count,
@@ -248,7 +266,7 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
 }
 
 Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& commit,
-                                         uint64_t events_hash) {
+                                         uint64_t events_hash, std::vector<Started>& children) {
   const Key key(commit.run);
   const auto row = txn.get(Table::runs, key);
   if (!row) return std::unexpected(row.error());
@@ -262,7 +280,13 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
   auto tail = tail_of(txn, commit.run, fence->epoch);
   if (!tail) return std::unexpected(tail.error());
   if (tail->next_seq != commit.expected_seq) return CommitOutcome::fenced;
+  if (commit.session) {
+    const auto current = session_is_at(txn, *commit.session);
+    if (!current) return std::unexpected(current.error());
+    if (!*current) return CommitOutcome::stale;
+  }
 
+  KFLOW_TRY(put_blobs(txn, commit.run, commit.blobs));
   if (commit.event_count > 0) {
     const Key chunk_key(commit.run, tail->next_seq);
     const EventChunk head{.first_public = tail->next_public,
@@ -282,6 +306,11 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
     KFLOW_TRY(txn.put(Table::snapshots, key, encode_snapshot(key, tail->next_seq, commit.snapshot),
                       {}, PutMode::replace));
   }
+  if (commit.drop_snapshot) KFLOW_TRY(txn.erase(Table::snapshots, key));
+  for (const NewRun& child : commit.children) {
+    KFLOW_TRY(insert(txn, child, xxh3(child.events), children.emplace_back()));
+  }
+  KFLOW_TRY(write_shared(txn, commit));
   const bool unowned = fence->owner == no_owner;
   if (commit.header || (unowned && commit.next_due)) {
     KFLOW_TRY(change_run(txn, commit, *tail));
@@ -311,10 +340,16 @@ Result<void> TableStore::change_run(Transaction& txn, const RunCommit& commit, T
   const Millis known = from.header.owner != no_owner && tail.due ? *tail.due : from.due;
   to.due = final ? machine::never : commit.next_due.value_or(known);
 
-  KFLOW_TRY(move_indexes(txn, from, to));
-  const Key key(commit.run);
-  KFLOW_TRY(txn.put(Table::runs, key, encode_run(key, to), {}, PutMode::replace));
+  h.parent = from.header.parent;
+  h.attached = from.header.attached;
+  h.slot = from.header.slot;
+  h.slot_limit = from.header.slot_limit;
+  h.retention_ms = from.header.retention_ms;
+  KFLOW_TRY(replace_run(txn, from, to));
+  if (!final && is_final(from.header.status)) KFLOW_TRY(reenter_slot(txn, h));
   if (final) {
+    KFLOW_TRY(tell_watchers(txn, commit.run));
+    if (!is_final(from.header.status)) KFLOW_TRY(leave_slot(txn, h));
     KFLOW_TRY(erase_all_of(txn, Table::inbox, commit.run));
     KFLOW_TRY(erase_all_of(txn, Table::dedup, commit.run));
   }
@@ -333,9 +368,7 @@ Result<void> TableStore::take(Transaction& txn, RunRow& run) {
   RunRow to = run;
   to.header.owner = own_;
   ++to.header.epoch;
-  KFLOW_TRY(move_indexes(txn, run, to));
-  const Key key(to.header.key);
-  KFLOW_TRY(txn.put(Table::runs, key, encode_run(key, to), {}, PutMode::replace));
+  KFLOW_TRY(replace_run(txn, run, to));
   drop_tail(to.header.key);
   run = std::move(to);
   return {};
@@ -353,18 +386,7 @@ Result<void> TableStore::post(RunKey run, const InboxMessage& message) {
       return fail(ErrorCode::conflict, "run `" + h.id + "` has ended (" +
                                            std::string(machine::to_string(h.status)) + ")");
     }
-    if (!message.dedup.empty()) {
-      const std::string key = dedup_key(run, message.dedup);
-      const auto seen = exists(txn, Table::dedup, key);
-      if (!seen) return std::unexpected(seen.error());
-      if (*seen) return {};
-      KFLOW_TRY(txn.put(Table::dedup, key, {}, {}, PutMode::replace));
-    }
-    // One counter for all runs: a number is never used again after its message was consumed.
-    const auto seq = next_number(txn, last_message_key);
-    if (!seq) return std::unexpected(seq.error());
-    const Key key(run, *seq);
-    return txn.put(Table::inbox, key, encode_message(key, message), {}, PutMode::replace);
+    return post_in(txn, **target, message);
   });
 }
 

@@ -29,12 +29,22 @@ enum class Table : uint8_t {
   owners,       ///< [owner] → pid, doorbell
   owned,        ///< [owner][run] → ""
   statuses,     ///< status (1 byte) [run] → "" : all but completed ones
-  labels,       ///< kind (1 byte) text NUL [run] → "" : by workflow, session, tag
+  labels,       ///< kind (1 byte) text NUL [run] → "" : by workflow, session, tag, parent
+  watchers,     ///< [run][waiting run][act] → "" : who is told when a run ends
+  slots,        ///< slot NUL [run] → 1 running, 2 queued
+  kv,           ///< namespace NUL key → value
+  cache,        ///< key → expiry, value
+  sessions,     ///< id → version, state
+  blobs,        ///< SHA-256 → bytes
+  blobrefs,     ///< 'h' SHA-256 [run] → "" and 'r' [run] SHA-256 → ""
+  removals,     ///< [run] → "" : being removed, found by nothing else any more
+  schedules,    ///< id → schedule
 };
-inline constexpr size_t table_count = 14;
+inline constexpr size_t table_count = 23;
 inline constexpr std::array<const char*, table_count> table_names{
     "meta", "runs",        "events",   "snapshots", "inbox", "dedup",    "timers",
-    "ids",  "idempotency", "programs", "owners",    "owned", "statuses", "labels"};
+    "ids",  "idempotency", "programs", "owners",    "owned", "statuses", "labels",
+    "watchers", "slots", "kv", "cache", "sessions", "blobs", "blobrefs", "removals", "schedules"};
 
 /// Moves over the rows of one table. Views are valid until the next move or write.
 class Cursor {
@@ -84,6 +94,8 @@ class Tables {
   virtual uint64_t bytes_used() = 0;
   virtual uint64_t bytes_limit() = 0;
   virtual Durability durability() = 0;
+  /// A consistent copy into an empty folder, while the tables are in use.
+  virtual Result<void> copy_to(const std::string& folder, bool compact) = 0;
   /// Something died: forget what it held.
   virtual void clear_stale_readers() = 0;
 };

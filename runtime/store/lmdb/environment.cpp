@@ -233,6 +233,32 @@ Result<void> write_marker(const std::string& folder) {
   return {};
 }
 
+}  // namespace
+
+// The mark comes last: a copy that was cut off is no store.
+Result<void> copy_environment(const Environment& e, const std::string& folder, bool compact) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return os_error(error.value(), "cannot make " + in_quotes(folder));
+  if (!fs::is_empty(folder, error) || error) {
+    return fail(ErrorCode::already_exists, in_quotes(folder) + " is not empty; choose a new folder for the copy");
+  }
+  if (const int code = mdb_env_copy2(e.env, folder.c_str(), compact ? MDB_CP_COMPACT : 0U)) {
+    const std::string what = "cannot copy the store to " + in_quotes(folder);
+    return code > 0 ? os_error(code, what) : std::unexpected(lmdb_error(code, what));
+  }
+  for (const std::string& path : {folder + "/data.mdb", folder}) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const bool synced = fd >= 0 && ::fsync(fd) == 0;
+    const int code = errno;
+    if (fd >= 0) ::close(fd);
+    if (!synced) return os_error(code, "cannot sync " + in_quotes(path));
+  }
+  return write_marker(folder);
+}
+
+namespace {
+
 Result<std::shared_ptr<Environment>> open_new(const std::string& folder,
                                               const LmdbOptions& options) {
   auto found = look_at(folder, options);

@@ -201,6 +201,10 @@ class LmdbTables final : public Tables {
     return room_left(std::min(bytes_limit() / 16, largest_ballast));
   }
 
+  Result<void> copy_to(const std::string& folder, bool compact) override {
+    return copy_environment(*e_, folder, compact);
+  }
+
   uint64_t bytes_used() override {
     const uint64_t all = e_->file_bytes();
     LmdbTransaction txn(e_);

@@ -132,6 +132,9 @@ class MemoryTables final : public Tables {
     return {};
   }
   Result<void> room_for_new_runs() override { return {}; }
+  Result<void> copy_to(const std::string&, bool) override {
+    return fail(ErrorCode::unsupported, "a store in memory cannot be copied to a folder");
+  }
   uint64_t bytes_used() override {
     const std::shared_lock guard(disk_->rows_mutex_);
     uint64_t bytes = 0;

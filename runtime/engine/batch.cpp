@@ -1,0 +1,306 @@
+// A batch: starts and turns of runs that go into one commit.
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/impl.hpp"
+
+namespace kflow::engine {
+
+Engine::Impl::Batch Engine::Impl::gather() {
+  Batch batch;
+  if (retry_at_ != 0 && now() < retry_at_) return batch;
+  retry_at_ = 0;
+  const Millis t = now();
+  while (!starts_.empty() && batch.starts.size() < max_batch_runs) {
+    prepare_start(batch, std::move(starts_.front()), t);
+    starts_.pop_front();
+  }
+  while (!ready_.empty() && batch.parts.size() < max_batch_runs) {
+    const RunKey key = *ready_.begin();
+    ready_.erase(ready_.begin());
+    const auto it = runs_.find(key);
+    if (it != runs_.end()) advance(batch, *it->second, t);
+  }
+  return batch;
+}
+
+namespace {
+
+bool belongs_into_commit(const machine::Action& a) {
+  return !std::holds_alternative<machine::StartActivity>(a) && !std::holds_alternative<machine::StopActivity>(a);
+}
+
+std::string encoded(const cel::Value& value) {
+  ByteWriter out;
+  cel::encode_value(value, out);
+  return out.take();
+}
+
+// A new log that holds event 0 alone: the first process that has the run goes on from there.
+void keep_first_event(machine::RunStatePtr& state, const std::shared_ptr<const ir::Program>& program, machine::Turn& turn) {
+  turn.events.resize(1);
+  turn.actions.clear();
+  turn.more = false;
+  state = machine::make_state(program);
+  machine::apply(*state, turn.events[0]);
+}
+
+}  // namespace
+
+void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t) {
+  for (;;) {
+    const auto read = std::find_if(turn.actions.begin(), turn.actions.end(), [](const machine::Action& a) { return std::holds_alternative<machine::ReadSession>(a); });
+    if (read == turn.actions.end()) return;
+    const machine::ActId act = std::get<machine::ReadSession>(*read).act;
+    turn.actions.erase(read);
+    store::SessionWrite write{.id = run.header.session_id, .expected_version = 0, .state = ""};
+    if (part.session) {
+      write = *part.session;
+    } else if (auto session = store_->session(write.id)) {
+      write.expected_version = session->version;
+      write.state = std::move(session->state);
+    } else {
+      trouble(session.error().message);  // the commit will find the session moved on, and this is tried again
+    }
+    machine::SessionInput input{.act = act, .state = {}};
+    if (!write.state.empty()) {
+      ByteReader in(write.state);
+      input.state = cel::decode_value(in);
+    }
+    machine::Turn more = machine::advance(*run.state, input, t);
+    for (machine::Event& event : more.events) {
+      if (const auto* set = std::get_if<machine::SessionSet>(&event.data)) {
+        write.state = encoded(set->state);
+        part.session = write;
+      }
+      turn.events.push_back(std::move(event));
+    }
+    for (machine::Action& action : more.actions) turn.actions.push_back(std::move(action));
+    turn.more = more.more;
+  }
+}
+
+void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) {
+  serve_sessions(run, part, turn, t);
+  run.more = turn.more;
+  for (const machine::Event& event : turn.events) {
+    machine::encode_event(event, part.events);
+    ++part.event_count;
+    part.public_count += event.shown;
+  }
+  for (machine::Action& action : turn.actions) {
+    if (const auto* child = std::get_if<machine::StartChild>(&action)) {
+      add_child(run, part, *child, t);
+    } else if (auto* stop = std::get_if<machine::StopChild>(&action)) {
+      const auto kind = stop->kill ? store::InboxMessage::Kind::kill : store::InboxMessage::Kind::cancel;
+      part.posts.push_back({stop->run_id, {.kind = kind, .dedup = stop->kill ? "parent kills" : "parent cancels", .body = stop->reason}});
+    } else if (auto* watch = std::get_if<machine::WatchRun>(&action)) {
+      part.watches.push_back({watch->run_id, watch->act});
+      watching_.insert(run.key);
+    } else if (auto* write = std::get_if<machine::WriteValue>(&action)) {
+      store::SideWrite row{.kind = store::SideWrite::Kind::kv, .key = kv_row(write->key), .value = {}};
+      if (write->value) row.value = encoded(*write->value);
+      part.writes.push_back(std::move(row));
+    } else if (auto* cache = std::get_if<machine::StoreCache>(&action)) {
+      part.writes.push_back({.kind = store::SideWrite::Kind::cache, .key = cache_row(run, cache->key, cache->of_program), .value = encoded(cache->value), .expires = cache->expires});
+    } else {
+      part.actions.push_back(std::move(action));
+    }
+  }
+}
+
+// What the header says of the workflow itself.
+void Engine::Impl::describe(RunHeader& h, const ir::Program& program, ir::CallableId workflow) const {
+  const ir::Callable& callable = program[workflow];
+  h.workflow = callable.name;
+  h.tags = callable.workflow.tags;
+  h.retention_ms = callable.workflow.retention_ms;
+}
+
+Result<void> Engine::Impl::enter_slot(RunHeader& h, const ir::Program& program, ir::CallableId workflow, const cel::Value& input) const {
+  const ir::Concurrency& concurrency = program[workflow].workflow.concurrency;
+  if (concurrency.limit == 0) return {};
+  auto key = machine::concurrency_key(program, workflow, input);
+  if (const auto* error = std::get_if<machine::RunError>(&key)) {
+    return fail(ErrorCode::invalid_argument, "the `key` of `concurrency`: " + error->message);
+  }
+  h.slot = std::get<std::string>(std::move(key));
+  h.slot_limit = concurrency.limit;
+  return {};
+}
+
+// The declared fields, with what runs before have set.
+cel::Value Engine::Impl::session_of(const std::string& id, const ir::Program& program, ir::CallableId workflow) const {
+  cel::Value first = machine::initial_session(program, workflow);
+  if (!program[workflow].workflow.session) return first;
+  const auto stored = store_->session(id);
+  if (!stored || stored->version == 0) return first;
+  ByteReader in(stored->state);
+  const cel::Value state = cel::decode_value(in);
+  if (in.failed() || state.kind() != cel::Kind::map) return first;
+  cel::MapBuilder out;
+  for (const cel::MapEntry& e : first.as_map()) out.add(e.key, e.value);
+  for (const cel::MapEntry& e : state.as_map()) {
+    if (e.key.kind() == cel::Kind::string) out.set(e.key.as_string(), e.value);
+  }
+  return std::move(out).take();
+}
+
+void Engine::Impl::add_child(Run& run, Part& part, const machine::StartChild& start, Millis t) {
+  Child child;
+  child.run = std::make_unique<Run>();
+  child.run->program = run.program;
+  child.run->state = machine::make_state(run.program);
+  RunHeader& h = child.run->header;
+  describe(h, *run.program, start.workflow);
+  h.id = start.run_id;
+  h.program = run.header.program;
+  h.session_id = run.header.session_id;
+  h.user_id = run.header.user_id;
+  h.project_root = run.header.project_root;
+  h.created_at = h.started_at = t;
+  h.parent = run.key;
+  h.attached = start.attached;
+  h.owner = owner_;
+  h.epoch = 1;
+  h.status = RunStatus::running;
+  // A key that cannot be evaluated counts as one of its own.
+  if (!enter_slot(h, *run.program, start.workflow, start.input)) h.slot.clear();
+  const ir::WhenFull when_full = (*run.program)[start.workflow].workflow.concurrency.when_full;
+  child.when_full = static_cast<NewRun::WhenFull>(when_full);
+  machine::RunStarted started{.workflow = start.workflow, .input = start.input, .run_id = h.id, .session_id = h.session_id, .user_id = h.user_id};
+  started.session = session_of(h.session_id, *run.program, start.workflow);
+  started.parent_id = run.header.id;
+  machine::Turn turn = machine::start(*child.run->state, std::move(started), t);
+  keep_first_event(child.run->state, run.program, turn);
+  machine::encode_event(turn.events[0], child.events);
+  child.run->committed = 1;
+  child.run->inputs.emplace_back(machine::RecoverInput{});
+  if (start.attached) {
+    part.watches.push_back({h.id, start.act});
+    ++run.children;
+  }
+  part.children.push_back(std::move(child));
+}
+
+void Engine::Impl::prepare_start(Batch& batch, std::shared_ptr<PendingStart> pending, Millis t) {
+  Part part;
+  auto run = std::make_unique<Run>();
+  const StartOptions& options = pending->options;
+  const ir::Program& program = *pending->program;
+  run->program = pending->program;
+  run->state = machine::make_state(pending->program);
+  RunHeader& h = run->header;
+  describe(h, program, pending->workflow);
+  h.id = options.id.empty() ? new_run_id(t) : options.id;
+  h.tags.insert(h.tags.end(), options.tags.begin(), options.tags.end());
+  h.session_id = options.session_id.empty() ? h.id : options.session_id;
+  h.user_id = options.user_id;
+  h.project_root = options.project_root;
+  h.created_at = h.started_at = t;
+  if (auto slot = enter_slot(h, program, pending->workflow, pending->input); !slot) return pending->finish(std::unexpected(std::move(slot).error()));
+  part.program_bytes = encoded_program(pending->program, h.program);
+  part.input_hash = sha256(encoded(pending->input));
+  machine::RunStarted started{.workflow = pending->workflow, .input = pending->input, .run_id = h.id, .session_id = h.session_id, .user_id = h.user_id};
+  started.session = session_of(h.session_id, program, pending->workflow);
+  machine::Turn turn = machine::start(*run->state, std::move(started), t);
+  // What a run does to others needs its number, and a run that may have to wait for a slot has done nothing yet.
+  const bool cut = !h.slot.empty() || std::any_of(turn.actions.begin(), turn.actions.end(), belongs_into_commit);
+  if (cut || options.detached) keep_first_event(run->state, pending->program, turn);
+  if (options.detached) {
+    h.status = RunStatus::pending;
+    part.next_due = t;
+    h.owner = store::no_owner;
+  } else {
+    h.owner = owner_;
+    h.epoch = 1;
+    if (cut) run->inputs.emplace_back(machine::RecoverInput{});
+  }
+  add_turn(*run, part, std::move(turn), t);
+  if (!options.detached) settle(*run, part, t);
+  part.header = h;
+  part.start = std::move(pending);
+  part.fresh = std::move(run);
+  batch.starts.push_back(std::move(part));
+}
+
+// Header and timer changes that follow from the state after a turn.
+void Engine::Impl::settle(Run& run, Part& part, Millis t) {
+  const RunStatus status = machine::status(*run.state);
+  if (status != run.header.status) {
+    run.header.status = status;
+    if (is_final(status)) {
+      run.header.ended_at = t;
+      run.header.owner = store::no_owner;
+      if (const machine::RunError* error = machine::error(*run.state)) run.header.error = error->message;
+    }
+    part.header = run.header;
+  }
+  const Millis due = machine::next_due(*run.state);
+  // It waits for a far timer, a signal, a person or another run: whoever serves the store takes it up when that comes.
+  const bool idle = machine::in_flight(*run.state) == 0 && !run.more && run.inputs.empty() && run.children == 0;
+  if (!is_final(status) && options_.park && idle && due > t + park_after_ms) {
+    run.header.owner = store::no_owner;
+    part.header = run.header;
+    part.give_up = true;
+  }
+  if (!is_final(status) && due != run.due) {
+    // Timers of a run that is owned matter to nobody else: the row is written when the run is given up.
+    if (part.give_up) part.next_due = due;
+    run.due = due;
+  }
+  if (part.give_up) part.next_due = due;
+}
+
+void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
+  Part part;
+  part.key = run.key;
+  part.expected_seq = run.committed;
+  part.epoch = run.header.epoch;
+  if (run.inputs.empty() && run.more) run.inputs.emplace_back(machine::TickInput{});
+  while (!run.inputs.empty()) {
+    machine::Input input = std::move(run.inputs.front());
+    run.inputs.pop_front();
+    add_turn(run, part, machine::advance(*run.state, input, t), t);
+    part.taken.push_back(std::move(input));
+  }
+  part.consumed = std::exchange(run.consumed, {});
+  part.sent = std::exchange(run.posts, {});
+  settle(run, part, t);
+  set_timer(run);
+  if (part.event_count == 0 && !part.header && part.consumed.empty() && !part.next_due && part.sent.empty()) {
+    if (run.more) ready_.insert(run.key);
+    return;
+  }
+  run.committed += part.event_count;
+  batch.parts.push_back(std::move(part));
+}
+
+std::string Engine::Impl::encoded_program(const std::shared_ptr<const ir::Program>& program, Sha256& hash) {
+  auto& cached = encoded_[program.get()];
+  if (cached.program != program) cached = {program, ir::encode(*program), ir::hash(*program)};
+  hash = cached.hash;
+  return cached.bytes;
+}
+
+void Engine::Impl::set_timer(Run& run) {
+  const auto known = timer_of_.find(run.key);
+  const Millis due = machine::next_due(*run.state);
+  if (known != timer_of_.end()) {
+    if (known->second == due) {
+      if (timers_.contains({due, run.key}) || due == machine::never) return;
+    }
+    timers_.erase({known->second, run.key});
+    timer_of_.erase(known);
+  }
+  if (due == machine::never) return;
+  timers_.insert({due, run.key});
+  timer_of_[run.key] = due;
+}
+
+}  // namespace kflow::engine

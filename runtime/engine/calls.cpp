@@ -1,0 +1,91 @@
+// Calls from other threads, and waiting for commits.
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/impl.hpp"
+
+namespace kflow::engine {
+
+Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow, const cel::Value& input, const StartOptions& options) {
+  auto checked = check_input(*program, workflow, input);
+  if (!checked) return std::unexpected(std::move(checked).error());
+  auto pending = std::make_shared<PendingStart>();
+  pending->program = std::move(program);
+  pending->workflow = workflow;
+  pending->input = std::move(*checked);
+  pending->options = options;
+  post([this, pending] { starts_.push_back(pending); });
+  std::unique_lock lock(pending->mutex);
+  pending->changed.wait(lock, [&] { return pending->done; });
+  return std::move(pending->result);
+}
+
+Result<void> Engine::Impl::resume(RunKey run) {
+  struct Answer {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::optional<Result<void>> result;
+  };
+  auto answer = std::make_shared<Answer>();
+  post([this, run, answer] {
+    Result<void> result;
+    if (!runs_.contains(run)) result = claim(run);
+    const std::lock_guard guard(answer->mutex);
+    answer->result = std::move(result);
+    answer->changed.notify_all();
+  });
+  std::unique_lock lock(answer->mutex);
+  answer->changed.wait(lock, [&] { return answer->result.has_value(); });
+  return std::move(*answer->result);
+}
+
+Result<RunHeader> Engine::Impl::wait(RunKey run, int timeout_ms) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms < 0 ? 0 : timeout_ms);
+  Wait waiting(*this, run);
+  for (;;) {
+    const uint64_t before = waiting.begin();
+    auto header = store_->header(run);
+    if (!header) return std::unexpected(std::move(header).error());
+    if (!*header) return fail(ErrorCode::not_found, "no such run");
+    if (is_final((*header)->status)) return std::move(**header);
+    if (timeout_ms >= 0 && std::chrono::steady_clock::now() >= until) return std::move(**header);
+    waiting.wait(before, timeout_ms < 0 ? std::nullopt : std::optional(until));
+  }
+}
+
+bool Engine::Impl::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  Wait waiting(*this, run);
+  for (;;) {
+    const uint64_t before = waiting.begin();
+    const auto chunks = store_->read(run, seq, 1);
+    if (!chunks || !chunks->empty()) return true;
+    if (std::chrono::steady_clock::now() >= until) return false;
+    waiting.wait(before, until);
+  }
+}
+
+void Engine::Impl::notify_commit(const std::vector<RunKey>& runs) {
+  const std::lock_guard guard(waiters_mutex_);
+  for (const RunKey run : runs) {
+    const auto it = waiters_.find(run);
+    if (it == waiters_.end()) continue;
+    ++it->second.generation;
+    it->second.changed.notify_all();
+  }
+}
+
+void Engine::Impl::notify_all() {
+  const std::lock_guard guard(waiters_mutex_);
+  for (auto& [run, waiter] : waiters_) {
+    ++waiter.generation;
+    waiter.changed.notify_all();
+  }
+}
+
+}  // namespace kflow::engine

@@ -1,0 +1,306 @@
+// Committing batches, and letting out what follows from them.
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/impl.hpp"
+#include "runtime/engine/messages.hpp"
+
+namespace kflow::engine {
+
+machine::RunError to_run_error(activities::ActivityError e) {
+  return {.kind = std::move(e.kind),
+          .code = std::move(e.code),
+          .message = std::move(e.message),
+          .step = "",
+          .status = e.status,
+          .data = std::move(e.data),
+          .retryable = e.retryable,
+          .retry_after_ms = e.retry_after_ms};
+}
+
+void Engine::Impl::hand_over(Batch batch) {
+  committing_ = true;
+  for (Part& part : batch.parts) {
+    for (Child& child : part.children) {
+      NewRun row{.header = child.run->header, .events = std::string_view(child.events.buffer()), .event_count = 1, .public_count = 1};
+      row.when_full = child.when_full;
+      part.child_rows.push_back(std::move(row));
+    }
+  }
+  {
+    const std::lock_guard guard(commit_mutex_);
+    to_commit_.emplace(std::move(batch));
+  }
+  commit_changed_.notify_one();
+}
+
+void Engine::Impl::commit_loop() {
+  for (;;) {
+    Batch batch;
+    {
+      std::unique_lock lock(commit_mutex_);
+      commit_changed_.wait(lock, [&] { return commit_stop_ || to_commit_; });
+      if (!to_commit_) return;
+      batch = std::move(*to_commit_);
+      to_commit_.reset();
+    }
+    auto result = write(batch);
+    if (result && options_.on_commit) options_.on_commit();
+    {
+      const std::lock_guard guard(commit_mutex_);
+      committed_.emplace_back(std::move(batch), std::move(result));
+    }
+    signal_fd(wake_);
+  }
+}
+
+Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
+  std::vector<NewRun> starts;
+  std::vector<RunCommit> commits;
+  for (const Part& p : batch.starts) {
+    NewRun run{.header = *p.header, .program = p.program_bytes, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count};
+    if (p.next_due) run.next_due = *p.next_due;
+    run.idempotency_key = p.start->options.idempotency_key;
+    run.input_hash = p.input_hash;
+    run.when_full = static_cast<NewRun::WhenFull>((*p.start->program)[p.start->workflow].workflow.concurrency.when_full);
+    starts.push_back(std::move(run));
+  }
+  for (const Part& p : batch.parts) {
+    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = "", .drop_snapshot = p.reopened, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = {}, .children = p.child_rows});
+    auto& posts = commits.back().posts;
+    posts.insert(posts.end(), p.sent.begin(), p.sent.end());
+  }
+  return store_->write(starts, commits);
+}
+
+void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> result) {
+  committing_ = false;
+  if (!result) return commit_failed(std::move(batch), std::move(result).error());
+  for (size_t i = 0; i < batch.starts.size(); ++i) started(std::move(batch.starts[i]), result->started[i]);
+  std::span<const store::Started> children = result->children;
+  std::set<RunKey> told;  // runs of ours that may have got a message in this commit
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    Part& part = batch.parts[i];
+    const auto rows = children.first(part.children.size());
+    children = children.subspan(part.children.size());
+    const auto it = runs_.find(part.key);
+    if (it == runs_.end()) continue;
+    if (result->outcomes[i] == CommitOutcome::fenced) {
+      trouble("run " + it->second->header.id + " was taken over by another process");
+      drop(part.key);
+      continue;
+    }
+    if (result->outcomes[i] == CommitOutcome::stale) {
+      refold(part, {ErrorCode::conflict, "the session has moved on"});
+      continue;
+    }
+    started_children(part, rows);
+    if (!part.watches.empty()) told.insert(part.key);
+    for (const auto* posts : {&part.posts, &part.sent}) {
+      for (const store::Post& post : *posts) {
+        for (const auto& [key, run] : runs_) {
+          if (run->header.id == post.run_id) told.insert(key);
+        }
+      }
+    }
+    if (is_final(it->second->header.status)) {
+      told.insert(it->second->header.parent);
+      told.insert(watching_.begin(), watching_.end());
+      // Its slot may be somebody's now.
+      if (!it->second->header.slot.empty()) post([this] { adopt(); });
+    }
+    released(*it->second, part);
+  }
+  for (const RunKey key : told) {
+    if (const auto it = runs_.find(key); it != runs_.end()) look_into_inbox(*it->second);
+  }
+  std::vector<RunKey> changed;
+  for (const Part& part : batch.parts) changed.push_back(part.key);
+  notify_commit(changed);
+  store_->ring(store::no_owner);
+}
+
+void Engine::Impl::started_children(Part& part, std::span<const store::Started> rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].refused || rows[i].queued) continue;  // the parent hears of it; whoever comes when a slot is free takes it
+    auto run = std::move(part.children[i].run);
+    run->key = run->header.key = rows[i].key;
+    Run& ref = *run;
+    runs_.emplace(ref.key, std::move(run));
+    active_ = runs_.size();
+    set_timer(ref);
+    ready_.insert(ref.key);
+  }
+}
+
+void Engine::Impl::started(Part part, const store::Started& row) {
+  if (row.refused) return part.start->finish(std::unexpected(*row.refused));
+  if (row.queued) queued_.insert(row.key);
+  if (!row.existed && !row.queued && !part.start->options.detached) {
+    Run& run = *part.fresh;
+    run.key = run.header.key = row.key;
+    run.committed = part.event_count;
+    runs_.emplace(row.key, std::move(part.fresh));
+    active_ = runs_.size();
+    part.key = row.key;
+    set_timer(run);
+    released(run, part);
+  }
+  part.start->finish(StartedRun{row.key, row.id, row.existed, row.queued});
+}
+
+// The events are durable: now, and not before, effects go out.
+void Engine::Impl::released(Run& run, Part& part) {
+  const RunKey key = run.key;
+  for (machine::Action& action : part.actions) release(run, action);
+  if (is_final(run.header.status) || part.give_up) return drop(key);
+  if (run.more || !run.inputs.empty()) ready_.insert(key);
+}
+
+void Engine::Impl::release(Run& run, machine::Action& action) {
+  if (auto* stop = std::get_if<machine::StopActivity>(&action)) {
+    const auto it = run.tokens.find({stop->act, stop->attempt});
+    if (it != run.tokens.end()) activities_->cancel(it->second);
+    return;
+  }
+  auto& start = std::get<machine::StartActivity>(action);
+  machine::OutcomeInput answer{.act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
+  const bool performed = perform(run, start, answer);
+  const uint64_t token = ++last_token_;
+  activities::Request request{.token = token, .callee = std::move(start.callee), .command = std::move(start.command), .input = std::move(start.input), .idempotency_key = std::move(start.idempotency_key), .run_id = run.header.id, .attempt = start.attempt};
+  machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = {}};
+  if (performed) {
+    run.inputs.emplace_back(std::move(answer));
+    ready_.insert(run.key);
+    return;
+  }
+  if (activities::Activities::is_native(request.callee)) {
+    auto outcome = activities_->run_native(request);
+    if (auto* value = std::get_if<cel::Value>(&outcome)) {
+      input.outcome = std::move(*value);
+    } else {
+      input.outcome = to_run_error(std::get<activities::ActivityError>(std::move(outcome)));
+    }
+    run.inputs.emplace_back(std::move(input));
+    ready_.insert(run.key);
+    return;
+  }
+  effects_[token] = {run.key, start.act, start.attempt};
+  run.tokens[{start.act, start.attempt}] = token;
+  activities_->start(std::move(request));
+}
+
+std::string kv_row(std::string_view key) { return std::string("default") + '\0' + std::string(key); }
+
+std::string Engine::Impl::cache_row(const Run& run, const std::string& key, bool of_program) const {
+  return of_program ? key + to_hex(run.header.program) : key;
+}
+
+bool Engine::Impl::perform(Run& run, const machine::StartActivity& start, machine::OutcomeInput& input) {
+  using Kind = store::SideWrite::Kind;
+  const auto decoded = [&](const Result<std::optional<std::string>>& row) -> bool {
+    if (!row) {
+      input.outcome = machine::RunError{.kind = "internal", .code = "store", .message = row.error().message, .retryable = true};
+      return true;
+    }
+    if (!*row) return false;
+    ByteReader in(**row);
+    input.outcome = cel::decode_value(in);
+    return true;
+  };
+  if (!start.cache_key.empty()) {
+    if (decoded(store_->side_value(Kind::cache, cache_row(run, start.cache_key, start.cache_only), now()))) {
+      input.source = machine::OutcomeInput::Source::cache;
+      return true;
+    }
+    input.source = machine::OutcomeInput::Source::cache_miss;
+    if (start.cache_only) return true;
+    input.source = machine::OutcomeInput::Source::effect;
+  }
+  if (start.kind != ir::CalleeKind::builtin) return false;
+  if (start.callee == "kv.get") {
+    decoded(store_->side_value(Kind::kv, kv_row(activities::text_argument(start.input, "key")), now()));
+    return true;
+  }
+  const bool signal = start.callee == "signal.send";
+  if (!signal && start.callee != "runs.cancel") return false;
+  const std::string id = activities::text_argument(start.input, signal ? "run_id" : "id");
+  const auto target = store_->find(id);
+  if (!target || !*target || is_final((*target)->status)) {
+    const std::string why = !target ? target.error().message : !*target ? "there is no run `" + id + "`" : "run `" + id + "` has ended";
+    input.outcome = machine::RunError{.kind = "tool", .code = !target ? "store" : !*target ? "not_found" : "ended", .message = why};
+    return true;
+  }
+  store::InboxMessage message{.dedup = start.callee + " " + start.idempotency_key, .body = "by run " + run.header.id};
+  if (signal) {
+    const cel::Value* value = start.input.find("value");
+    message.kind = store::InboxMessage::Kind::signal;
+    message.body = encode_signal({activities::text_argument(start.input, "name"), value == nullptr ? cel::Value() : *value});
+  }
+  run.posts.push_back({id, std::move(message)});
+  return true;
+}
+
+// Nothing was written: the states built on it are folded again from the store, and the inputs wait for the next try.
+void Engine::Impl::commit_failed(Batch batch, Error error) {
+  const bool later = error.code == ErrorCode::no_space || error.code == ErrorCode::timeout || error.code == ErrorCode::unavailable;
+  for (Part& part : batch.starts) {
+    if (later && error.code != ErrorCode::no_space) {
+      starts_.push_back(std::move(part.start));
+    } else {
+      part.start->finish(std::unexpected(error));
+    }
+  }
+  if (batch.parts.empty()) return;
+  trouble(error.message);
+  for (Part& part : batch.parts) refold(part, error);
+  retry_at_ = now() + full_disk_wait_ms;
+}
+
+void Engine::Impl::refold(Part& part, const Error& error) {
+  const auto it = runs_.find(part.key);
+  if (it == runs_.end()) return;
+  Run& run = *it->second;
+  auto loaded = load_state(*store_, run.key, run.program);
+  auto header = store_->header(run.key);
+  if (!loaded || !header || !*header) {
+    trouble("run " + run.header.id + " cannot be read: " + (loaded ? error.message : loaded.error().message));
+    drop(part.key);
+    return;
+  }
+  run.state = std::move(loaded->state);
+  run.header = std::move(**header);
+  run.committed = loaded->events;
+  run.due = machine::never;
+  run.consumed.insert(run.consumed.begin(), part.consumed.begin(), part.consumed.end());
+  run.posts.insert(run.posts.begin(), part.sent.begin(), part.sent.end());
+  run.children = 0;
+  // The folded state has nothing decided yet that was lost; its inputs come again, in order, before newer ones.
+  for (auto input = part.taken.rbegin(); input != part.taken.rend(); ++input) run.inputs.push_front(std::move(*input));
+  set_timer(run);
+  ready_.insert(run.key);
+}
+
+void Engine::Impl::drop(RunKey key) {
+  const auto it = runs_.find(key);
+  if (it == runs_.end()) return;
+  for (const auto& [act, token] : it->second->tokens) {
+    effects_.erase(token);
+    activities_->cancel(token);
+  }
+  if (const auto timer = timer_of_.find(key); timer != timer_of_.end()) {
+    timers_.erase({timer->second, key});
+    timer_of_.erase(timer);
+  }
+  ready_.erase(key);
+  runs_.erase(it);
+  watching_.erase(key);
+  active_ = runs_.size();
+}
+
+}  // namespace kflow::engine

@@ -1,0 +1,330 @@
+// The engine's inside. One thread (the loop) owns all states; a committer thread writes; activities answer through the inbox.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <span>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "compiler/base/bytes.hpp"
+#include "compiler/base/hash.hpp"
+#include "runtime/engine/engine.hpp"
+#include "runtime/engine/load.hpp"
+#include "runtime/store/owners.hpp"
+
+namespace kflow::engine {
+
+using machine::RunStatus;
+using store::CommitOutcome;
+using store::Doorbell;
+using store::NewRun;
+using store::RunCommit;
+
+// Waits between tries to write when the disk is full.
+inline constexpr int full_disk_wait_ms = 500;
+inline constexpr size_t max_batch_runs = 4096;
+inline constexpr size_t claim_batch = 256;
+
+inline bool is_final(RunStatus s) { return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error; }
+
+machine::RunError to_run_error(activities::ActivityError e);
+/// The row of a shared value.
+std::string kv_row(std::string_view key);
+
+class Engine::Impl {
+ public:
+  Impl(std::shared_ptr<store::Store> store, EngineOptions options) : store_(std::move(store)), options_(std::move(options)) {
+    if (!options_.clock) options_.clock = std::make_shared<SystemClock>();
+  }
+
+  Result<void> open();
+
+  ~Impl();
+
+  // calls.cpp: calls from outside
+
+  Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow, const cel::Value& input, const StartOptions& options);
+
+  Result<void> resume(RunKey run);
+
+  Result<RunHeader> wait(RunKey run, int timeout_ms);
+
+  bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms);
+
+  size_t active() const { return active_.load(); }
+
+
+ private:
+  // types
+
+  struct PendingStart {
+    std::shared_ptr<const ir::Program> program;
+    ir::CallableId workflow;
+    cel::Value input;
+    StartOptions options;
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+    Result<StartedRun> result;
+    // Of the run as it goes into the batch.
+    std::string id;
+
+    void finish(Result<StartedRun> r) {
+      const std::lock_guard guard(mutex);
+      result = std::move(r);
+      done = true;
+      changed.notify_all();
+    }
+  };
+
+  /// A run that this process owns.
+  struct Run {
+    RunKey key = 0;
+    RunHeader header;             // as it is in the store, or will be when the present commit is done
+    machine::RunStatePtr state;
+    std::shared_ptr<const ir::Program> program;
+    uint64_t committed = 0;       // events in the store
+    Millis due = machine::never;  // as the store has it
+    std::map<std::pair<machine::ActId, uint32_t>, uint64_t> tokens;  // effects in flight
+    std::deque<machine::Input> inputs;
+    std::vector<uint64_t> consumed;
+    uint64_t last_message = 0;    // newest message taken from the store's inbox
+    bool more = false;            // the last turn was cut off by its limit
+    std::vector<store::Post> posts;  // to go with the next commit: what native steps sent
+    size_t children = 0;          // attached ones that have not ended
+  };
+
+  /// A run that a step starts, in the commit of that step's event.
+  struct Child {
+    std::unique_ptr<Run> run;
+    ByteWriter events;
+    NewRun::WhenFull when_full = NewRun::WhenFull::queue;
+  };
+
+  /// What one run adds to a batch.
+  struct Part {
+    RunKey key = 0;               // 0 until the store has given a number to a new run
+    ByteWriter events;
+    uint32_t event_count = 0;
+    uint32_t public_count = 0;
+    std::vector<machine::Action> actions;
+    std::vector<machine::Input> taken;
+    std::vector<uint64_t> consumed;
+    std::vector<store::Post> posts;
+    std::vector<store::Post> sent;   // of native steps: kept if the commit fails
+    std::vector<store::Watch> watches;
+    std::vector<store::SideWrite> writes;
+    std::optional<store::SessionWrite> session;
+    std::vector<Child> children;
+    std::vector<NewRun> child_rows;  // what `children` look like to the store
+    bool reopened = false;           // an ERROR run goes on: its snapshot is of no use
+    std::optional<RunHeader> header;
+    std::optional<Millis> next_due;
+    uint64_t expected_seq = 0;
+    uint64_t epoch = 0;
+    bool give_up = false;
+    // of a new run
+    std::shared_ptr<PendingStart> start;
+    std::unique_ptr<Run> fresh;
+    std::string program_bytes;
+    Sha256 input_hash{};
+  };
+  struct Batch {
+    std::vector<Part> starts;
+    std::vector<Part> parts;
+    bool empty() const { return starts.empty() && parts.empty(); }
+  };
+
+  // loop.cpp: inbox of the loop
+
+  static void signal_fd(int fd);
+
+  void post(std::function<void()> task);
+
+  void on_completion(activities::Completion completion);
+
+  void trouble(const std::string& what) const;
+
+  Millis now() const { return options_.clock->now(); }
+
+  // loop.cpp: the loop
+
+  void loop();
+
+  void drain();
+
+  void take(activities::Completion completion);
+
+  void sleep();
+
+  // batch.cpp: gathering a batch
+
+  Batch gather();
+
+  void add_turn(Run& run, Part& part, machine::Turn turn, Millis t);
+  /// Answers the machine's questions for the session's state, until it has none left.
+  void serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t);
+  void add_child(Run& run, Part& part, const machine::StartChild& start, Millis t);
+  void describe(RunHeader& h, const ir::Program& program, ir::CallableId workflow) const;
+  Result<void> enter_slot(RunHeader& h, const ir::Program& program, ir::CallableId workflow, const cel::Value& input) const;
+  cel::Value session_of(const std::string& id, const ir::Program& program, ir::CallableId workflow) const;
+
+  void prepare_start(Batch& batch, std::shared_ptr<PendingStart> pending, Millis t);
+
+  void settle(Run& run, Part& part, Millis t);
+
+  void advance(Batch& batch, Run& run, Millis t);
+
+  std::string encoded_program(const std::shared_ptr<const ir::Program>& program, Sha256& hash);
+
+  void set_timer(Run& run);
+
+  // commit.cpp: committing
+
+  void hand_over(Batch batch);
+
+  void commit_loop();
+
+  Result<store::Store::BatchResult> write(const Batch& batch);
+
+  void after_commit(Batch batch, Result<store::Store::BatchResult> result);
+
+  void started(Part part, const store::Started& row);
+
+  void started_children(Part& part, std::span<const store::Started> rows);
+  void released(Run& run, Part& part);
+
+  void release(Run& run, machine::Action& action);
+  /// What the engine does itself: look-ups in the store and messages to other runs. False: it is an activity's.
+  bool perform(Run& run, const machine::StartActivity& start, machine::OutcomeInput& input);
+  std::string cache_row(const Run& run, const std::string& key, bool of_program) const;
+
+  void commit_failed(Batch batch, Error error);
+
+  void refold(Part& part, const Error& error);
+
+  void drop(RunKey key);
+
+  // ownership.cpp: ownership
+
+  Result<void> claim(RunKey key);
+
+  Result<void> take_up(RunHeader header);
+  Result<void> reopen(RunHeader header);
+
+  void adopt();
+
+  void watch();
+
+  void look_into_inbox(Run& run);
+  void take_message(Run& run, const store::InboxMessage& message);
+
+  // ownership.cpp: ending
+
+  void shut_down();
+
+  // calls.cpp: waiting for commits
+
+  /// Those who wait for something of one run.
+  struct Waiter {
+    std::condition_variable changed;
+    uint64_t generation = 0;
+    size_t users = 0;
+  };
+
+  void notify_commit(const std::vector<RunKey>& runs);
+  void notify_all();
+
+  /// Waits on one run; what is committed between `begin` and `wait` is not missed.
+  class Wait {
+   public:
+    Wait(Impl& impl, RunKey run) : impl_(impl), run_(run) {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      ++impl_.waiters_[run].users;
+    }
+    ~Wait() {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      if (--impl_.waiters_[run_].users == 0) impl_.waiters_.erase(run_);
+    }
+    Wait(const Wait&) = delete;
+    Wait& operator=(const Wait&) = delete;
+    uint64_t begin() {
+      const std::lock_guard guard(impl_.waiters_mutex_);
+      return impl_.waiters_[run_].generation;
+    }
+    void wait(uint64_t before, std::optional<std::chrono::steady_clock::time_point> until) {
+      std::unique_lock lock(impl_.waiters_mutex_);
+      Waiter& waiter = impl_.waiters_[run_];
+      // Commits of other processes ring the bell; the limit is only against a lost ring.
+      auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+      if (until) limit = std::min(limit, *until);
+      waiter.changed.wait_until(lock, limit, [&] { return waiter.generation != before; });
+    }
+
+   private:
+    Impl& impl_;
+    RunKey run_;
+  };
+
+  struct Effect {
+    RunKey run = 0;
+    machine::ActId act = machine::no_act;
+    uint32_t attempt = 0;
+  };
+  struct EncodedProgram {
+    std::shared_ptr<const ir::Program> program;
+    std::string bytes;
+    Sha256 hash{};
+  };
+
+  std::shared_ptr<store::Store> store_;
+  EngineOptions options_;
+  std::unique_ptr<Doorbell> bell_;
+  store::OwnerId owner_ = store::no_owner;
+  int wake_ = -1;
+  int stop_watch_ = -1;
+  std::unique_ptr<activities::Activities> activities_;
+
+  std::mutex inbox_mutex_;
+  std::vector<std::function<void()>> inbox_;
+  std::vector<activities::Completion> completions_;
+
+  // Only the loop's thread touches these.
+  std::unordered_map<RunKey, std::unique_ptr<Run>> runs_;
+  std::unordered_set<RunKey> ready_;
+  std::set<std::pair<Millis, RunKey>> timers_;
+  std::unordered_map<RunKey, Millis> timer_of_;
+  std::unordered_map<uint64_t, Effect> effects_;
+  std::unordered_map<const ir::Program*, EncodedProgram> encoded_;
+  std::deque<std::shared_ptr<PendingStart>> starts_;
+  std::unordered_set<RunKey> watching_;  // runs that wait for others, and perhaps for one of ours
+  std::unordered_set<RunKey> queued_;    // started here, waiting for a slot
+  uint64_t last_token_ = 0;
+  bool committing_ = false;
+  bool stopping_ = false;
+  bool rung_ = false;
+  Millis retry_at_ = 0;
+  Millis next_adoption_ = machine::never;
+
+  std::mutex commit_mutex_;
+  std::condition_variable commit_changed_;
+  std::optional<Batch> to_commit_;
+  std::deque<std::pair<Batch, Result<store::Store::BatchResult>>> committed_;
+  bool commit_stop_ = false;
+
+  std::mutex waiters_mutex_;
+  std::unordered_map<RunKey, Waiter> waiters_;
+  std::atomic<size_t> active_ = 0;
+
+  std::thread loop_;
+  std::thread committer_;
+  std::thread watcher_;
+};
+
+}  // namespace kflow::engine

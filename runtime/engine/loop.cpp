@@ -1,0 +1,158 @@
+// The loop: what comes in, timers, sleep.
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/impl.hpp"
+
+namespace kflow::engine {
+
+Result<void> Engine::Impl::open() {
+  auto bell = Doorbell::open();
+  if (!bell) return std::unexpected(std::move(bell).error());
+  bell_ = std::move(*bell);
+  auto owner = store_->register_owner(bell_->address());
+  if (!owner) return std::unexpected(std::move(owner).error());
+  owner_ = *owner;
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  stop_watch_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  activities_ = std::make_unique<activities::Activities>(options_.activities, [this](activities::Completion c) { on_completion(std::move(c)); });
+  committer_ = std::thread([this] { commit_loop(); });
+  loop_ = std::thread([this] { loop(); });
+  if (options_.adopt) watcher_ = std::thread([this] { watch(); });
+  return {};
+}
+
+Engine::Impl::~Impl() {
+  post([this] { stopping_ = true; });
+  if (loop_.joinable()) loop_.join();
+  {
+    const std::lock_guard guard(commit_mutex_);
+    commit_stop_ = true;
+  }
+  commit_changed_.notify_all();
+  if (committer_.joinable()) committer_.join();
+  signal_fd(stop_watch_);
+  if (watcher_.joinable()) watcher_.join();
+  activities_.reset();
+  if (wake_ >= 0) ::close(wake_);
+  if (stop_watch_ >= 0) ::close(stop_watch_);
+}
+
+void Engine::Impl::signal_fd(int fd) {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = ::write(fd, &one, sizeof one);
+}
+
+void Engine::Impl::post(std::function<void()> task) {
+  {
+    const std::lock_guard guard(inbox_mutex_);
+    inbox_.push_back(std::move(task));
+  }
+  signal_fd(wake_);
+}
+
+void Engine::Impl::on_completion(activities::Completion completion) {
+  {
+    const std::lock_guard guard(inbox_mutex_);
+    completions_.push_back(std::move(completion));
+  }
+  signal_fd(wake_);
+}
+
+void Engine::Impl::trouble(const std::string& what) const {
+  if (options_.on_trouble) options_.on_trouble(what);
+}
+
+void Engine::Impl::loop() {
+  if (options_.adopt) adopt();
+  for (;;) {
+    drain();
+    if (stopping_ && !committing_) {
+      shut_down();
+      return;
+    }
+    if (!committing_ && !stopping_) {
+      Batch batch = gather();
+      if (!batch.empty()) {
+        hand_over(std::move(batch));
+        continue;
+      }
+    }
+    sleep();
+  }
+}
+
+void Engine::Impl::drain() {
+  std::vector<std::function<void()>> tasks;
+  std::vector<activities::Completion> completions;
+  {
+    const std::lock_guard guard(inbox_mutex_);
+    tasks.swap(inbox_);
+    completions.swap(completions_);
+  }
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
+  for (auto& task : tasks) task();
+  for (auto& completion : completions) take(std::move(completion));
+  if (rung_) {
+    rung_ = false;
+    for (const auto& [key, run] : runs_) look_into_inbox(*run);
+    if (options_.adopt) adopt();
+    notify_all();  // another process may have written what somebody here waits for
+  }
+  std::deque<std::pair<Batch, Result<store::Store::BatchResult>>> done;
+  {
+    const std::lock_guard guard(commit_mutex_);
+    done.swap(committed_);
+  }
+  for (auto& [batch, result] : done) after_commit(std::move(batch), std::move(result));
+  const Millis t = now();
+  while (!timers_.empty() && timers_.begin()->first <= t) {
+    const RunKey key = timers_.begin()->second;
+    timers_.erase(timers_.begin());
+    if (const auto it = runs_.find(key); it != runs_.end()) {
+      it->second->inputs.emplace_back(machine::TickInput{});
+      ready_.insert(key);
+    }
+  }
+  if (options_.adopt && next_adoption_ <= t) adopt();
+}
+
+void Engine::Impl::take(activities::Completion completion) {
+  const auto it = effects_.find(completion.token);
+  if (it == effects_.end()) return;  // of a run that is not ours any more
+  const Effect effect = it->second;
+  effects_.erase(it);
+  const auto run = runs_.find(effect.run);
+  if (run == runs_.end()) return;
+  run->second->tokens.erase({effect.act, effect.attempt});
+  machine::OutcomeInput input{.act = effect.act, .attempt = effect.attempt, .outcome = {}};
+  if (auto* value = std::get_if<cel::Value>(&completion.outcome)) {
+    input.outcome = std::move(*value);
+  } else {
+    input.outcome = to_run_error(std::get<activities::ActivityError>(std::move(completion.outcome)));
+  }
+  run->second->inputs.emplace_back(std::move(input));
+  ready_.insert(effect.run);
+}
+
+void Engine::Impl::sleep() {
+  Millis due = timers_.empty() ? machine::never : timers_.begin()->first;
+  if (options_.adopt) due = std::min(due, next_adoption_);
+  int timeout = -1;
+  if (!committing_ && retry_at_ != 0) due = std::min(due, retry_at_);
+  if (due != machine::never) timeout = static_cast<int>(std::clamp<Millis>(due - now(), 0, 3'600'000));
+  pollfd fds[2] = {{wake_, POLLIN, 0}, {bell_->fd(), POLLIN, 0}};
+  ::poll(fds, 2, timeout);
+  if (fds[1].revents != 0) {
+    bell_->drain();
+    rung_ = true;
+  }
+}
+
+}  // namespace kflow::engine
