@@ -127,6 +127,12 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
 
 void Engine::Impl::started_children(Part& part, std::span<const store::Started> rows) {
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].queued) {
+      queued_.insert(rows[i].key);
+      for (const auto& [key, run] : runs_) {
+        if (run->header.slot == part.children[i].run->header.slot) look_into_inbox(*run);
+      }
+    }
     if (rows[i].refused || rows[i].queued) continue;  // the parent hears of it; whoever comes when a slot is free takes it
     auto run = std::move(part.children[i].run);
     run->key = run->header.key = rows[i].key;
@@ -140,7 +146,13 @@ void Engine::Impl::started_children(Part& part, std::span<const store::Started> 
 
 void Engine::Impl::started(Part part, const store::Started& row) {
   if (row.refused) return part.start->finish(std::unexpected(*row.refused));
-  if (row.queued) queued_.insert(row.key);
+  if (row.queued) {
+    queued_.insert(row.key);
+    // The oldest may have been told to make room.
+    for (const auto& [key, run] : runs_) {
+      if (run->header.slot == part.header->slot) look_into_inbox(*run);
+    }
+  }
   if (!row.existed && !row.queued && !part.start->options.detached) {
     Run& run = *part.fresh;
     run.key = run.header.key = row.key;

@@ -22,7 +22,8 @@ Result<void> send(store::Store& store, const RunHeader& run, InboxMessage messag
   }
   auto posted = store.post(run.key, message);
   if (!posted) return posted;
-  store.ring(run.owner);
+  // It may be taken up by anyone if nobody has it, or has it no more.
+  store.ring(store::every_owner);
   return {};
 }
 
@@ -184,7 +185,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   if (!started) return std::unexpected(started.error());
   const store::Started& row = started->front();
   if (row.refused) return std::unexpected(*row.refused);
-  store.ring(store::no_owner);
+  store.ring(store::every_owner);
   return StartedRun{row.key, row.id, false, row.queued};
 }
 

@@ -26,6 +26,7 @@ using RunKey = uint64_t;
 /// A process that has the store open and may own runs; numbers are never reused.
 using OwnerId = uint64_t;
 inline constexpr OwnerId no_owner = 0;
+inline constexpr OwnerId every_owner = UINT64_MAX;
 
 /// What survives: `sync` a power loss, `process` only kill -9, `none` nothing promised. A property
 /// of the store, chosen when it is made.
@@ -329,7 +330,7 @@ class Store {
   /// Blocks until some other owner has died (true, once per owner) or `cancel_fd` is readable
   /// (false). No polling.
   virtual Result<bool> wait_for_death(int cancel_fd) = 0;
-  /// Rings every other process, or the owner of a run, so that it looks (at the store's inboxes or
+  /// Rings every other process (no_owner), every one, or one, so that it looks (at the store's inboxes or
   /// log) again.
   virtual void ring(OwnerId owner) = 0;
 

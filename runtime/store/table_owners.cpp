@@ -240,7 +240,7 @@ void TableStore::ring(OwnerId owner) {
   const auto all = owners();
   if (!all) return;
   for (const OwnerInfo& other : *all) {
-    if (other.id != own_ && (owner == no_owner || other.id == owner))
+    if (owner == every_owner || (owner == no_owner ? other.id != own_ : other.id == owner))
       Doorbell::ring(other.doorbell);
   }
 }
