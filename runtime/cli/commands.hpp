@@ -54,7 +54,48 @@ int watch(const Common& common, const WatchOptions& options);
 
 int why(const Common& common, const std::string& run);
 int resume(const Common& common, const std::string& run, bool all);
-int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason);
+int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason, bool kill);
+
+struct SignalOptions {
+  std::string run;
+  std::string name;
+  std::string value;                 ///< JSON, or text where it is none; "": null
+  std::string idempotency_key;
+};
+int signal(const Common& common, const SignalOptions& options);
+
+struct AnswerOptions {
+  std::string run;
+  std::string requirement;           ///< id or path of the step; "": the only one
+  bool approve = false;
+  bool reject = false;
+  std::string value;                 ///< JSON
+  std::string feedback;
+};
+int answer(const Common& common, const AnswerOptions& options);
+
+struct ForkCommand {
+  std::string run;
+  std::string from;
+  std::vector<std::string> values;   ///< step=json
+  std::vector<std::string> inputs;   ///< name=json
+  std::string id;
+};
+int fork(const Common& common, const ForkCommand& options);
+
+int export_run(const Common& common, const std::string& run, const std::string& file);
+int import_run(const Common& common, const std::string& file, const std::string& id);
+int remove(const Common& common, const std::vector<std::string>& runs);
+
+struct GcOptions {
+  std::string older_than;            ///< a duration
+  size_t keep = 0;
+  bool dry_run = false;
+};
+int gc(const Common& common, const GcOptions& options);
+int store_info(const Common& common);
+int store_check(const Common& common);
+int store_copy(const Common& common, const std::string& folder, bool compact);
 /// The detached process behind --background: takes the runs of a project until none is left.
 int work(const Common& common, const std::string& run);
 

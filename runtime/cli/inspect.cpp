@@ -1,4 +1,4 @@
-// ps, get, why, cancel: verbs that look at runs or send them something.
+// ps, get: verbs that look at runs.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -101,15 +101,16 @@ std::optional<RunStatus> status_named(std::string text) {
   return std::nullopt;
 }
 
-// Whether some living process has the run.
-bool has_process(store::Store& store, const store::RunHeader& h) {
-  if (h.owner == store::no_owner) return false;
-  auto claimable = store.claimable(0, 100'000);
-  if (!claimable) return true;
-  for (const auto& c : *claimable) {
-    if (c.key == h.key) return false;
-  }
-  return true;
+// What an open run is at: the first of its steps that wait, and how many more.
+std::string current_steps(store::Store& store, const store::RunHeader& h) {
+  if (is_final(h.status)) return h.error.substr(0, 60);
+  const auto program = engine::load_program(store, h.program);
+  if (!program) return "";
+  const auto loaded = engine::load_state(store, h.key, *program);
+  if (!loaded) return "";
+  const auto waiting = machine::waiting(*loaded->state);
+  if (waiting.empty()) return "";
+  return waiting[0].path + (waiting.size() > 1 ? fmt::format(" +{}", waiting.size() - 1) : "");
 }
 
 }  // namespace
@@ -147,11 +148,11 @@ int ps(const Common& common, const PsOptions& options) {
   }
   size_t width = 8;
   for (const auto& h : *runs) width = std::max(width, h.workflow.size());
-  std::printf("%-8s  %-*s  %-9s  %-20s  %s\n", "ID", static_cast<int>(width), "WORKFLOW", "STATUS", "STARTED", "DURATION");
+  std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", "ID", static_cast<int>(width), "WORKFLOW", "STATUS", "STARTED", "DURATION", "STEP");
   for (const auto& h : *runs) {
     const Millis end = h.ended_at == 0 ? now : h.ended_at;
-    std::printf("%-8s  %-*s  %-9s  %-20s  %s\n", short_id(h.id).c_str(), static_cast<int>(width), h.workflow.c_str(), std::string(machine::to_string(h.status)).c_str(), moment_text(h.started_at).c_str(),
-                duration_text(end - h.started_at).c_str());
+    std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", short_id(h.id).c_str(), static_cast<int>(width), h.workflow.c_str(), std::string(machine::to_string(h.status)).c_str(), moment_text(h.started_at).c_str(),
+                duration_text(end - h.started_at).c_str(), current_steps(**store, h).c_str());
   }
   return Exit::ok;
 }
@@ -235,69 +236,6 @@ int get(const Common& common, const GetOptions& options) {
   if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
   if (header->status == RunStatus::completed && !table.result.is_null()) std::printf("\n%s\n", value_text(table.result).c_str());
   return Exit::ok;
-}
-
-int why(const Common& common, const std::string& run) {
-  const Place place = find_place(common.store);
-  auto store = open_store(place, false);
-  if (!store) return fail_with(store.error());
-  auto header = find_run(**store, run);
-  if (!header) return fail_with(header.error());
-  const std::string name = short_id(header->id);
-  if (is_final(header->status)) {
-    std::printf("run %s has ended: %s%s%s\n", name.c_str(), std::string(machine::to_string(header->status)).c_str(), header->error.empty() ? "" : ": ", header->error.c_str());
-    return Exit::ok;
-  }
-  auto program = engine::load_program(**store, header->program);
-  if (!program) return fail_with(program.error());
-  auto loaded = engine::load_state(**store, header->key, *program);
-  if (!loaded) return fail_with(loaded.error());
-  const Millis now = engine::SystemClock().now();
-  if (!has_process(**store, *header)) {
-    std::printf("no process runs it; `kflow resume %s` takes it over\n", name.c_str());
-  }
-  const auto waiting = machine::waiting(*loaded->state);
-  for (const machine::Waiting& w : waiting) {
-    std::string line = fmt::format("step `{}` ", w.path);
-    const Millis left = std::max<Millis>(0, w.due == machine::never ? 0 : w.due - now);
-    if (w.what == "running") {
-      line += fmt::format("runs `{}` since {}", w.callee, duration_text(now - w.since));
-      if (w.attempt > 1) line += fmt::format(" (attempt {} of {})", w.attempt, w.max_attempts);
-    } else if (w.what == "timer") {
-      line += fmt::format("sleeps, for another {}", duration_text(left));
-    } else if (w.what == "retry") {
-      line += fmt::format("failed and tries again in {} (attempt {} of {}): {}", duration_text(left), w.attempt + 1, w.max_attempts, w.error);
-    } else {
-      line += "is being stopped";
-    }
-    std::printf("%s\n", line.c_str());
-  }
-  if (waiting.empty()) std::printf("the run waits for nothing: it is about to go on\n");
-  return Exit::ok;
-}
-
-int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason) {
-  const Place place = find_place(common.store);
-  auto store = open_store(place, false);
-  if (!store) return fail_with(store.error());
-  int status = Exit::ok;
-  for (const std::string& run : runs) {
-    auto header = find_run(**store, run);
-    auto asked = header ? engine::request_cancel(**store, *header, reason) : Result<void>(std::unexpected(header.error()));
-    if (!asked) {
-      status = fail_with(asked.error());
-      continue;
-    }
-    // A run without a process is cancelled here; one with a process hears of it at once.
-    if (!has_process(**store, *header)) {
-      auto engine = engine::Engine::open(*store, engine_options(place, header->project_root));
-      if (!engine) return fail_with(engine.error());
-      if (auto taken = (*engine)->resume(header->key); !taken && taken.error().code != ErrorCode::conflict) return fail_with(taken.error());
-      (void)(*engine)->wait(header->key, static_cast<int>(machine::stop_deadline_ms));
-    }
-    std::fprintf(stderr, "run %s is being cancelled\n", short_id(header->id).c_str());
-  }
-  return status;
 }
 
 }  // namespace kflow::cli

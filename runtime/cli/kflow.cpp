@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   why_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
 
   bool all = false;
-  auto* resume_verb = app.add_subcommand("resume", "take over a run whose process is gone");
+  auto* resume_verb = app.add_subcommand("resume", "take over a run whose process is gone, or a failed one from its failed step");
   resume_verb->add_option("RUN", target, "id, its beginning or end, or @last (the default)");
   resume_verb->add_flag("--all", all, "every run whose process is gone");
 
@@ -70,6 +70,62 @@ int main(int argc, char** argv) {
   auto* cancel_verb = app.add_subcommand("cancel", "stop runs");
   cancel_verb->add_option("RUN", targets, "ids, their beginnings or ends, or @last")->required();
   cancel_verb->add_option("--reason", reason, "recorded with the run");
+
+  bool kill = false;
+  cancel_verb->add_flag("--kill", kill, "do not wait, compensate or call on_cancel");
+
+  SignalOptions signalling;
+  auto* signal_verb = app.add_subcommand("signal", "put a signal into a run's mailbox");
+  signal_verb->add_option("RUN", signalling.run, "id, its beginning or end, or @last")->required();
+  signal_verb->add_option("NAME", signalling.name, "the signal's name")->required();
+  signal_verb->add_option("VALUE", signalling.value, "JSON; null if not given");
+  signal_verb->add_option("--idempotency-key", signalling.idempotency_key, "a second signal with the same key is dropped");
+  signal_verb->footer("example: kflow signal @last approved '{\"by\": \"ann\"}'");
+
+  AnswerOptions answering;
+  auto* answer_verb = app.add_subcommand("answer", "answer what a run asks");
+  answer_verb->add_option("RUN", answering.run, "id, its beginning or end, or @last")->required();
+  answer_verb->add_option("REQUIREMENT", answering.requirement, "which question: its id or the path of its step");
+  auto* approve = answer_verb->add_flag("--approve", answering.approve, "yes; accept");
+  auto* reject = answer_verb->add_flag("--reject", answering.reject, "no")->excludes(approve);
+  answer_verb->add_option("--value", answering.value, "the answer of a form, or an edited value, as JSON")->excludes(reject);
+  answer_verb->add_option("--feedback", answering.feedback, "recorded with the answer");
+  answer_verb->footer("example: kflow answer @last --approve");
+
+  ForkCommand forking;
+  auto* fork_verb = app.add_subcommand("fork", "a new run that shares what was recorded before a step");
+  fork_verb->add_option("RUN", forking.run, "id, its beginning or end, or @last")->required();
+  fork_verb->add_option("--from", forking.from, "path of the step that is done anew")->required();
+  fork_verb->add_option("--set", forking.values, "another value of a step: step=json")->allow_extra_args(false);
+  fork_verb->add_option("-i", forking.inputs, "another input: name=json")->allow_extra_args(false);
+  fork_verb->add_option("--id", forking.id, "the new run's id");
+  fork_verb->footer("example: kflow fork @last --from plan --set 'research=\"notes\"'");
+
+  std::string file;
+  std::string new_id;
+  auto* export_verb = app.add_subcommand("export", "one run as one file");
+  export_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
+  export_verb->add_option("-o", file, "the file; - for standard output, <id>.kfrun if not given");
+  auto* import_verb = app.add_subcommand("import", "put an exported run into the store");
+  import_verb->add_option("FILE", file, "the file, - for standard input")->required();
+  import_verb->add_option("--id", new_id, "another id for it");
+
+  auto* rm_verb = app.add_subcommand("rm", "remove runs that have ended");
+  rm_verb->add_option("RUN", targets, "ids, their beginnings or ends, or @last")->required();
+  GcOptions collecting;
+  auto* gc_verb = app.add_subcommand("gc", "remove what retention lets go, and what nothing refers to");
+  gc_verb->add_option("--older-than", collecting.older_than, "ended runs without a retention of their own: 12h, 30d");
+  gc_verb->add_option("--keep", collecting.keep, "keep only so many of the newest ended runs of each workflow");
+  gc_verb->add_flag("--dry-run", collecting.dry_run, "print the runs that would go");
+
+  auto* store_verb = app.add_subcommand("store", "look after the store");
+  store_verb->require_subcommand(1);
+  auto* info_verb = store_verb->add_subcommand("info", "where it is, how large, who uses it");
+  auto* check_verb = store_verb->add_subcommand("check", "read every row");
+  auto* backup_verb = store_verb->add_subcommand("backup", "a consistent copy, while it is in use");
+  backup_verb->add_option("FOLDER", file, "a new folder")->required();
+  auto* compact_verb = store_verb->add_subcommand("compact", "the same without free space");
+  compact_verb->add_option("FOLDER", file, "a new folder")->required();
 
   auto* work_verb = app.add_subcommand("work", "")->group("");
   work_verb->add_option("RUN", target)->required();
@@ -85,6 +141,16 @@ int main(int argc, char** argv) {
   if (watch_verb->parsed()) return watch(common, watching);
   if (why_verb->parsed()) return why(common, target);
   if (resume_verb->parsed()) return resume(common, target, all);
-  if (cancel_verb->parsed()) return cancel(common, targets, reason);
+  if (cancel_verb->parsed()) return cancel(common, targets, reason, kill);
+  if (signal_verb->parsed()) return signal(common, signalling);
+  if (answer_verb->parsed()) return answer(common, answering);
+  if (fork_verb->parsed()) return fork(common, forking);
+  if (export_verb->parsed()) return export_run(common, target, file);
+  if (import_verb->parsed()) return import_run(common, file, new_id);
+  if (rm_verb->parsed()) return kflow::cli::remove(common, targets);
+  if (gc_verb->parsed()) return gc(common, collecting);
+  if (info_verb->parsed()) return store_info(common);
+  if (check_verb->parsed()) return store_check(common);
+  if (backup_verb->parsed() || compact_verb->parsed()) return store_copy(common, file, compact_verb->parsed());
   return work(common, target);
 }

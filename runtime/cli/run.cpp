@@ -1,8 +1,6 @@
 // run, resume, watch and the detached worker: verbs that execute or follow.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -105,30 +103,6 @@ Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workf
   return std::move(out).take();
 }
 
-// A fresh process of this program that outlives the terminal; its messages go to a file beside the store.
-Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id) {
-  std::error_code error;
-  std::filesystem::create_directories(place.store + "/logs", error);
-  const std::string log = place.store + "/logs/worker.log";
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail(ErrorCode::unavailable, fmt::format("cannot start a process: {}", std::strerror(errno)));
-  if (pid == 0) {
-    ::setsid();
-    if (::fork() != 0) ::_exit(0);
-    if (::chdir(project_root.c_str()) != 0) ::_exit(127);
-    const int in = ::open("/dev/null", O_RDONLY);
-    const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    ::dup2(in, 0);
-    ::dup2(out < 0 ? in : out, 1);
-    ::dup2(out < 0 ? in : out, 2);
-    for (int fd = 3; fd < 1024; ++fd) ::close(fd);
-    ::execl("/proc/self/exe", "kflow", "work", "--store", place.store.c_str(), run_id.c_str(), nullptr);
-    ::_exit(127);
-  }
-  ::waitpid(pid, nullptr, 0);
-  return {};
-}
-
 int report_end(const View& view) {
   switch (view.status()) {
     case machine::RunStatus::completed: break;
@@ -157,6 +131,16 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
   while (!view.ended()) {
     engine->wait_for_events(header.key, view.seq(), redraw_ms);
     if (auto read = view.update(store); !read) return fail_with(read.error());
+    if (!view.ended() && view.paused()) {
+      view.finish();
+      if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0 && !quiet && !common.json) {
+        if (auto answered = answer_on_terminal(store, header); !answered) return fail_with(answered.error());
+        continue;
+      }
+      engine.reset();  // whoever answers sees to it that it goes on
+      std::fprintf(stderr, "kflow: run %s waits for an answer; `kflow answer %s` gives it\n", short_id(header.id).c_str(), short_id(header.id).c_str());
+      return Exit::paused;
+    }
     if (!view.ended()) view.tick(engine::SystemClock().now());
     if (interrupts > 0 && !view.ended()) {
       view.finish();
@@ -250,9 +234,8 @@ int resume(const Common& common, const std::string& run, bool all) {
   }
   auto header = find_run(**store, run.empty() ? "@last" : run);
   if (!header) return fail_with(header.error());
-  if (is_final(header->status)) {
-    const std::string hint = header->status == machine::RunStatus::error ? "; resuming a failed run from its failed step is not built yet, start it again with `kflow run`" : "";
-    return fail_with({ErrorCode::conflict, fmt::format("the run {} has ended ({}){}", short_id(header->id), machine::to_string(header->status), hint)});
+  if (is_final(header->status) && header->status != machine::RunStatus::error) {
+    return fail_with({ErrorCode::conflict, fmt::format("the run {} has ended ({}); only failed ones can be resumed, `kflow fork` begins anew at a step", short_id(header->id), machine::to_string(header->status))});
   }
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
@@ -298,13 +281,16 @@ int work(const Common& common, const std::string& run) {
   ::sigaction(SIGTERM, &action, nullptr);
   auto options = engine_options(place, header->project_root);
   options.adopt = true;
+  options.park = true;
   auto engine = engine::Engine::open(*store, std::move(options));
   if (!engine) return fail_with(engine.error());
   (void)(*engine)->resume(header->key);  // another process may have been quicker: then there is nothing to do
   while (interrupts == 0) {
     const auto ended = (*engine)->wait(header->key, 1000);
     if (!ended) return fail_with(ended.error());
-    if (is_final(ended->status) && (*engine)->active() == 0) break;
+    // Who waits for a message alone is taken up by whoever sends it; timers are for this process.
+    const auto due = (*store)->next_due();
+    if ((*engine)->active() == 0 && (!due || *due == machine::never)) break;
   }
   return Exit::ok;
 }

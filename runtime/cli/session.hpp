@@ -29,6 +29,14 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text);
 /// Options of an engine for a project.
 engine::EngineOptions engine_options(const Place& place, const std::string& project_root);
 
+/// A fresh process of this program that outlives the terminal and goes on with the run.
+Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id);
+/// Starts one if no living process has the run; true: it did.
+Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run);
+
+/// Asks what the run asks, until nothing is open; for a terminal.
+Result<void> answer_on_terminal(store::Store& store, const store::RunHeader& run);
+
 /// Last eight characters of an id, as tables show it.
 std::string short_id(const std::string& id);
 /// "1.2 s", "3 min 5 s".

@@ -85,11 +85,11 @@ void View::show(const machine::Event& event) {
             if (e.reason == machine::StartReason::interrupted) line("↻", "33", fmt::format("{} starts again: it was interrupted (attempt {})", event.path, e.attempt));
           },
           [&](const machine::ToolEntered&) { active_[event.act] = {event.path, "tool", 1, event.time, ""}; },
-          [&](const machine::StepCompleted&) {
+          [&](const machine::StepCompleted& e) {
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
             const std::string tries = it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
-            line("✓", "32", event.path + tries, took(it->second));
+            line("✓", "32", event.path + tries + (e.cached ? " (cached)" : ""), took(it->second));
             active_.erase(it);
           },
           [&](const machine::StepRetryScheduled& e) {
@@ -103,6 +103,21 @@ void View::show(const machine::Event& event) {
           [&](const machine::StepCancelled&) {
             line("■", "33", fmt::format("{} stopped", event.path));
             active_.erase(event.act);
+          },
+          [&](const machine::Asked& e) { line("?", "35", fmt::format("{} asks: {}", event.path, e.question)); },
+          [&](const machine::Answered& e) {
+            line("✓", "35", fmt::format("{} {}{}", event.path, e.accepted ? "was answered" : "was rejected", e.expired ? ": nobody did in time" : ""));
+          },
+          [&](const machine::SignalReceived& e) { line("✉", "36", fmt::format("signal {}", e.name)); },
+          [&](const machine::RunPaused&) { paused_ = true; },
+          [&](const machine::RunContinued&) { paused_ = false; },
+          [&](const machine::RunResumed& e) {
+            line("▶", "1", fmt::format("resumed (attempt {} of the run)", e.attempt));
+            ended_ = paused_ = false;
+            error_.clear();
+            status_ = machine::RunStatus::running;
+            active_.clear();
+            progress_.clear();
           },
           [&](const machine::Emitted& e) { line("•", "36", value_text(e.value)); },
           [&](const machine::ForStarted& e) { progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())}; },

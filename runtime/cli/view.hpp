@@ -25,6 +25,8 @@ class View {
   /// Takes the active lines away.
   void finish();
   bool ended() const { return ended_; }
+  /// All that is left waits for people.
+  bool paused() const { return paused_; }
   uint64_t seq() const { return seq_; }
   const cel::Value& result() const { return result_; }
   const std::string& error() const { return error_; }
@@ -50,6 +52,7 @@ class View {
   uint64_t from_index_;
   uint64_t seq_ = 0;
   bool ended_ = false;
+  bool paused_ = false;
   cel::Value result_;
   std::string error_;
   machine::RunStatus status_ = machine::RunStatus::running;

@@ -57,6 +57,8 @@ Result<std::vector<OwnerInfo>> TableStore::owners() {
   return out;
 }
 
+bool TableStore::alive(OwnerId owner) { return owner != no_owner && (owner == own_ || peers_->alive(owner)); }
+
 bool TableStore::may_claim(const RunHeader& run, uint64_t expected_epoch) {
   if (run.epoch != expected_epoch) return false;
   // An ERROR run may be resumed.

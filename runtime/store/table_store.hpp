@@ -38,6 +38,7 @@ class TableStore final : public Store {
   Result<std::vector<InboxMessage>> inbox(RunKey run, size_t limit) override;
   Result<OwnerId> register_owner(std::string_view doorbell) override;
   Result<std::vector<OwnerInfo>> owners() override;
+  bool alive(OwnerId owner) override;
   Result<RunHeader> claim(RunKey run, uint64_t expected_epoch) override;
   Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) override;
   Result<std::vector<RunHeader>> claimable(Millis now, size_t limit,

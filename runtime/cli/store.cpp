@@ -1,0 +1,178 @@
+// rm, gc, export, import, store: verbs on what is kept.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "compiler/base/json.hpp"
+#include "compiler/cel/time.hpp"
+#include "compiler/source/source.hpp"
+#include "runtime/cli/commands.hpp"
+#include "runtime/cli/session.hpp"
+#include "runtime/engine/portable.hpp"
+
+namespace kflow::cli {
+namespace {
+
+constexpr size_t max_import_bytes = 2ULL << 30;
+
+std::string size_text(uint64_t bytes) {
+  if (bytes < 1U << 20) return fmt::format("{} KiB", (bytes + 1023) >> 10);
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1U << 20));
+}
+
+}  // namespace
+
+int remove(const Common& common, const std::vector<std::string>& runs) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  int status = Exit::ok;
+  for (const std::string& run : runs) {
+    auto header = find_run(**store, run);
+    auto removed = header ? (*store)->remove(header->key) : Result<void>(std::unexpected(header.error()));
+    if (!removed) {
+      status = fail_with(removed.error());
+    } else {
+      std::fprintf(stderr, "run %s is removed\n", short_id(header->id).c_str());
+    }
+  }
+  return status;
+}
+
+int gc(const Common& common, const GcOptions& options) {
+  const Place place = find_place(common.store);
+  store::Store::Retention retention{.now = engine::SystemClock().now(), .default_age_ms = 0, .ages = {}, .keep_newest = options.keep, .dry_run = options.dry_run};
+  if (!options.older_than.empty()) {
+    const auto d = cel::parse_duration_literal(options.older_than);
+    if (!d || d->nanos <= 0) return fail_with({ErrorCode::invalid_argument, "`" + options.older_than + "` is no duration; write 12h or 30d"});
+    retention.default_age_ms = d->nanos / 1'000'000;
+  }
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto gone = (*store)->collect(retention);
+  if (!gone) return fail_with(gone.error());
+  if (common.json) {
+    JsonWriter out;
+    out.begin_object();
+    out.key("dry_run"), out.boolean(options.dry_run);
+    out.key("runs"), out.unsigned_integer(gone->runs);
+    out.key("blobs"), out.unsigned_integer(gone->blobs);
+    out.key("programs"), out.unsigned_integer(gone->programs);
+    out.key("cache_entries"), out.unsigned_integer(gone->cache_entries);
+    out.key("run_ids");
+    out.begin_array();
+    for (const std::string& id : gone->ids) out.string(id);
+    out.end_array();
+    out.end_object();
+    std::printf("%s\n", out.text().c_str());
+    return Exit::ok;
+  }
+  if (options.dry_run) {
+    for (const std::string& id : gone->ids) std::printf("%s\n", id.c_str());
+    std::fprintf(stderr, "%lu runs would be removed\n", static_cast<unsigned long>(gone->runs));
+    return Exit::ok;
+  }
+  std::fprintf(stderr, "removed: %lu runs, %lu blobs, %lu programs, %lu cached values\n", static_cast<unsigned long>(gone->runs), static_cast<unsigned long>(gone->blobs), static_cast<unsigned long>(gone->programs),
+               static_cast<unsigned long>(gone->cache_entries));
+  return Exit::ok;
+}
+
+int export_run(const Common& common, const std::string& run, const std::string& file) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto header = find_run(**store, run);
+  if (!header) return fail_with(header.error());
+  auto bytes = engine::export_run(**store, *header);
+  if (!bytes) return fail_with(bytes.error());
+  const std::string path = file.empty() ? header->id + ".kfrun" : file;
+  if (path == "-") {
+    if (::isatty(STDOUT_FILENO) != 0) return fail_with({ErrorCode::invalid_argument, "an exported run is no text for a terminal; name a file with -o"});
+    std::cout.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
+    return std::cout ? Exit::ok : fail_with({ErrorCode::io, "cannot write to standard output"});
+  }
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
+  if (!out) return fail_with({ErrorCode::io, "cannot write `" + path + "`"});
+  std::fprintf(stderr, "run %s is in %s (%s)\n", short_id(header->id).c_str(), path.c_str(), size_text(bytes->size()).c_str());
+  return Exit::ok;
+}
+
+int import_run(const Common& common, const std::string& file, const std::string& id) {
+  std::string bytes;
+  if (file == "-") {
+    bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    auto content = source::read_file(file, max_import_bytes);
+    if (!content) return fail_with(content.error());
+    bytes = std::move(*content);
+  }
+  const Place place = find_place(common.store);
+  auto store = open_store(place, true);
+  if (!store) return fail_with(store.error());
+  auto made = engine::import_run(**store, bytes, id);
+  if (!made) return fail_with(made.error());
+  std::printf("%s\n", made->id.c_str());
+  return Exit::ok;
+}
+
+int store_info(const Common& common) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto info = (*store)->info();
+  if (!info) return fail_with(info.error());
+  auto owners = (*store)->owners();
+  if (!owners) return fail_with(owners.error());
+  if (common.json) {
+    JsonWriter out;
+    out.begin_object();
+    out.key("folder"), out.string(place.store);
+    out.key("format"), out.integer(info->format);
+    out.key("durability"), out.string(store::to_string(info->durability));
+    out.key("runs"), out.unsigned_integer(info->runs);
+    out.key("bytes_used"), out.unsigned_integer(info->bytes_used);
+    out.key("bytes_limit"), out.unsigned_integer(info->bytes_limit);
+    out.key("pids");
+    out.begin_array();
+    for (const auto& owner : *owners) {
+      if ((*store)->alive(owner.id)) out.integer(owner.pid);
+    }
+    out.end_array();
+    out.end_object();
+    std::printf("%s\n", out.text().c_str());
+    return Exit::ok;
+  }
+  std::printf("store       %s\nformat      %u\ndurability  %s\nruns        %lu\nused        %s of %s\n", place.store.c_str(), info->format, std::string(store::to_string(info->durability)).c_str(), static_cast<unsigned long>(info->runs),
+              size_text(info->bytes_used).c_str(), size_text(info->bytes_limit).c_str());
+  for (const auto& owner : *owners) {
+    if ((*store)->alive(owner.id)) std::printf("process     %ld\n", static_cast<long>(owner.pid));
+  }
+  return Exit::ok;
+}
+
+int store_check(const Common& common) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto findings = (*store)->check();
+  if (!findings) return fail_with(findings.error());
+  for (const auto& f : *findings) std::printf("%s: %s\n", f.where.c_str(), f.what.c_str());
+  if (findings->empty()) std::fprintf(stderr, "the store is sound\n");
+  return findings->empty() ? Exit::ok : Exit::failed;
+}
+
+int store_copy(const Common& common, const std::string& folder, bool compact) {
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  if (auto copied = (*store)->backup(folder, compact); !copied) return fail_with(copied.error());
+  std::fprintf(stderr, "the store is copied to %s%s\n", folder.c_str(), compact ? "; put it in the old one's place when no kflow process runs" : "");
+  return Exit::ok;
+}
+
+}  // namespace kflow::cli
