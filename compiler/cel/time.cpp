@@ -56,6 +56,8 @@ std::optional<int32_t> fixed_offset(std::string_view zone) {
   return negative ? -offset : offset;
 }
 
+bool is_utc(std::string_view zone) { return zone.empty() || zone == "UTC" || zone == "Z"; }
+
 struct Offset {
   int32_t seconds = 0;
   std::string abbreviation;
@@ -71,7 +73,7 @@ bool has_zone_database() {
 }
 
 Result<Offset> offset_at(Timestamp t, std::string_view zone) {
-  if (zone.empty() || zone == "UTC" || zone == "Z") return Offset{0, "UTC"};
+  if (is_utc(zone)) return Offset{0, "UTC"};
   if (const auto fixed = fixed_offset(zone)) return Offset{*fixed, fmt::format("{}", zone)};
   if (!has_zone_database()) {
     return fail(ErrorCode::unavailable, fmt::format("no time zone `{}`: this system has no time zone database; install tzdata", zone));
@@ -299,6 +301,25 @@ Result<CivilTime> civil_time(Timestamp t, std::string_view zone) {
                    .day_of_year = static_cast<int>((days - new_year).count()),
                    .offset_seconds = offset->seconds,
                    .abbreviation = std::move(offset->abbreviation)};
+}
+
+bool zone_exists(std::string_view zone) { return zone_span(0, zone).has_value(); }
+
+std::optional<ZoneSpan> zone_span(int64_t seconds, std::string_view zone) {
+  if (is_utc(zone)) return ZoneSpan{};
+  if (const auto fixed = fixed_offset(zone)) return ZoneSpan{.offset_seconds = *fixed};
+  if (!has_zone_database()) return std::nullopt;
+  try {
+    const auto info = date::locate_zone(std::string(zone))->get_info(date::sys_seconds(std::chrono::seconds(seconds)));
+    // Beyond its first and last change the library gives bounds of its own, far outside the range of timestamps.
+    const int64_t begin = info.begin.time_since_epoch().count();
+    const int64_t end = info.end.time_since_epoch().count();
+    return ZoneSpan{.begin = begin < min_timestamp_seconds ? INT64_MIN : begin,
+                    .end = end > max_timestamp_seconds ? INT64_MAX : end,
+                    .offset_seconds = static_cast<int32_t>(info.offset.count())};
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
 }
 
 Result<std::string> format_time(Timestamp t, std::string_view pattern, std::string_view zone) {
