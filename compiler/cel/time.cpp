@@ -4,6 +4,7 @@
 #include <date/tz.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -72,6 +73,50 @@ bool has_zone_database() {
   }
 }
 
+using date::sys_days;
+using date::sys_seconds;
+
+// What the library knows about a zone ends in 2037 (it leaves out the rule at the end of a zone
+// file). If the clock was still changed in that year, it is changed by the same rule after it, and
+// rules go by month and weekday. So a year counted from March, which keeps leap days at its end, is
+// like any other whose first of March falls on the same weekday, and the years 2027 to 2037 have
+// all seven.
+constexpr date::year last_known_year{2037};
+constexpr date::year first_model_year{2027};
+
+bool is_last(const date::sys_info& info) {
+  return info.end > sys_seconds(std::chrono::seconds(max_timestamp_seconds));
+}
+
+date::sys_info info_by_rule(const date::time_zone& zone, sys_seconds t,
+                            const date::sys_info& last) {
+  const sys_days known_until(date::year(last_known_year + date::years(1)) / date::March / 1);
+  const sys_days new_year(last_known_year / date::January / 1);
+  if (last.begin < new_year || last.begin >= known_until) return last;
+  date::year year = date::year_month_day(date::floor<date::days>(t)).year();
+  if (t < sys_days(year / date::March / 1)) --year;
+  const sys_days begin(year / date::March / 1);
+  const sys_days end((year + date::years(1)) / date::March / 1);
+  sys_days model = known_until;
+  for (date::year y = last_known_year; y >= first_model_year; --y) {
+    model = sys_days(y / date::March / 1);
+    if (date::weekday(model) == date::weekday(begin)) break;
+  }
+  const auto shift = begin - model;
+  date::sys_info info = zone.get_info(t - shift);
+  info.begin = std::max<sys_seconds>(info.begin + shift, begin);
+  info.end = is_last(info) ? sys_seconds(end) : std::min<sys_seconds>(info.end + shift, end);
+  return info;
+}
+
+// Throws what the library throws if there is no such zone.
+date::sys_info zone_info(std::string_view name, int64_t seconds) {
+  const date::time_zone* zone = date::locate_zone(std::string(name));
+  const sys_seconds t{std::chrono::seconds(seconds)};
+  const date::sys_info info = zone->get_info(t);
+  return is_last(info) ? info_by_rule(*zone, t, info) : info;
+}
+
 Result<Offset> offset_at(Timestamp t, std::string_view zone) {
   if (is_utc(zone)) return Offset{0, "UTC"};
   if (const auto fixed = fixed_offset(zone)) return Offset{*fixed, fmt::format("{}", zone)};
@@ -79,8 +124,7 @@ Result<Offset> offset_at(Timestamp t, std::string_view zone) {
     return fail(ErrorCode::unavailable, fmt::format("no time zone `{}`: this system has no time zone database; install tzdata", zone));
   }
   try {
-    const date::time_zone* tz = date::locate_zone(std::string(zone));
-    const auto info = tz->get_info(date::sys_seconds(std::chrono::seconds(t.seconds)));
+    const auto info = zone_info(zone, t.seconds);
     return Offset{static_cast<int32_t>(info.offset.count()), info.abbrev};
   } catch (const std::exception&) {
     return fail(ErrorCode::invalid_argument, fmt::format("unknown time zone `{}`", zone));
@@ -310,8 +354,9 @@ std::optional<ZoneSpan> zone_span(int64_t seconds, std::string_view zone) {
   if (const auto fixed = fixed_offset(zone)) return ZoneSpan{.offset_seconds = *fixed};
   if (!has_zone_database()) return std::nullopt;
   try {
-    const auto info = date::locate_zone(std::string(zone))->get_info(date::sys_seconds(std::chrono::seconds(seconds)));
-    // Beyond its first and last change the library gives bounds of its own, far outside the range of timestamps.
+    const auto info = zone_info(zone, seconds);
+    // Beyond its first and last change the library gives bounds of its own, far outside the range
+    // of timestamps.
     const int64_t begin = info.begin.time_since_epoch().count();
     const int64_t end = info.end.time_since_epoch().count();
     return ZoneSpan{.begin = begin < min_timestamp_seconds ? INT64_MIN : begin,

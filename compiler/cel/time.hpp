@@ -44,17 +44,18 @@ struct CivilTime {
 /// `zone`: an IANA name or `[+-]HH:MM`; "" is UTC.
 Result<CivilTime> civil_time(Timestamp t, std::string_view zone);
 
-/// Whether `zone` is one that the functions here accept. An abbreviation such as `CEST` is none; "" is UTC.
+/// Whether the functions here accept `zone`. An abbreviation such as `CEST` is none.
 bool zone_exists(std::string_view zone);
 
 /// A stretch of time in which a zone keeps one offset, in seconds since 1970: `begin` ≤ t < `end`.
-/// Where two of them meet, local time jumps by the difference of their offsets: it skips an hour, or repeats one.
+/// Where two of them meet, local time jumps by the difference of their offsets: it skips an hour,
+/// or repeats one. Two that meet may have the same offset.
 struct ZoneSpan {
   int64_t begin = INT64_MIN;  ///< INT64_MIN: since ever
-  int64_t end = INT64_MAX;    ///< INT64_MAX: for good, as far as the zone database knows
+  int64_t end = INT64_MAX;    ///< INT64_MAX: for good
   int32_t offset_seconds = 0;
 };
-/// The span that contains `seconds`; nullopt if there is no such zone.
+/// The span that contains `seconds` (of the range of timestamps); nullopt if there is no such zone.
 std::optional<ZoneSpan> zone_span(int64_t seconds, std::string_view zone);
 
 /// strftime-like text of `t` in `zone` (%Y %m %d %H %M %S %j %a %A %b %B %e %I %p %y %F %T %Z %z %s %%).

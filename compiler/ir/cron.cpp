@@ -1,4 +1,5 @@
-// Parsing of cron expressions, and the search for the next firing: field by field in local time, span by span of a zone.
+// Parsing of cron expressions, and the search for the next firing: field by field in local time,
+// span by span of a zone.
 #include "compiler/ir/cron.hpp"
 
 #include <fmt/format.h>
@@ -22,7 +23,8 @@ namespace {
 
 constexpr std::array<std::string_view, 12> month_names{"JAN", "FEB", "MAR", "APR", "MAY", "JUN",
                                                        "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"};
-constexpr std::array<std::string_view, 7> weekday_names{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"};
+constexpr std::array<std::string_view, 7> weekday_names{"SUN", "MON", "TUE", "WED",
+                                                        "THU", "FRI", "SAT"};
 
 struct Field {
   std::string_view name;
@@ -70,9 +72,12 @@ std::string shown(std::string_view text) {
   return text.size() > longest ? out + "…" : out;
 }
 
-std::unexpected<Error> bad(std::string message) { return fail(ErrorCode::invalid_argument, std::move(message)); }
+std::unexpected<Error> bad(std::string message) {
+  return fail(ErrorCode::invalid_argument, std::move(message));
+}
 std::unexpected<Error> bad_value(const Field& field, std::string_view text) {
-  return bad(fmt::format("`{}` in the {} field; it takes {}", shown(text), field.name, field.takes));
+  return bad(
+      fmt::format("`{}` in the {} field; it takes {}", shown(text), field.name, field.takes));
 }
 
 // One or two digits.
@@ -102,11 +107,13 @@ Result<unsigned> parse_step(const Field& field, std::string_view text) {
   const unsigned size = field.last - field.first + 1;
   const auto step = parse_number(text);
   if (step && *step >= 1 && *step <= size) return *step;
-  return bad(fmt::format("step `/{}` in the {} field; a step is 1-{}, counted within the field", shown(text), field.name, size));
+  return bad(fmt::format("step `/{}` in the {} field; a step is 1-{}, counted within the field",
+                         shown(text), field.name, size));
 }
 
 // `a-b`. Runs forwards; only a week may end in SUN.
-Result<std::pair<unsigned, unsigned>> parse_range(const Field& field, std::string_view text, size_t dash) {
+Result<std::pair<unsigned, unsigned>> parse_range(const Field& field, std::string_view text,
+                                                  size_t dash) {
   auto from = parse_value(field, text.substr(0, dash), text);
   KFLOW_TRY(from);
   auto to = parse_value(field, text.substr(dash + 1), text);
@@ -116,18 +123,23 @@ Result<std::pair<unsigned, unsigned>> parse_range(const Field& field, std::strin
     if (from->number == 7 && to->number < 7) from->number = 0;
   }
   if (from->number > to->number) {
-    return bad(fmt::format("range `{}` in the {} field runs backwards; write it as two, `{}-{},{}-{}`", shown(text), field.name,
-                           from->number, field.last, field.first, to->number));
+    return bad(
+        fmt::format("range `{}` in the {} field runs backwards; write it as two, `{}-{},{}-{}`",
+                    shown(text), field.name, from->number, field.last, field.first, to->number));
   }
   return std::pair{from->number, to->number};
 }
 
 // One entry of a list, as bits first…greatest.
 Result<uint64_t> parse_entry(const Field& field, std::string_view text) {
-  if (text.empty()) return bad(fmt::format("an empty entry in the {} field; it takes {}", field.name, field.takes));
-  if (text.find('#') != std::string_view::npos || (text.size() > 1 && (upper(text.back()) == 'W' || upper(text.back()) == 'L') &&
-                                                   is_digit(text.front()))) {
-    return bad(fmt::format("`{}` in the {} field: `#`, `W` and `L` with a number are not supported", shown(text), field.name));
+  if (text.empty()) {
+    return bad(fmt::format("an empty entry in the {} field; it takes {}", field.name, field.takes));
+  }
+  if (text.find('#') != std::string_view::npos ||
+      (text.size() > 1 && (upper(text.back()) == 'W' || upper(text.back()) == 'L') &&
+       is_digit(text.front()))) {
+    return bad(fmt::format("`{}` in the {} field: `#`, `W` and `L` with a number are not supported",
+                           shown(text), field.name));
   }
   const size_t slash = text.find('/');
   const std::string_view base = text.substr(0, slash);
@@ -156,7 +168,7 @@ Result<uint64_t> parse_entry(const Field& field, std::string_view text) {
 
 struct ParsedField {
   uint64_t bits = 0;
-  bool open = false;      ///< begins with `*`, or is `?`
+  bool open = false;  ///< begins with `*`, or is `?`
   bool last_day = false;
 };
 
@@ -188,11 +200,13 @@ Result<ParsedField> parse_field(size_t index, std::string_view text) {
 // Days in a month of a leap year.
 constexpr std::array<unsigned, 13> longest_month{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 
-constexpr uint32_t bits_to(unsigned last) { return (uint32_t{2} << last) - 1; }  // bits 0…last, last ≤ 31
+// Bits 0…last, last ≤ 31.
+constexpr uint32_t bits_to(unsigned last) { return (uint32_t{2} << last) - 1; }
 
 bool either_day(const Cron& c) { return !c.open_days && !c.open_weekdays; }
 
-// Every day of a month falls on every weekday in some year, 29 February too: only days of the month can be impossible.
+// Every day of a month falls on every weekday in some year, 29 February too: only days of the month
+// can be impossible.
 bool can_fire(const Cron& c) {
   if (either_day(c) || c.last_day) return true;
   for (unsigned month = 1; month <= 12; ++month) {
@@ -207,7 +221,7 @@ std::vector<std::string_view> words(std::string_view text) {
     const size_t begin = i;
     while (i < text.size() && !is_space(text[i])) ++i;
     if (i > begin) out.push_back(text.substr(begin, i - begin));
-    else ++i;
+    if (i == begin) ++i;
   }
   return out;
 }
@@ -216,8 +230,10 @@ Result<std::string_view> expand_macro(std::string_view text) {
   for (const Macro& m : macros) {
     if (same_word(text, m.name)) return m.expression;
   }
-  return bad(fmt::format("there is no `{}`; the short forms are @hourly @daily @midnight @weekly @monthly @yearly @annually",
-                         shown(text)));
+  return bad(
+      fmt::format("there is no `{}`; the short forms are @hourly @daily @midnight @weekly @monthly "
+                  "@yearly @annually",
+                  shown(text)));
 }
 
 std::unexpected<Error> bad_count(const std::vector<std::string_view>& parts) {
@@ -225,9 +241,13 @@ std::unexpected<Error> bad_count(const std::vector<std::string_view>& parts) {
     return bad("a zone is not part of the expression; give it as `tz:`");
   }
   if (parts.size() == 6) {
-    return bad(fmt::format("six fields; cron takes five ({}), a field for seconds is not supported: leave out the first", field_order));
+    return bad(
+        fmt::format("six fields; cron takes five ({}), a field for seconds is not supported: leave "
+                    "out the first",
+                    field_order));
   }
-  return bad(fmt::format("{} field{}; cron takes five ({})", parts.size(), parts.size() == 1 ? "" : "s", field_order));
+  return bad(fmt::format("{} field{}; cron takes five ({})", parts.size(),
+                         parts.size() == 1 ? "" : "s", field_order));
 }
 
 // ---- the next local time ----
@@ -245,14 +265,19 @@ int bit_from(uint64_t bits, unsigned from) {
   return rest == 0 ? -1 : std::countr_zero(rest);
 }
 
+bool month_matches(const Cron& c, std::chrono::month month) {
+  return (c.months >> static_cast<unsigned>(month) & 1) != 0;
+}
+
 // The days of a month that match, bits 1…31.
 uint32_t matching_days(const Cron& c, std::chrono::year_month month) {
   const auto length = static_cast<unsigned>((month / std::chrono::last).day());
   uint32_t of_month = c.days;
   if (c.last_day) of_month |= uint32_t{1} << length;
-  // The week repeated from day 1 on: bit 7k+w of the pattern is weekday w, shifted so that bit 1 is the first of the month.
+  // The week repeated from day 1 on: bit 7k+w of the pattern is weekday w, shifted so that bit 1 is
+  // the first of the month.
   uint64_t pattern = 0;
-  for (unsigned week = 0; week < 6; ++week) pattern |= static_cast<uint64_t>(c.weekdays) << (7 * week);
+  for (unsigned week = 0; week < 6; ++week) pattern |= uint64_t{c.weekdays} << (7 * week);
   const unsigned first = std::chrono::weekday(sys_days(month / 1)).c_encoding();
   const auto of_week = static_cast<uint32_t>(pattern >> first << 1);
   const uint32_t matching = either_day(c) ? of_month | of_week : of_month & of_week;
@@ -274,8 +299,9 @@ std::optional<unsigned> next_minute_of_day(const Cron& c, unsigned from) {
 // The first matching day > `date`; nullopt beyond the year 9999.
 std::optional<sys_days> next_day(const Cron& c, std::chrono::year_month_day date) {
   unsigned from = static_cast<unsigned>(date.day()) + 1;
-  for (auto month = date.year() / date.month(); month.year() <= std::chrono::year(9999); month += std::chrono::months(1)) {
-    if ((c.months >> static_cast<unsigned>(month.month()) & 1) != 0) {
+  for (auto month = date.year() / date.month(); month.year() <= std::chrono::year(9999);
+       month += std::chrono::months(1)) {
+    if (month_matches(c, month.month())) {
       const int day = bit_from(matching_days(c, month), from);
       if (day >= 0) return sys_days(month / day);
     }
@@ -284,18 +310,22 @@ std::optional<sys_days> next_day(const Cron& c, std::chrono::year_month_day date
   return std::nullopt;
 }
 
-// The first matching local time ≥ `from`, in seconds since 1970 as if local time were UTC; nullopt beyond the year 9999.
+// The first matching local time ≥ `from`, in seconds since 1970 as if local time were UTC; nullopt
+// beyond the year 9999.
 std::optional<int64_t> next_local(const Cron& c, int64_t from) {
   const int64_t minute = from / minute_seconds + (from % minute_seconds > 0 ? 1 : 0);  // rounded up
   const auto seconds_at = [](sys_days day, unsigned of_day) {
     return day.time_since_epoch().count() * day_seconds + of_day * minute_seconds;
   };
-  const auto today = std::chrono::floor<days>(std::chrono::sys_time<std::chrono::minutes>(std::chrono::minutes(minute)));
+  const auto today = std::chrono::floor<days>(
+      std::chrono::sys_time<std::chrono::minutes>(std::chrono::minutes(minute)));
   const std::chrono::year_month_day date(today);
-  const bool month_matches = (c.months >> static_cast<unsigned>(date.month()) & 1) != 0;
-  if (month_matches && (matching_days(c, date.year() / date.month()) >> static_cast<unsigned>(date.day()) & 1) != 0) {
+  const auto day_bit = uint32_t{1} << static_cast<unsigned>(date.day());
+  if (month_matches(c, date.month()) &&
+      (matching_days(c, date.year() / date.month()) & day_bit) != 0) {
     const int64_t of_day = minute - seconds_at(today, 0) / minute_seconds;
-    if (const auto found = next_minute_of_day(c, static_cast<unsigned>(of_day))) return seconds_at(today, *found);
+    const auto found = next_minute_of_day(c, static_cast<unsigned>(of_day));
+    if (found) return seconds_at(today, *found);
   }
   const auto day = next_day(c, date);
   const auto first = next_minute_of_day(c, 0);
@@ -306,7 +336,10 @@ std::optional<int64_t> next_local(const Cron& c, int64_t from) {
 }  // namespace
 
 Result<Cron> parse_cron(std::string_view text) {
-  if (text.size() > max_cron_length) return bad(fmt::format("a cron expression of {} characters; the limit is {}", text.size(), max_cron_length));
+  if (text.size() > max_cron_length) {
+    return bad(fmt::format("a cron expression of {} characters; the limit is {}", text.size(),
+                           max_cron_length));
+  }
   std::vector<std::string_view> parts = words(text);
   if (parts.size() == 1 && parts[0].starts_with('@')) {
     auto expression = expand_macro(parts[0]);
@@ -331,13 +364,16 @@ Result<Cron> parse_cron(std::string_view text) {
                   .open_days = day.open,
                   .open_weekdays = weekday.open,
                   .every_hour = hour.open || hour.bits == all_hours};
-  if (!can_fire(cron)) return bad(fmt::format("`{}` never fires: none of its months has such a day", shown(text)));
+  if (!can_fire(cron)) {
+    return bad(fmt::format("`{}` never fires: none of its months has such a day", shown(text)));
+  }
   return cron;
 }
 
 std::optional<int64_t> next_after(const Cron& cron, std::string_view zone, int64_t after_ms) {
   const int64_t after = after_ms / 1000 - (after_ms % 1000 < 0 ? 1 : 0);
-  if (after < cel::min_timestamp_seconds || after >= cel::max_timestamp_seconds) return std::nullopt;
+  if (after < cel::min_timestamp_seconds || after >= cel::max_timestamp_seconds)
+    return std::nullopt;
   auto span = cel::zone_span(after, zone);
   if (!span) return std::nullopt;
   int64_t from = after + 1 + span->offset_seconds;  // local
@@ -353,11 +389,12 @@ std::optional<int64_t> next_after(const Cron& cron, std::string_view zone, int64
       return fires * 1000;
     }
     const auto next = *cel::zone_span(span->end, zone);
-    const int64_t new_local = span->end + next.offset_seconds;  // what the clock shows after the jump
+    // What the clock shows at the jump, by either offset.
     const int64_t old_local = span->end + span->offset_seconds;
+    const int64_t new_local = span->end + next.offset_seconds;
     if (*local < new_local) return span->end * 1000;  // it was skipped
     span = next;
-    // Local times from new_local to old_local come again. `local` is none of them: it is not before old_local.
+    // Times from new_local to old_local come again; `local`, not before old_local, is none of them.
     if (cron.every_hour && new_local < old_local) local = next_local(cron, new_local);
   }
   return std::nullopt;
