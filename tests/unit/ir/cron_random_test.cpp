@@ -196,8 +196,11 @@ TEST_CASE("cron: random expressions fire as a search minute by minute says") {
       CHECK(found == expected);
       fired += static_cast<int>(found.size());
       for (int k = 0; k < starts; ++k) {
-        const int64_t after = begin * 1000 + std::uniform_int_distribution<int64_t>(
-                                                 0, (end - begin) * 1000 - 1)(random);
+        // Every other one within two hours of the jump.
+        const int64_t from = k % 2 == 0 ? begin : middle - 7'200;
+        const int64_t to = k % 2 == 0 ? end : middle + 7'200;
+        const int64_t after =
+            std::uniform_int_distribution<int64_t>(from * 1000, to * 1000 - 1)(random);
         const auto next = next_after(*cron, w.zone, after);
         REQUIRE(next);
         const auto it = std::ranges::upper_bound(expected, after);

@@ -202,6 +202,7 @@ TEST_CASE("schedule: occurrences that nobody was there to start") {
        {0},
        0,
        6},
+      {"one: so is the one due this moment", CatchUp::one, Overlap::allow, 5 * hour, {0}, 0, 6},
       {"one: missed by little", CatchUp::one, Overlap::allow, 2 * minute, {0}, 0, 1},
       {"all: below the limit", CatchUp::all, Overlap::allow, hour + 10 * minute, {0, 1}, 0, 2},
       {"all: at the limit", CatchUp::all, Overlap::allow, 2 * hour + 10 * minute, {0, 1, 2}, 0, 3},
