@@ -33,11 +33,13 @@ struct StepRow {
 struct StepTable {
   std::vector<StepRow> rows;
   std::map<machine::ActId, size_t> by_act;
+  const ir::Program* program_ = nullptr;
   cel::Value input;
   cel::Value result;
   std::string error;
 
   void add(const ir::Program& program, const machine::Event& e) {
+    program_ = &program;
     if (const auto* s = std::get_if<machine::RunStarted>(&e.data)) input = s->input;
     if (const auto* s = std::get_if<machine::RunCompleted>(&e.data)) result = s->value;
     if (const auto* s = std::get_if<machine::RunFailed>(&e.data)) error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
@@ -51,10 +53,20 @@ struct StepTable {
       row.attempts = t->attempt;
       row.status = "RUNNING";
       if (t->attempt == 1) row.input = t->input;
+    } else if (const auto* q = std::get_if<machine::Asked>(&e.data)) {
+      StepRow& row = row_of(program, e);
+      row.status = "PAUSED";
+      if (q->number == 1) row.input = q->input;
+    } else if (std::holds_alternative<machine::Answered>(e.data)) {
+      row_of(program, e).status = "RUNNING";
+    } else if (std::holds_alternative<machine::RunResumed>(e.data)) {
+      error.clear();
     } else if (const auto* c = std::get_if<machine::StepCompleted>(&e.data)) {
-      end(e, "COMPLETED").output = c->value;
+      StepRow& row = end(e, "COMPLETED");
+      row.output = c->value;
+      row.error.clear();
     } else if (const auto* r = std::get_if<machine::StepRetryScheduled>(&e.data)) {
-      StepRow& row = rows[by_act.at(e.act)];
+      StepRow& row = row_of(program, e);
       row.status = "RETRYING";
       row.error = r->error.message;
     } else if (const auto* f = std::get_if<machine::StepFailed>(&e.data)) {
@@ -76,7 +88,7 @@ struct StepTable {
     return rows[it->second];
   }
   StepRow& end(const machine::Event& e, std::string status) {
-    StepRow& row = rows[by_act.at(e.act)];
+    StepRow& row = row_of(*program_, e);
     row.status = std::move(status);
     row.ended_at = e.time;
     return row;

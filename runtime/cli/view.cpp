@@ -80,7 +80,7 @@ void View::show(const machine::Event& event) {
             const auto* step = std::get_if<ir::StepNode>(&(*program_)[event.node].data);
             a.callee = step == nullptr ? "" : step->call.name;
             a.attempt = e.attempt;
-            if (e.attempt == 1) a.since = event.time;
+            if (e.attempt == 1 || a.since == 0) a.since = event.time;
             a.note = e.reason == machine::StartReason::interrupted ? "again after an interruption" : "";
             if (e.reason == machine::StartReason::interrupted) line("↻", "33", fmt::format("{} starts again: it was interrupted (attempt {})", event.path, e.attempt));
           },

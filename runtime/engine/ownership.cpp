@@ -90,7 +90,13 @@ Result<void> Engine::Impl::take_up(RunHeader header) {
   active_ = runs_.size();
   look_into_inbox(ref);
   // A run that is to be cancelled begins nothing first.
-  std::stable_partition(ref.inputs.begin(), ref.inputs.end(), [](const machine::Input& i) { return std::holds_alternative<machine::CancelInput>(i); });
+  for (auto it = ref.inputs.begin(); it != ref.inputs.end(); ++it) {
+    if (const auto* cancel = std::get_if<machine::CancelInput>(&*it)) {
+      ref.inputs.front() = machine::RecoverInput{*cancel};
+      ref.inputs.erase(it);
+      break;
+    }
+  }
   if (!machine::requirements(*ref.state).empty() || machine::next_due(*ref.state) == machine::never) watching_.insert(key);
   ready_.insert(key);
   return {};

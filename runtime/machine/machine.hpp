@@ -53,7 +53,9 @@ struct SessionInput {
 struct TickInput {};
 /// The process that had the run is gone: whatever it had in flight is started again with the reason `interrupted`, or
 /// ends in `unknown_outcome` where the step is `at_most_once`.
-struct RecoverInput {};
+struct RecoverInput {
+  std::optional<CancelInput> cancel;  ///< known already: nothing is begun before it
+};
 using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, RunEndedInput, SignalInput, AnswerInput, SessionInput>;
 
 // ---- what a run asks of the world, only after the events it comes from are durable

@@ -66,7 +66,9 @@ void Planner::operator()(const TickInput&) {
   while (!s_.timers.empty() && s_.timers.begin()->first <= now_) on_timer(*s_.find(s_.timers.begin()->second));
 }
 
-void Planner::operator()(const RecoverInput&) {
+void Planner::operator()(const RecoverInput& input) {
+  if (input.cancel) (*this)(*input.cancel);
+  if (s_.status != RunStatus::running && s_.status != RunStatus::paused) return;
   s_.ready.clear();
   std::vector<ActId> ids;
   for (const auto& [id, act] : s_.acts) ids.push_back(id);

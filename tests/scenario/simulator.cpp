@@ -323,7 +323,16 @@ class World {
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
       // What was an answer to an effect is gone; messages of runs and people are durable.
       std::erase_if(run.inbox, [](const machine::Input& m) { return std::holds_alternative<machine::OutcomeInput>(m); });
-      if (!run.over()) run.inbox.emplace_front(machine::RecoverInput{});
+      if (run.over()) continue;
+      machine::RecoverInput recover;
+      for (auto it = run.inbox.begin(); it != run.inbox.end(); ++it) {
+        if (const auto* cancel = std::get_if<machine::CancelInput>(&*it)) {
+          recover.cancel = *cancel;
+          run.inbox.erase(it);
+          break;
+        }
+      }
+      run.inbox.emplace_front(std::move(recover));
     }
   }
 
