@@ -269,6 +269,12 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
     add_turn(run, part, machine::advance(*run.state, input, t), t);
     part.taken.push_back(std::move(input));
   }
+  run.log_bytes += part.events.size();
+  if (run.log_bytes > std::max(snapshot_after_bytes, run.snapshot_bytes) && !run.more && !is_final(machine::status(*run.state))) {
+    part.snapshot = machine::encode_state(*run.state);
+    run.snapshot_bytes = part.snapshot.size();
+    run.log_bytes = 0;
+  }
   part.consumed = std::exchange(run.consumed, {});
   part.sent = std::exchange(run.posts, {});
   settle(run, part, t);

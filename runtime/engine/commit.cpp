@@ -71,7 +71,7 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
     starts.push_back(std::move(run));
   }
   for (const Part& p : batch.parts) {
-    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = "", .drop_snapshot = p.reopened, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = {}, .children = p.child_rows});
+    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = p.snapshot, .drop_snapshot = false, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = {}, .children = p.child_rows});
     auto& posts = commits.back().posts;
     posts.insert(posts.end(), p.sent.begin(), p.sent.end());
   }

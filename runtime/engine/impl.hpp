@@ -30,6 +30,8 @@ using store::RunCommit;
 inline constexpr int full_disk_wait_ms = 500;
 inline constexpr size_t max_batch_runs = 4096;
 inline constexpr size_t claim_batch = 256;
+// A snapshot is written when the log since the last one is longer than this, and than the last one.
+inline constexpr size_t snapshot_after_bytes = 128U << 10;
 
 inline bool is_final(RunStatus s) { return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error; }
 
@@ -98,6 +100,8 @@ class Engine::Impl {
     bool more = false;            // the last turn was cut off by its limit
     std::vector<store::Post> posts;  // to go with the next commit: what native steps sent
     size_t children = 0;          // attached ones that have not ended
+    size_t log_bytes = 0;         // written since the last snapshot
+    size_t snapshot_bytes = 0;    // size of that
   };
 
   /// A run that a step starts, in the commit of that step's event.
@@ -123,7 +127,7 @@ class Engine::Impl {
     std::optional<store::SessionWrite> session;
     std::vector<Child> children;
     std::vector<NewRun> child_rows;  // what `children` look like to the store
-    bool reopened = false;           // an ERROR run goes on: its snapshot is of no use
+    std::string snapshot;
     std::optional<RunHeader> header;
     std::optional<Millis> next_due;
     uint64_t expected_seq = 0;

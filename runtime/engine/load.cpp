@@ -100,6 +100,19 @@ Result<LoadedState> fold(store::Store& store, store::RunKey run, std::shared_ptr
 Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program) {
   const auto header = store.header(run);
   if (!header) return std::unexpected(header.error());
+  // A snapshot is newer than every resumption: these drop it.
+  if (auto snapshot = store.snapshot(run); snapshot && *snapshot) {
+    LoadedState out{.state = machine::decode_state(program, (*snapshot)->state), .events = (*snapshot)->seq};
+    if (out.state != nullptr && machine::event_count(*out.state) == out.events) {
+      auto read = read_events(store, run, out.events, [&](const machine::Event& event, uint64_t, uint64_t) {
+        machine::apply(*out.state, event);
+        ++out.events;
+        return true;
+      });
+      if (!read) return std::unexpected(std::move(read).error());
+      return out;
+    }
+  }
   std::vector<std::pair<uint64_t, uint64_t>> resumes;
   if (*header && (*header)->attempt > 1) {
     auto found = find_resumes(store, run);

@@ -65,6 +65,7 @@ class Applier {
     const Act& body = own();
     s_.failed_at = body.step->stop_error ? body.step->stop_error->cause_seq : body.exit_error.cause_seq;
     s_.error = p.error;
+    s_.error.cause_seq = s_.failed_at;
     end_run(RunStatus::error);
   }
   void operator()(const RunCancelled&) { end_run(RunStatus::cancelled); }
@@ -177,7 +178,7 @@ class Applier {
 
   void operator()(const StepRetryScheduled& p) {
     Act& act = own();
-    act.step->last_error = p.error;
+    act.step->last_error = caused(p.error);
     act.step->wake = p.due;
     if (act.kind == ActKind::tool) {
       act.block = {};

@@ -142,6 +142,11 @@ RunStatePtr make_state(std::shared_ptr<const ir::Program> program);
 /// Folds one event. Reads only; aborts on an event that cannot follow (a corrupt log is caught by checksums before).
 void apply(RunState& state, const Event& event);
 
+/// A state as bytes. `decode_state` gives null for bytes of another version, another program, or damaged ones: then the
+/// whole log is folded. Decoded and folded states behave alike.
+std::string encode_state(const RunState& state);
+RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes);
+
 struct Turn {
   std::vector<Event> events;    ///< already applied to the state
   std::vector<Action> actions;  ///< to release once the events are durable

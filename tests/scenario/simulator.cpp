@@ -88,6 +88,9 @@ struct Run {
   machine::RunStatePtr state;
   ByteWriter log;
   size_t log_count = 0;
+  std::string snapshot;     // of some commit before
+  size_t snapshot_bytes = 0;  // of the log that it covers
+  size_t snapshot_count = 0;
   bool first = true;      // the first turn is not made yet
   ir::CallableId workflow;
   cel::Value input;
@@ -213,6 +216,11 @@ class World {
       ++run.log_count;
       record(index, e);
     }
+    if (report_.commits % 2 == 1) {
+      run.snapshot = machine::encode_state(*run.state);
+      run.snapshot_bytes = run.log.size();
+      run.snapshot_count = run.log_count;
+    }
     for (const machine::Action& action : turn.actions) {
       if (const auto* child = std::get_if<machine::StartChild>(&action)) {
         const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id);
@@ -321,6 +329,15 @@ class World {
       ByteReader in(run.log.buffer());
       for (size_t n = 0; n < run.log_count; ++n) machine::apply(*run.state, machine::decode_event(in));
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
+      if (!run.snapshot.empty()) {
+        // Snapshot and tail are the whole fold.
+        auto state = machine::decode_state(program_, run.snapshot);
+        if (state == nullptr) throw std::runtime_error("a snapshot cannot be read back");
+        ByteReader tail(std::string_view(run.log.buffer()).substr(run.snapshot_bytes));
+        for (size_t n = run.snapshot_count; n < run.log_count; ++n) machine::apply(*state, machine::decode_event(tail));
+        if (machine::encode_state(*state) != machine::encode_state(*run.state)) throw std::runtime_error("a snapshot and its tail differ from the whole fold");
+        run.state = std::move(state);
+      }
       // What was an answer to an effect is gone; messages of runs and people are durable.
       std::erase_if(run.inbox, [](const machine::Input& m) { return std::holds_alternative<machine::OutcomeInput>(m); });
       if (run.over()) continue;
