@@ -5,6 +5,7 @@
 
 #include "compiler/ir/builtins.hpp"
 #include "compiler/ir/program.hpp"
+#include "compiler/ir/schedule.hpp"
 
 namespace kflow::ir {
 namespace {
@@ -51,6 +52,7 @@ class Verifier {
     expr(c.scope, c.workflow.timeout);
     expr(c.scope, c.workflow.concurrency.key);
     if (c.workflow.session) need(type(c.workflow.session) && p_.types[c.workflow.session].kind == schema::TypeKind::record, "session");
+    if (!c.workflow.schedule.empty()) need(decode_schedule(c.workflow.schedule).has_value(), "schedule");
     for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel}) hidden(c.scope, hook);
     need(c.body.has_value(), "body");
     block(c.scope, c.body, 0);

@@ -1,4 +1,5 @@
 // Declarations: bodies, options and hooks of workflows, tools, agents.
+#include "compiler/ir/schedule.hpp"
 #include "compiler/lower/lowerer.hpp"
 
 namespace kflow::lower {
@@ -186,6 +187,8 @@ void Lowerer::workflow_option(ir::WorkflowOptions& out, const OptionNode& o) {
     out.tags = tags(o.value);
   } else if (o.name == "concurrency") {
     out.concurrency = concurrency(o.value);
+  } else if (o.name == "schedule") {
+    out.schedule = schedule(o.value);
   } else if (o.name == "on_failure") {
     out.on_failure = hook(o);
   } else if (o.name == "on_cancel") {
@@ -225,6 +228,63 @@ ir::Concurrency Lowerer::concurrency(Cursor value) {
     }
   }
   return out;
+}
+
+// `cron("0 9 * * MON", tz: "Europe/Berlin", overlap: skip)`, encoded.
+std::string Lowerer::schedule(Cursor value) {
+  const Cursor list = value.is(Node::reference) && value.name() == "cron" ? value.child(Node::arguments) : Cursor();
+  if (!list) {
+    m_.sink.report(Kind::bad_option_value, value.span(), "`schedule` is cron(…)").note("such as `cron(\"0 9 * * MON\", tz: \"Europe/Berlin\")`");
+    return "";
+  }
+  ir::ScheduleSpec spec;
+  bool sound = true;
+  const auto wrong = [&](Cursor at, std::string_view what) {
+    m_.sink.report(Kind::bad_option_value, at.span(), std::string(what));
+    sound = false;
+  };
+  for (Cursor c = list.first(); c; c = list.next(c)) {
+    const bool named = c.is(Node::named_argument);
+    if (!named && !syntax::is_expression(c.kind())) continue;
+    const std::string name = named ? std::string(c.name()) : "cron";
+    const Cursor given = named ? c.expression() : c;
+    if (!given) continue;
+    if (name == "overlap" || name == "catch_up") {
+      const auto overlap = ir::parse_overlap(given.text());
+      const auto catch_up = ir::parse_catch_up(given.text());
+      if (name == "overlap" && overlap) {
+        spec.overlap = *overlap;
+      } else if (name == "catch_up" && catch_up) {
+        spec.catch_up = *catch_up;
+      } else {
+        wrong(given, name == "overlap" ? "`overlap` is skip, queue, allow or cancel_oldest" : "`catch_up` is skip, one or all");
+      }
+      continue;
+    }
+    const auto v = sema::constant_value(m_, *module_, given);
+    if (!v) {
+      sound = false;
+    } else if ((name == "cron" || name == "tz") && v->kind() == cel::Kind::string) {
+      (name == "cron" ? spec.cron : spec.zone) = v->as_string();
+    } else if (name == "jitter" && v->kind() == cel::Kind::duration) {
+      spec.jitter_ms = v->as_duration().nanos / 1'000'000;
+    } else if (name == "limit" && v->kind() == cel::Kind::int_ && v->as_int() >= 0) {
+      spec.catch_up_limit = static_cast<size_t>(v->as_int());
+    } else {
+      wrong(c, "`cron` takes the expression, `tz` (string), `overlap`, `catch_up`, `jitter` (duration) and `limit` (of what is caught up)");
+    }
+  }
+  if (!sound) return "";
+  if (const auto checked = ir::check_schedule(spec); !checked) {
+    wrong(list, checked.error().message);
+    return "";
+  }
+  for (const sema::ParamInfo& p : m_.callables[current_].params) {
+    if (p.fallback || t_.accepts_null(p.type)) continue;
+    m_.sink.report(Kind::bad_option_value, value.span(), fmt::format("a scheduled workflow starts without inputs, and `{}` has no default", p.name)).secondary(p.span, "declared here");
+    return "";
+  }
+  return ir::encode_schedule(spec);
 }
 
 ir::NodeId Lowerer::hook(const OptionNode& o) {

@@ -63,6 +63,7 @@ class Lowerer {
   void session_state(Cursor block);
   void workflow_option(ir::WorkflowOptions& out, const OptionNode& o);
   ir::Concurrency concurrency(Cursor value);
+  std::string schedule(Cursor value);
   /// A tool called by the run itself: a step that stands in no block.
   ir::NodeId hook(const OptionNode& o);
 

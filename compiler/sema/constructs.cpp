@@ -32,7 +32,7 @@ constexpr OptionRow table[] = {
     {"loop", "on_max", symbol, "continue fail", false, true, "what reaching max means"},
     {"try", "compensate", constant, "bool", false, true, "undo what the body did when it fails"},
     {"workflow", "timeout", expression, "duration", false, true, "for the whole run"},
-    {"workflow", "schedule", call, "", false, false, "when it starts by itself"},
+    {"workflow", "schedule", call, "cron", false, true, "when it starts by itself"},
     {"workflow", "concurrency", block, "concurrency", false, true, "runs at the same time"},
     {"workflow", "budget", block, "budget", false, false, "most that models may cost"},
     {"workflow", "retention", constant, "duration", false, true, "how long a finished run is kept"},

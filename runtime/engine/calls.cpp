@@ -32,13 +32,21 @@ Result<void> Engine::Impl::resume(RunKey run) {
     std::optional<Result<void>> result;
   };
   auto answer = std::make_shared<Answer>();
-  post([this, run, answer] {
+  const auto attempt = std::make_shared<std::function<void()>>();
+  *attempt = [this, run, answer, attempt] {
+    const auto here = runs_.find(run);
+    // It has just ended here, and is let go in a moment.
+    if (here != runs_.end() && is_final(here->second->header.status) && !stopping_) return post(*attempt);
     Result<void> result;
-    if (!runs_.contains(run)) result = claim(run);
-    const std::lock_guard guard(answer->mutex);
-    answer->result = std::move(result);
-    answer->changed.notify_all();
-  });
+    if (here == runs_.end()) result = claim(run);
+    {
+      const std::lock_guard guard(answer->mutex);
+      answer->result = std::move(result);
+      answer->changed.notify_all();
+    }
+    *attempt = {};  // it holds itself
+  };
+  post(*attempt);
   std::unique_lock lock(answer->mutex);
   answer->changed.wait(lock, [&] { return answer->result.has_value(); });
   return std::move(*answer->result);

@@ -29,6 +29,7 @@ struct EngineOptions {
   activities::Options activities;
   bool adopt = false;                        ///< take over runs whose process is gone, and unowned ones that are due
   std::string project_root;                  ///< with `adopt`: only runs of this project are taken; "": all
+  bool schedules = false;                    ///< start the workflows whose schedule is due (with `adopt`)
   bool park = false;                         ///< give up runs that only wait for a far timer (needs some adopting process)
   std::function<void()> on_commit;           ///< after each durable batch, on the committer's thread
   std::function<void(const std::string&)> on_trouble;  ///< the disk is full, a run was lost to another process, …
@@ -87,6 +88,12 @@ Result<void> send_signal(store::Store& store, const RunHeader& run, const std::s
 Result<std::vector<machine::Requirement>> open_requirements(store::Store& store, const RunHeader& run);
 /// Answers one of them. The value is checked here: an invalid_argument error lists what is wrong.
 Result<void> answer(store::Store& store, const RunHeader& run, const ir::Program& program, const machine::Requirement& requirement, machine::AnswerInput answer);
+
+/// Lets the workflow start by itself, as its `schedule` says; under the same id again it is replaced, and what is due stays
+/// due if the schedule is the same. Some engine with `schedules` must have the store open.
+Result<void> put_schedule(store::Store& store, const std::string& id, const ir::Program& program, ir::CallableId workflow, const std::string& project_root, Millis now);
+/// The tag of the runs that a schedule has started.
+std::string schedule_tag(std::string_view id);
 
 struct ForkOptions {
   std::string from;                                        ///< path of the step that is begun anew

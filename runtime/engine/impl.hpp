@@ -223,6 +223,9 @@ class Engine::Impl {
   Result<void> reopen(RunHeader header);
 
   void adopt();
+  /// Starts what is due; gives when to look again.
+  Millis run_schedules(Millis t);
+  bool fire(const store::Schedule& schedule, Millis t, Millis& next);
 
   void watch();
 

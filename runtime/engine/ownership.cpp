@@ -118,6 +118,7 @@ void Engine::Impl::adopt() {
     }
   }
   if (!options_.adopt) return;
+  const Millis next_schedule = options_.schedules ? run_schedules(t) : machine::never;
   // Files and programs of a run are its project's: a process of that one takes it.
   auto claimable = store_->claimable(t, claim_batch, options_.project_root);
   if (claimable) std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
@@ -136,7 +137,7 @@ void Engine::Impl::adopt() {
     return;
   }
   const auto due = store_->next_due(t);
-  next_adoption_ = due ? *due : t + 1000;
+  next_adoption_ = std::min(due ? *due : t + 1000, next_schedule);
 }
 
 void Engine::Impl::watch() {

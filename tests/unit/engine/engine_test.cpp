@@ -3,7 +3,10 @@
 
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/diagnostics/render.hpp"
@@ -17,6 +20,16 @@ using engine::Engine;
 using machine::RunStatus;
 
 namespace {
+
+// A clock that stands until it is set.
+class TestClock final : public engine::Clock {
+ public:
+  machine::Millis now() const override { return now_; }
+  void set(machine::Millis t) { now_ = t; }
+
+ private:
+  std::atomic<machine::Millis> now_ = 0;
+};
 
 constexpr int patience_ms = 20'000;
 
@@ -419,4 +432,65 @@ TEST_CASE("removal takes what only that run refers to") {
   const auto findings = p.store->check();
   REQUIRE(findings);
   CHECK(findings->empty());
+}
+
+TEST_CASE("schedules start runs once, catch up, and mind overlap") {
+  const auto program = compile(R"(
+    workflow ticks(x: int = 1) -> int {
+      schedule: cron("0 * * * *", catch_up: all, overlap: queue)
+      step s = signal.wait("go")
+      return x
+    }
+    workflow skips() -> int {
+      schedule: cron("30 * * * *", overlap: skip)
+      step s = signal.wait("go")
+      return 1
+    }
+  )");
+  constexpr machine::Millis hour = 3'600'000;
+  const auto clock = std::make_shared<TestClock>();
+  clock->set(100 * hour + 1);
+  const auto disk = std::make_shared<store::MemoryDisk>();
+  const auto store = std::shared_ptr<store::Store>(store::make_memory_store(disk));
+  const auto other = std::shared_ptr<store::Store>(store::make_memory_store(disk));
+  engine::EngineOptions options;
+  options.adopt = options.schedules = true;
+  options.clock = clock;
+  auto engine = Engine::open(store, options);
+  auto second = Engine::open(other, options);  // two processes, each occurrence still once
+  REQUIRE(engine);
+  REQUIRE(second);
+  REQUIRE(engine::put_schedule(*store, "t", *program, program->find("ticks"), "", clock->now()));
+  const auto runs = [&](const std::string& id) { return *store->list({.tag = engine::schedule_tag(id), .limit = 100}); };
+  const auto reaches = [&](const std::string& id, size_t count) {
+    for (int i = 0; i < 2000 && runs(id).size() < count; ++i) {
+      store->ring(store::every_owner);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return runs(id).size();
+  };
+  CHECK(runs("t").empty());
+  clock->set(101 * hour);
+  CHECK(reaches("t", 1) == 1);
+  clock->set(104 * hour + 10);
+  CHECK(reaches("t", 4) == 4);
+  // One runs, the others wait for it.
+  for (size_t done = 0; done < 4; ++done) {
+    auto open = runs("t");
+    std::erase_if(open, [](const store::RunHeader& h) { return h.status == RunStatus::completed; });
+    REQUIRE(open.size() == 4 - done);
+    REQUIRE(engine::send_signal(*store, open.back(), "go", cel::Value()));
+    auto header = (*engine)->wait(open.back().key, patience_ms);
+    REQUIRE(header);
+    CHECK(header->status == RunStatus::completed);
+  }
+  REQUIRE(engine::put_schedule(*store, "s", *program, program->find("skips"), "", clock->now()));
+  clock->set(104 * hour + hour / 2);
+  CHECK(reaches("s", 1) == 1);
+  clock->set(105 * hour + hour / 2);
+  CHECK(reaches("t", 5) == 5);
+  CHECK(runs("s").size() == 1);
+  const auto schedules = store->schedules();
+  REQUIRE(schedules);
+  CHECK(schedules->front().next_due == 106 * hour + hour / 2);
 }
