@@ -14,7 +14,7 @@ BlockResult Lowerer::statements(Cursor block, bool keep_names) {
   std::vector<ir::NodeId> nodes;
   const auto before = level().names;
   const size_t facts_before = non_null_.size();
-  std::map<std::string, int> used_names;
+  std::map<std::string, int>& used_names = level().used;
   bool statement_seen = false;
   if (block) {
     for (Cursor c = block.first(); c; c = block.next(c)) {

@@ -125,7 +125,7 @@ void Lowerer::parallel(Cursor c, ir::Node& node) {
   std::map<std::string, Binding, std::less<>> defined;
   jump_targets_.push_back(JumpTarget::branch);
   ++concurrent_depth_;
-  std::map<std::string, int> used;
+  std::map<std::string, int>& used = level().used;
   std::set<std::string> branch_names;
   for (const Cursor branch : branches) {
     siblings_ = outer_siblings;

@@ -31,6 +31,7 @@ struct Level {
   bool concurrent = false;   ///< a `for` with a limit above 1
   std::map<std::string, Binding, std::less<>> names;
   std::map<std::string, Future, std::less<>> futures;
+  std::map<std::string, int> used;  ///< path segments of its statements, so that no two have the same path
 };
 
 /// What a block defined: its new names and whether control leaves it by return, fail, break or continue.

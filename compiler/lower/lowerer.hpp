@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <set>
 
@@ -227,7 +228,7 @@ class Lowerer {
   std::map<uint32_t, std::vector<std::pair<uint32_t, source::Span>>> calls_;
   Module* module_ = nullptr;
   uint32_t current_ = 0;
-  std::vector<Level> levels_;
+  std::deque<Level> levels_;  // references to a level stay good while others are opened inside
   std::map<std::string, source::Span, std::less<>> later_;     // all names of the body, for messages
   std::map<std::string, source::Span, std::less<>> siblings_;  // names of other branches, for messages
   std::vector<std::string> non_null_;

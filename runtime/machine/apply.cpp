@@ -367,6 +367,8 @@ class Applier {
     if (p.arm < node.catches.size()) {
       const ir::TryNode::Catch& handler = node.catches[p.arm];
       if (handler.error != ir::no_slot) act.frame->slots[handler.error] = to_value(act.exit_error);
+      // The body may have done steps of the same names.
+      act.path = child_path(act.path, "catch");
       act.block = handler.body;
       act.pc = 0;
       act.exit = Exit::none;
@@ -385,6 +387,7 @@ class Applier {
     act.exit_value = {};
     act.stopping = false;
     act.phase = TryPhase::finally;
+    act.path = s_.find(act.parent)->path;
     act.block = std::get<ir::TryNode>(program_[act.node].data).finally;
     act.pc = 0;
     s_.wake(act);

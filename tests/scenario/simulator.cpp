@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <random>
 #include <stdexcept>
 
 #include "compiler/base/bytes.hpp"
@@ -109,7 +110,9 @@ class World {
  public:
   World(std::shared_ptr<const ir::Program> program, const Script& script) : program_(std::move(program)), script_(script) {}
 
-  Report run(Crash crash, size_t at) {
+  Report run(Crash crash, size_t at, const Faults& faults = {}) {
+    faults_ = faults;
+    random_.seed(faults.seed);
     crash_ = crash;
     crash_at_ = at;
     ir::CallableId workflow;
@@ -197,10 +200,14 @@ class World {
       if (!reads) break;
     }
     commit(index, turn);
-    const bool crashes = crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_;
-    if (!crashes || crash_ == Crash::after_release) release(index, turn);
+    const bool by_chance = chance(faults_.crash);
+    const bool crashes = by_chance || (crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_);
+    const bool releases = by_chance ? chance(0.5) : crash_ == Crash::after_release;
+    if (!crashes || releases) release(index, turn);
+    if (chance(faults_.jump)) now_ = std::max<Millis>(1, now_ + static_cast<Millis>(random_() % 20'000) - 10'000);
     if (crashes) {
       crashed_ = true;
+      ++report_.crashes;
       recover();
     } else if (turn.more) {
       runs_[index]->inbox.emplace_front(machine::TickInput{});
@@ -260,6 +267,10 @@ class World {
     const std::string path = index == 0 ? e.path : "child " + e.path;
     const bool again = std::holds_alternative<machine::StepStarted>(e.data) && std::get<machine::StepStarted>(e.data).reason == machine::StartReason::interrupted;
     report_.interrupted += again;
+    report_.undone += e.role == machine::Role::undo && e.parent != machine::no_act;
+    if (const auto* c = std::get_if<machine::StepCompleted>(&e.data)) report_.to_undo += c->undo.has_value();
+    if (const auto* f = std::get_if<machine::StepFailed>(&e.data)) report_.to_undo += f->undo.has_value();
+    if (const auto* s = std::get_if<machine::StepCancelled>(&e.data)) report_.to_undo += s->undo.has_value();
     if (e.shown && !again) report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
       report_.completed.push_back(path);
@@ -319,8 +330,11 @@ class World {
     effects_.push_back({index, hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
   }
 
+  bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
+
   void recover() {
-    effects_.clear();
+    // What the dead process had in flight may have happened, and may even be told; nobody waits for it any more.
+    if (!chance(faults_.late)) effects_.clear();
     now_ += 1;
     for (size_t i = 0; i < runs_.size(); ++i) {
       Run& run = *runs_[i];
@@ -388,6 +402,7 @@ class World {
         input.outcome = a->value;
       }
       take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
+      if (chance(faults_.doubled) && !runs_[done.run]->over()) take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
     }
     return true;
   }
@@ -441,6 +456,8 @@ class World {
   Crash crash_ = Crash::none;
   size_t crash_at_ = 0;
   bool crashed_ = false;
+  Faults faults_;
+  std::mt19937_64 random_;
   Report report_;
 };
 
@@ -482,6 +499,10 @@ Script read_script(std::string_view text) {
     }
   }
   return out;
+}
+
+Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script, const Faults& faults) {
+  return World(std::move(program), script).run(Crash::none, 0, faults);
 }
 
 Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash, size_t at) {

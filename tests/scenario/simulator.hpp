@@ -49,6 +49,9 @@ struct Report {
   cel::Value result;
   machine::RunError error;
   size_t commits = 0;
+  size_t crashes = 0;
+  size_t undone = 0;                           ///< compensations begun
+  size_t to_undo = 0;                          ///< steps that have a compensation and are or may be done
   std::vector<std::string> completed;          ///< paths, in order
   std::map<std::string, int> completions;      ///< by path: more than one is wrong
   std::vector<std::string> shown;              ///< names and paths of shown events, without repeats of interrupted attempts
@@ -56,6 +59,16 @@ struct Report {
   std::map<std::string, int> performed;        ///< effects released, by path
   cel::Value session;
 };
+
+/// What goes wrong, each with its probability at every commit; the same seed goes wrong in the same way.
+struct Faults {
+  uint64_t seed = 0;
+  double crash = 0;     ///< the process dies, before or after the release of the effects
+  double doubled = 0;   ///< an outcome is delivered twice
+  double late = 0;      ///< outcomes of effects of the dead process arrive all the same
+  double jump = 0;      ///< the clock jumps, forwards or back
+};
+Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script, const Faults& faults);
 
 /// Runs to the end; with a crash at commit number `at` (from 1) if it comes so far.
 Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash, size_t at);
