@@ -4,14 +4,35 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace kflow {
 
+/// Where long texts go that are kept once, outside the bytes that refer to them.
+class LargeSink {
+ public:
+  virtual ~LargeSink() = default;
+  /// Keeps a copy; gives its SHA-256 (32 bytes).
+  virtual std::string put(std::string_view text) = 0;
+};
+class LargeSource {
+ public:
+  virtual ~LargeSource() = default;
+  /// The text of that hash; nothing if it cannot be had.
+  virtual std::optional<std::string> get(std::string_view hash) = 0;
+};
+/// Texts shorter than this stay where they are.
+inline constexpr size_t large_bytes = 2048;
+
 /// Appends to a string it owns. Not thread-safe.
 class ByteWriter {
  public:
+  ByteWriter() = default;
+  /// Values written to it leave their long texts in `large`.
+  explicit ByteWriter(LargeSink* large) : large_(large) {}
+  LargeSink* large() const { return large_; }
   void u8(uint8_t v) { out_.push_back(static_cast<char>(v)); }
   void varint(uint64_t v) {
     while (v >= 0x80) {
@@ -45,13 +66,15 @@ class ByteWriter {
     out_.append(b, sizeof v);
   }
   std::string out_;
+  LargeSink* large_ = nullptr;
 };
 
 /// Reads from a view it does not own. Reading past the end or a malformed varint sets `failed()`, and from then on every
 /// read gives zero or empty: callers check once at the end, and check counts against `remaining()` before they allocate.
 class ByteReader {
  public:
-  explicit ByteReader(std::string_view in) : in_(in) {}
+  explicit ByteReader(std::string_view in, LargeSource* large = nullptr) : in_(in), large_(large) {}
+  LargeSource* large() const { return large_; }
   uint8_t u8() {
     if (pos_ >= in_.size()) return fail(), uint8_t{0};
     return static_cast<uint8_t>(in_[pos_++]);
@@ -117,6 +140,7 @@ class ByteReader {
     return v;
   }
   std::string_view in_;
+  LargeSource* large_ = nullptr;
   size_t pos_ = 0;
   bool failed_ = false;
 };

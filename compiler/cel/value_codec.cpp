@@ -28,6 +28,8 @@ enum class Tag : uint8_t {
   map = 12,
   none = 13,
   some = 14,
+  large_string = 15,  // its SHA-256
+  large_bytes = 16,
 };
 
 Value decode(ByteReader& in, int depth);
@@ -51,9 +53,19 @@ Value decode_map(ByteReader& in, int depth) {
   return in.failed() ? Value() : std::move(map).take();
 }
 
+Value decode_large(ByteReader& in, bool text) {
+  const std::string_view hash = in.raw(32);
+  if (in.failed() || in.large() == nullptr) return in.fail(), Value();
+  auto found = in.large()->get(hash);
+  if (!found || (text && find_invalid_utf8(*found) != std::string_view::npos)) return in.fail(), Value();
+  return text ? Value::string(std::move(*found)) : Value::bytes(*found);
+}
+
 Value decode(ByteReader& in, int depth) {
   if (depth > max_value_depth) return in.fail(), Value();
-  switch (static_cast<Tag>(in.u8())) {
+  const auto tag = static_cast<Tag>(in.u8());
+  if (tag == Tag::large_string || tag == Tag::large_bytes) return decode_large(in, tag == Tag::large_string);
+  switch (tag) {
     case Tag::null: return {};
     case Tag::false_: return Value::boolean(false);
     case Tag::true_: return Value::boolean(true);
@@ -78,6 +90,8 @@ Value decode(ByteReader& in, int depth) {
       return in.failed() ? Value() : Value::string(text);
     }
     case Tag::bytes: return Value::bytes(in.string());
+    case Tag::large_string:
+    case Tag::large_bytes: break;
     case Tag::list: return decode_list(in, depth);
     case Tag::map: return decode_map(in, depth);
     case Tag::none: return Value::none();
@@ -186,8 +200,17 @@ void encode_value(const Value& v, ByteWriter& out) {
       return out.varint(static_cast<uint64_t>(v.as_timestamp().nanos));
     case Kind::duration: return put(out, Tag::duration), out.svarint(v.as_duration().nanos);
     case Kind::type: return put(out, Tag::type), out.u8(static_cast<uint8_t>(v.as_type()));
-    case Kind::string: return put(out, Tag::string), out.string(v.as_string());
-    case Kind::bytes: return put(out, Tag::bytes), out.string(v.as_bytes());
+    case Kind::string:
+    case Kind::bytes: {
+      const bool is_text = v.kind() == Kind::string;
+      const std::string_view text = is_text ? v.as_string() : v.as_bytes();
+      if (out.large() != nullptr && text.size() >= large_bytes) {
+        put(out, is_text ? Tag::large_string : Tag::large_bytes);
+        return out.raw(out.large()->put(text));
+      }
+      put(out, is_text ? Tag::string : Tag::bytes);
+      return out.string(text);
+    }
     case Kind::list:
       put(out, Tag::list);
       out.varint(v.as_list().size());

@@ -7,9 +7,9 @@
 
 namespace kflow::cel {
 
-/// Appends `v`. The format is part of the store's and the program's formats: tags are never reused.
+/// Appends `v`; its long texts go to the writer's LargeSink, if it has one. The format is part of the store's and the program's formats: tags are never reused.
 void encode_value(const Value& v, ByteWriter& out);
-/// Reads one value; on malformed input (also: nested deeper than 1 000, invalid UTF-8 in a string) the reader has failed.
+/// Reads one value; on malformed input (also: nested deeper than 1 000, invalid UTF-8 in a string, a long text that the reader's LargeSource does not have) the reader has failed.
 Value decode_value(ByteReader& in);
 
 /// A JSON document as a value: integers as int (uint above INT64_MAX), other numbers as double, objects as maps in the

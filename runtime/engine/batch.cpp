@@ -271,7 +271,7 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
   }
   run.log_bytes += part.events.size();
   if (run.log_bytes > std::max(snapshot_after_bytes, run.snapshot_bytes) && !run.more && !is_final(machine::status(*run.state))) {
-    part.snapshot = machine::encode_state(*run.state);
+    part.snapshot = machine::encode_state(*run.state, part.blobs.get());
     run.snapshot_bytes = part.snapshot.size();
     run.log_bytes = 0;
   }

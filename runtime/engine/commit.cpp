@@ -29,6 +29,7 @@ void Engine::Impl::hand_over(Batch batch) {
     for (Child& child : part.children) {
       NewRun row{.header = child.run->header, .events = std::string_view(child.events.buffer()), .event_count = 1, .public_count = 1};
       row.when_full = child.when_full;
+      row.blobs = child.blobs->blobs();
       part.child_rows.push_back(std::move(row));
     }
   }
@@ -67,11 +68,12 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
     if (p.next_due) run.next_due = *p.next_due;
     run.idempotency_key = p.start->options.idempotency_key;
     run.input_hash = p.input_hash;
+    run.blobs = p.blobs->blobs();
     run.when_full = static_cast<NewRun::WhenFull>((*p.start->program)[p.start->workflow].workflow.concurrency.when_full);
     starts.push_back(std::move(run));
   }
   for (const Part& p : batch.parts) {
-    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = p.snapshot, .drop_snapshot = false, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = {}, .children = p.child_rows});
+    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = p.snapshot, .drop_snapshot = false, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = p.blobs->blobs(), .children = p.child_rows});
     auto& posts = commits.back().posts;
     posts.insert(posts.end(), p.sent.begin(), p.sent.end());
   }

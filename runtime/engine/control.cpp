@@ -3,6 +3,7 @@
 
 #include "compiler/base/bytes.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/messages.hpp"
@@ -144,7 +145,8 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
   if (run.attempt > 1) return fail(ErrorCode::unsupported, "run `" + run.id + "` was resumed after a failure; such a run cannot be forked");
-  ByteWriter bytes;
+  BlobSink blobs;
+  ByteWriter bytes(&blobs);
   Prefix prefix(options, bytes);
   auto read = read_events(store, run.key, 0, [&](const machine::Event& event, uint64_t, uint64_t) { return prefix.add(event); });
   if (!read) return std::unexpected(std::move(read).error());
@@ -181,6 +183,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   fork.event_count = prefix.events;
   fork.public_count = prefix.shown;
   fork.next_due = now;
+  fork.blobs = blobs.blobs();
   const auto started = store.start(std::span(&fork, 1));
   if (!started) return std::unexpected(started.error());
   const store::Started& row = started->front();

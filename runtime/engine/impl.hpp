@@ -14,6 +14,7 @@
 
 #include "compiler/base/bytes.hpp"
 #include "compiler/base/hash.hpp"
+#include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/store/owners.hpp"
@@ -107,14 +108,16 @@ class Engine::Impl {
   /// A run that a step starts, in the commit of that step's event.
   struct Child {
     std::unique_ptr<Run> run;
-    ByteWriter events;
+    std::unique_ptr<BlobSink> blobs = std::make_unique<BlobSink>();
+    ByteWriter events{blobs.get()};
     NewRun::WhenFull when_full = NewRun::WhenFull::queue;
   };
 
   /// What one run adds to a batch.
   struct Part {
     RunKey key = 0;               // 0 until the store has given a number to a new run
-    ByteWriter events;
+    std::unique_ptr<BlobSink> blobs = std::make_unique<BlobSink>();
+    ByteWriter events{blobs.get()};
     uint32_t event_count = 0;
     uint32_t public_count = 0;
     std::vector<machine::Action> actions;

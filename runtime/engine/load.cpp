@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
 
 namespace kflow::engine {
@@ -28,12 +29,13 @@ Result<std::shared_ptr<const ir::Program>> load_program(store::Store& store, con
 }
 
 Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from, const EventVisitor& visit) {
+  BlobSource blobs(store);
   for (;;) {
     auto chunks = store.read(run, from, read_bytes);
     if (!chunks) return std::unexpected(std::move(chunks).error());
     if (chunks->empty()) return {};
     for (const store::EventChunk& chunk : *chunks) {
-      ByteReader in(chunk.events);
+      ByteReader in(chunk.events, &blobs);
       uint64_t seq = chunk.first_seq;
       uint64_t index = chunk.first_public;
       for (uint32_t i = 0; i < chunk.event_count; ++i, ++seq) {
@@ -102,7 +104,8 @@ Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shar
   if (!header) return std::unexpected(header.error());
   // A snapshot is newer than every resumption: these drop it.
   if (auto snapshot = store.snapshot(run); snapshot && *snapshot) {
-    LoadedState out{.state = machine::decode_state(program, (*snapshot)->state), .events = (*snapshot)->seq};
+    BlobSource blobs(store);
+    LoadedState out{.state = machine::decode_state(program, (*snapshot)->state, &blobs), .events = (*snapshot)->seq};
     if (out.state != nullptr && machine::event_count(*out.state) == out.events) {
       auto read = read_events(store, run, out.events, [&](const machine::Event& event, uint64_t, uint64_t) {
         machine::apply(*out.state, event);
@@ -132,7 +135,8 @@ Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& s
   const auto chunk = store.last(run);
   if (!chunk) return std::unexpected(chunk.error());
   if (!*chunk) return fail(ErrorCode::not_found, "the run has no log");
-  ByteReader in((*chunk)->events);
+  BlobSource blobs(store);
+  ByteReader in((*chunk)->events, &blobs);
   std::variant<cel::Value, machine::RunError> out = machine::RunError{.kind = "internal", .code = "not_ended", .message = "the run has not ended"};
   for (uint32_t i = 0; i < (*chunk)->event_count; ++i) {
     const machine::Event event = machine::decode_event(in);

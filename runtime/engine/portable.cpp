@@ -2,6 +2,7 @@
 #include "runtime/engine/portable.hpp"
 
 #include "compiler/base/bytes.hpp"
+#include "runtime/engine/blobs.hpp"
 #include "runtime/engine/load.hpp"
 
 namespace kflow::engine {
@@ -92,16 +93,21 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   auto decoded = ir::decode(program);
   if (!decoded) return std::unexpected(std::move(decoded).error());
   run.header.program = ir::hash(*decoded);
+  // Long texts become the store's own.
+  BlobSink blobs;
+  ByteWriter kept(&blobs);
   ByteReader log(events);
   for (uint32_t i = 0; i < count; ++i) {
     const machine::Event event = machine::decode_event(log);
     if (log.failed() || (event.node && event.node.value >= decoded->nodes.size())) return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
     run.public_count += event.shown;
+    machine::encode_event(event, kept);
   }
   if (!log.done() || count == 0) return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
   if (!id.empty()) run.header.id = id;
   run.program = program;
-  run.events = events;
+  run.events = kept.buffer();
+  run.blobs = blobs.blobs();
   run.event_count = count;
   // Never due by itself: whoever imports it decides whether its steps are done here.
   run.next_due = machine::never - 1;

@@ -66,7 +66,8 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
   const Millis next_due = plan.next ? plan.next->due_ms : machine::never;
 
   NewRun run;
-  ByteWriter events;
+  BlobSink blobs;
+  ByteWriter events(&blobs);
   if (plan.starts()) {
     const auto program = load_program(*store_, schedule.program);
     const ir::CallableId workflow = program ? (*program)->find(schedule.workflow) : ir::CallableId();
@@ -95,6 +96,7 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
     machine::encode_event(turn.events[0], events);
     run.events = events.buffer();
     run.event_count = run.public_count = 1;
+    run.blobs = blobs.blobs();
     run.next_due = t;
   }
   if (plan.cancel_oldest && !running->empty()) (void)request_cancel(*store_, running->front(), "the schedule starts a newer run");

@@ -144,8 +144,8 @@ void apply(RunState& state, const Event& event);
 
 /// A state as bytes. `decode_state` gives null for bytes of another version, another program, or damaged ones: then the
 /// whole log is folded. Decoded and folded states behave alike.
-std::string encode_state(const RunState& state);
-RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes);
+std::string encode_state(const RunState& state, LargeSink* large = nullptr);
+RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes, LargeSource* large = nullptr);
 
 struct Turn {
   std::vector<Event> events;    ///< already applied to the state

@@ -16,7 +16,7 @@ constexpr uint8_t snapshot_version = 1;
 
 class Out {
  public:
-  static constexpr bool reading = false;
+  explicit Out(LargeSink* large) : bytes(large) {}
   ByteWriter bytes;
   template <typename T>
   void operator()(T& x) {
@@ -59,8 +59,7 @@ class Out {
 
 class In {
  public:
-  static constexpr bool reading = true;
-  explicit In(std::string_view in) : bytes(in) {}
+  In(std::string_view in, LargeSource* large) : bytes(in, large) {}
   ByteReader bytes;
   template <typename T>
   void operator()(T& x) {
@@ -181,10 +180,10 @@ bool valid(const ir::Program& program, const Act& act) {
 
 }  // namespace
 
-std::string encode_state(const RunState& constant) {
+std::string encode_state(const RunState& constant, LargeSink* large) {
   // The lists of fields take references that are not const; writing changes nothing.
   auto& state = const_cast<RunState&>(constant);
-  Out out;
+  Out out(large);
   out.bytes.u8(snapshot_version);
   out(state);
   std::vector<Mail> mail;
@@ -208,8 +207,8 @@ std::string encode_state(const RunState& constant) {
   return out.bytes.take();
 }
 
-RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes) {
-  In in(bytes);
+RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes, LargeSource* large) {
+  In in(bytes, large);
   if (in.bytes.u8() != snapshot_version) return nullptr;
   RunStatePtr state = make_state(program);
   in(*state);

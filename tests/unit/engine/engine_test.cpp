@@ -12,6 +12,7 @@
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/portable.hpp"
 #include "runtime/store/memory/memory_store.hpp"
 #include "tests/support/catch.hpp"
 
@@ -493,4 +494,37 @@ TEST_CASE("schedules start runs once, catch up, and mind overlap") {
   const auto schedules = store->schedules();
   REQUIRE(schedules);
   CHECK(schedules->front().next_due == 106 * hour + hour / 2);
+}
+
+TEST_CASE("long texts are kept once for all that refer to them, and go with the last") {
+  const auto program = compile(R"(
+    workflow w(text: string) -> int {
+      step a = exec.run(["cat"], stdin: text)
+      step b = exec.run(["cat"], stdin: a.stdout)
+      return b.stdout.size()
+    }
+  )");
+  Process p(std::make_shared<store::MemoryDisk>());
+  const std::string text(100'000, 'x');
+  const auto a = p.start(program, "w", "{\"text\": \"" + text + "\"}");
+  const auto b = p.start(program, "w", "{\"text\": \"" + text + "\"}");
+  CHECK(p.value(a.key) == "100000");
+  CHECK(p.value(b.key) == "100000");
+  CHECK((*p.store->info()).bytes_used < 2 * text.size());
+  const auto log = p.store->read(a.key, 0, 1U << 30);
+  REQUIRE(log);
+  for (const auto& chunk : *log) CHECK(chunk.events.size() < 10'000);
+  // A portable file holds them, and gives them to another store.
+  const auto file = engine::export_run(*p.store, p.header(a.key));
+  REQUIRE(file);
+  CHECK(file->size() > text.size());
+  Process q(std::make_shared<store::MemoryDisk>());
+  const auto copy = engine::import_run(*q.store, *file, "copy");
+  REQUIRE(copy);
+  CHECK(q.value(copy->key) == "100000");
+  REQUIRE(p.store->remove(a.key));
+  CHECK(p.value(b.key) == "100000");
+  REQUIRE(p.store->remove(b.key));
+  CHECK((*p.store->info()).bytes_used < text.size());
+  CHECK(p.store->check()->empty());
 }
