@@ -178,7 +178,10 @@ void Planner::operator()(const SessionInput& input) {
   act->awaiting_session = false;
   if (act->stopping || at_end(*act)) return s_.wake(*act);
   const ir::NodeId id = program_[act->block].statements[act->pc];
-  const auto& node = std::get<ir::SetNode>(program_[id].data);
+  // Stopped since it asked, the block may be at its `finally` now.
+  const auto* set = std::get_if<ir::SetNode>(&program_[id].data);
+  if (set == nullptr) return s_.wake(*act);
+  const ir::SetNode& node = *set;
   // What others have committed is seen from here on, also if the new value cannot be had.
   const Value before = s_.session;
   if (input.state.kind() == cel::Kind::map) s_.session = input.state;

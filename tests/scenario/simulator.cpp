@@ -200,7 +200,9 @@ class World {
       if (!reads) break;
     }
     commit(index, turn);
-    const bool by_chance = chance(faults_.crash);
+    // Each open run commits when it is recovered: more of them must not mean that the process never gets on its feet.
+    const auto open = static_cast<double>(std::count_if(runs_.begin(), runs_.end(), [](const auto& r) { return !r->over(); }));
+    const bool by_chance = !turn.events.empty() && chance(faults_.crash / std::max(1.0, open));
     const bool crashes = by_chance || (crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_);
     const bool releases = by_chance ? chance(0.5) : crash_ == Crash::after_release;
     if (!crashes || releases) release(index, turn);
