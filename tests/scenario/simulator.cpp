@@ -119,6 +119,7 @@ class World {
     for (uint32_t i = 0; i < program_->callables.size(); ++i) {
       if (program_->callables[i].kind == ir::CallableKind::workflow && !workflow) workflow = ir::CallableId(i);
     }
+    if (!script_.workflow.empty()) workflow = program_->find(script_.workflow);
     add_run("run-1", workflow, script_.input, "");
     inputs_ = script_.inputs;
     for (size_t guard = 0; guard < 100'000; ++guard) {

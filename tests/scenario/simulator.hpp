@@ -28,6 +28,7 @@ struct Answer {
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
 ///   // order: a, b, c                  (paths of the steps in order of completion)
 struct Script {
+  std::string workflow;  ///< "": the first one
   cel::Value input;
   std::map<std::string, std::vector<Answer>> steps;
   std::vector<std::pair<machine::Millis, std::string>> inputs;
