@@ -212,7 +212,7 @@ TEST_CASE("writers killed in the middle leave whole logs") {
   CHECK(store->owners().value().size() <= 13);
 }
 
-TEST_CASE("a ring is heard by the other process only") {
+TEST_CASE("a ring is heard by those it is for") {
   const TempFolder folder;
   const auto one = open(folder.path() + "/s");
   const auto two = open(folder.path() + "/s");
@@ -230,7 +230,12 @@ TEST_CASE("a ring is heard by the other process only") {
   one->ring(second);
   two->ring(second);
   CHECK(rung(*bell_two));
+  CHECK(rung(*bell_two));
   CHECK(!rung(*bell_two));
+  CHECK(!rung(*bell_one));
+  two->ring(every_owner);
+  CHECK(rung(*bell_one));
+  CHECK(rung(*bell_two));
 }
 
 }  // namespace kflow::store::test
