@@ -1,0 +1,187 @@
+// kill -9 at commit points of a workflow with children, people, sessions and compensation, on a real LMDB store: the process
+// dies right after a commit is durable and before anything of it is let out; another one finishes.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "compiler/cel/value_codec.hpp"
+#include "compiler/driver/driver.hpp"
+#include "runtime/engine/engine.hpp"
+#include "runtime/engine/load.hpp"
+#include "runtime/store/lmdb/lmdb_store.hpp"
+#include "tests/support/catch.hpp"
+
+using namespace kflow;
+namespace fs = std::filesystem;
+using machine::RunStatus;
+
+namespace {
+
+constexpr const char* text = R"(
+workflow w(file: string, items: int) -> any {
+  session: { n: int = 0 }
+  for i in lists.range(items) {
+    step note = exec.run(["sh", "-c", "echo $KFLOW_IDEMPOTENCY_KEY >> ${file}"]) { undo: exec.run(["sh", "-c", "echo undone >> ${file}.undone"]) }
+    set session.n = session.n + 1
+    step id = uuid()
+    step kv.put("last", i)
+  }
+  parallel {
+    step a = child(1)
+    step b = child(2)
+    step c = signal.wait("go")
+  }
+  try {
+    step bad = exec.run(["false"])
+  } catch err {
+    step kid = child.start(5)
+    step five = runs.wait(kid)
+    let caught = err.kind
+  }
+  step last = kv.get("last")
+  fail { code: "end", message: "n ${session.n} a ${a} b ${b} c ${json(c)} five ${json(five)} last ${json(last)}" }
+}
+workflow child(x: int) -> int {
+  step one = exec.run(["true"])
+  step sleep(2ms)
+  step two = uuid()
+  return x * 10
+}
+)";
+
+bool long_form() { return std::getenv("KFLOW_LONG") != nullptr; }
+// About 500 commits in the long form.
+size_t items() { return long_form() ? 160 : 40; }
+std::string expected_error() { return "n " + std::to_string(items()) + " a 10 b 20 c 7 five 50 last " + std::to_string(items() - 1); }
+
+std::shared_ptr<const ir::Program> program() {
+  static const auto compiled = driver::compile_text("crash.kflow", text);
+  static const auto shared = std::make_shared<const ir::Program>(*compiled->program);
+  return shared;
+}
+
+struct Outcome {
+  size_t commits = 0;
+  bool finished = false;
+};
+
+// One life of the process: dies after `die_at` commits, or runs to the end and reports how many there were.
+Outcome live(const fs::path& folder, size_t die_at) {
+  int pipe_fds[2];
+  REQUIRE(::pipe(pipe_fds) == 0);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::close(pipe_fds[0]);
+    std::atomic<size_t> commits = 0;
+    auto opened = store::open_lmdb_store((folder / "store").string(), {});
+    if (!opened) ::_exit(2);
+    const std::shared_ptr<store::Store> store(std::move(*opened));
+    engine::EngineOptions options;
+    options.adopt = true;
+    options.on_commit = [&] {
+      if (++commits == die_at) ::kill(::getpid(), SIGKILL);
+    };
+    auto engine = engine::Engine::open(store, options);
+    if (!engine) ::_exit(3);
+    const auto input = cel::make_record({{"file", cel::Value::string((folder / "effects").string())}, {"items", cel::Value::integer(static_cast<int64_t>(items()))}});
+    auto started = (*engine)->start(program(), program()->find("w"), input, {.idempotency_key = "once"});
+    if (!started) ::_exit(4);
+    const auto header = store->header(started->key);
+    (void)engine::send_signal(*store, **header, "go", cel::Value::integer(7), "once");
+    const auto ended = (*engine)->wait(started->key, 60'000);
+    const size_t count = ended && ended->status == RunStatus::error ? commits.load() : 0;
+    [[maybe_unused]] const auto written = ::write(pipe_fds[1], &count, sizeof count);
+    engine->reset();
+    ::_exit(0);
+  }
+  ::close(pipe_fds[1]);
+  Outcome out;
+  out.finished = ::read(pipe_fds[0], &out.commits, sizeof out.commits) == sizeof out.commits;
+  ::close(pipe_fds[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE((out.finished || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)));
+  return out;
+}
+
+// Everything that must hold, whatever happened.
+void check_store(const fs::path& folder) {
+  auto opened = store::open_lmdb_store((folder / "store").string(), {});
+  REQUIRE(opened);
+  store::Store& store = **opened;
+  const auto findings = store.check();
+  REQUIRE(findings);
+  for (const auto& f : *findings) CHECK(f.where + ": " + f.what == "");
+  const auto runs = store.list({.limit = 100});
+  REQUIRE(runs);
+  CHECK(runs->size() == 4);
+  for (const auto& run : *runs) {
+    INFO(run.workflow << " " << run.id);
+    if (run.workflow == "w") {
+      CHECK(run.status == RunStatus::error);
+      CHECK(run.error == expected_error());
+    } else {
+      CHECK(run.status == RunStatus::completed);
+    }
+    std::map<std::string, int> completed;
+    uint64_t next = 0;
+    REQUIRE(engine::read_events(store, run.key, 0, [&](const machine::Event& e, uint64_t seq, uint64_t) {
+      CHECK(seq == next++);
+      if (std::holds_alternative<machine::StepCompleted>(e.data)) ++completed[e.path];
+      return true;
+    }));
+    for (const auto& [path, times] : completed) {
+      INFO(path);
+      CHECK(times == 1);
+    }
+  }
+  // Each effect under its one key, at least once, and each undone.
+  std::set<std::string> keys;
+  std::ifstream effects(folder / "effects");
+  for (std::string line; std::getline(effects, line);) keys.insert(line);
+  CHECK(keys.size() == items());
+  size_t undone = 0;
+  std::ifstream undone_file(folder / "effects.undone");
+  for (std::string line; std::getline(undone_file, line);) ++undone;
+  CHECK(undone >= items());
+}
+
+}  // namespace
+
+TEST_CASE("the process dies at a commit, another one finishes") {
+  REQUIRE(driver::compile_text("crash.kflow", text)->program.has_value());
+  const fs::path base = fs::temp_directory_path() / ("kflow_commit_kill_" + std::to_string(::getpid()));
+  const auto fresh = [&] {
+    fs::remove_all(base);
+    fs::create_directories(base);
+    return base;
+  };
+  const Outcome whole = live(fresh(), 0);
+  REQUIRE(whole.finished);
+  check_store(base);
+  REQUIRE(whole.commits > 100);
+  const size_t step = long_form() ? 1 : whole.commits / 24;
+  for (size_t at = 1; at <= whole.commits; at += step) {
+    INFO("killed at commit " << at << " of " << whole.commits);
+    const fs::path folder = fresh();
+    const Outcome died = live(folder, at);
+    if (!died.finished) REQUIRE(live(folder, 0).finished);
+    check_store(folder);
+  }
+  // Killed again and again on one store.
+  const fs::path folder = fresh();
+  size_t lives = 0;
+  while (!live(folder, 9).finished && lives < 1000) ++lives;
+  INFO(lives << " lives");
+  CHECK(lives > 10);
+  check_store(folder);
+  fs::remove_all(base);
+}
