@@ -9,6 +9,7 @@
 
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
 namespace kflow::cli {
@@ -91,6 +92,12 @@ engine::EngineOptions engine_options(const Place& place, const std::string& proj
   options.activities.file_roots = {options.project_root};
   options.activities.log = [](const std::string& line) { std::fprintf(stderr, "log: %s\n", line.c_str()); };
   options.on_trouble = [](const std::string& what) { std::fprintf(stderr, "kflow: warning: %s\n", what.c_str()); };
+  auto watcher = observe::make_watcher([](const char* name) { return std::getenv(name); }, [] { return engine::SystemClock().now(); }, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  if (watcher) {
+    options.observer = std::move(*watcher);
+  } else {
+    std::fprintf(stderr, "kflow: warning: %s\n", watcher.error().message.c_str());
+  }
   return options;
 }
 

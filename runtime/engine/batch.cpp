@@ -93,6 +93,7 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
     ++part.event_count;
     part.public_count += event.shown;
   }
+  if (options_.observer) part.observed.insert(part.observed.end(), std::make_move_iterator(turn.events.begin()), std::make_move_iterator(turn.events.end()));
   for (machine::Action& action : turn.actions) {
     if (const auto* child = std::get_if<machine::StartChild>(&action)) {
       add_child(run, part, *child, t);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "compiler/base/check.hpp"
 #include "compiler/cel/value_codec.hpp"
@@ -50,7 +51,9 @@ void Engine::Impl::commit_loop() {
       batch = std::move(*to_commit_);
       to_commit_.reset();
     }
+    const auto begin = std::chrono::steady_clock::now();
     auto result = write(batch);
+    batch.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (result && options_.on_commit) options_.on_commit();
     {
       const std::lock_guard guard(commit_mutex_);
@@ -84,6 +87,13 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
   committing_ = false;
   if (!result) return commit_failed(std::move(batch), std::move(result).error());
   for (size_t i = 0; i < batch.starts.size(); ++i) started(std::move(batch.starts[i]), result->started[i]);
+  if (options_.observer) {
+    size_t events = 0;
+    for (const auto* parts : {&batch.starts, &batch.parts}) {
+      for (const Part& part : *parts) events += part.event_count;
+    }
+    options_.observer->batch(batch.starts.size() + batch.parts.size(), events, batch.seconds);
+  }
   std::span<const store::Started> children = result->children;
   std::set<RunKey> told;  // runs of ours that may have got a message in this commit
   for (size_t i = 0; i < batch.parts.size(); ++i) {
@@ -171,9 +181,14 @@ void Engine::Impl::started(Part part, const store::Started& row) {
 // The events are durable: now, and not before, effects go out.
 void Engine::Impl::released(Run& run, Part& part) {
   const RunKey key = run.key;
+  observe(run, part);
   for (machine::Action& action : part.actions) release(run, action);
   if (is_final(run.header.status) || part.give_up) return drop(key);
   if (run.more || !run.inputs.empty()) ready_.insert(key);
+}
+
+void Engine::Impl::observe(const Run& run, const Part& part) const {
+  if (options_.observer && !part.observed.empty()) options_.observer->committed(run.header, *run.program, part.observed);
 }
 
 void Engine::Impl::release(Run& run, machine::Action& action) {

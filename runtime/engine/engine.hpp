@@ -11,6 +11,7 @@
 #include "compiler/ir/program.hpp"
 #include "runtime/activities/activity.hpp"
 #include "runtime/engine/clock.hpp"
+#include "runtime/engine/observer.hpp"
 #include "runtime/machine/machine.hpp"
 #include "runtime/store/store.hpp"
 
@@ -31,6 +32,7 @@ struct EngineOptions {
   std::string project_root;                  ///< with `adopt`: only runs of this project are taken; "": all
   bool schedules = false;                    ///< start the workflows whose schedule is due (with `adopt`)
   bool park = false;                         ///< give up runs that only wait for a far timer (needs some adopting process)
+  std::shared_ptr<Observer> observer;        ///< none: nothing is kept for one
   std::function<void()> on_commit;           ///< after each durable batch, on the committer's thread
   std::function<void(const std::string&)> on_trouble;  ///< the disk is full, a run was lost to another process, …
 };

@@ -131,6 +131,7 @@ class Engine::Impl {
     std::vector<Child> children;
     std::vector<NewRun> child_rows;  // what `children` look like to the store
     std::string snapshot;
+    std::vector<machine::Event> observed;  // only if somebody observes
     std::optional<RunHeader> header;
     std::optional<Millis> next_due;
     uint64_t expected_seq = 0;
@@ -145,6 +146,7 @@ class Engine::Impl {
   struct Batch {
     std::vector<Part> starts;
     std::vector<Part> parts;
+    double seconds = 0;              // that the write took
     bool empty() const { return starts.empty() && parts.empty(); }
   };
 
@@ -206,6 +208,7 @@ class Engine::Impl {
 
   void started_children(Part& part, std::span<const store::Started> rows);
   void released(Run& run, Part& part);
+  void observe(const Run& run, const Part& part) const;
 
   void release(Run& run, machine::Action& action);
   /// What the engine does itself: look-ups in the store and messages to other runs. False: it is an activity's.

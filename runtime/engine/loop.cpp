@@ -66,6 +66,7 @@ void Engine::Impl::on_completion(activities::Completion completion) {
 
 void Engine::Impl::trouble(const std::string& what) const {
   if (options_.on_trouble) options_.on_trouble(what);
+  if (options_.observer) options_.observer->trouble(what);
 }
 
 void Engine::Impl::loop() {
