@@ -24,8 +24,8 @@ machine::RunError to_run_error(activities::ActivityError e) {
           .retry_after_ms = e.retry_after_ms};
 }
 
-void Engine::Impl::hand_over(Batch batch) {
-  committing_ = true;
+// What the store needs of children, in place.
+void Engine::Impl::prepare(Batch& batch) {
   for (Part& part : batch.parts) {
     for (Child& child : part.children) {
       NewRun row{.header = child.run->header, .events = std::string_view(child.events.buffer()), .event_count = 1, .public_count = 1};
@@ -34,6 +34,11 @@ void Engine::Impl::hand_over(Batch batch) {
       part.child_rows.push_back(std::move(row));
     }
   }
+}
+
+void Engine::Impl::hand_over(Batch batch) {
+  committing_ = true;
+  prepare(batch);
   {
     const std::lock_guard guard(commit_mutex_);
     to_commit_.emplace(std::move(batch));

@@ -196,6 +196,7 @@ class Engine::Impl {
 
   // commit.cpp: committing
 
+  static void prepare(Batch& batch);
   void hand_over(Batch batch);
 
   void commit_loop();

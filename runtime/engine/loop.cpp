@@ -80,7 +80,15 @@ void Engine::Impl::loop() {
     if (!committing_ && !stopping_) {
       Batch batch = gather();
       if (!batch.empty()) {
-        hand_over(std::move(batch));
+        if (batch.starts.size() + batch.parts.size() == 1 && runs_.size() <= 1) {
+          // Nothing else could be gathered meanwhile: without the way to the other thread and back.
+          prepare(batch);
+          auto result = write(batch);
+          if (result && options_.on_commit) options_.on_commit();
+          after_commit(std::move(batch), std::move(result));
+        } else {
+          hand_over(std::move(batch));
+        }
         continue;
       }
     }

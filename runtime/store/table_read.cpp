@@ -27,7 +27,8 @@ Index index_of(const RunFilter& f) {
   if (f.parent != 0) return {Table::labels, label_prefix(Label::parent, Key(f.parent))};
   if (!f.session_id.empty()) return {Table::labels, label_prefix(Label::session, f.session_id)};
   if (!f.tag.empty()) return {Table::labels, label_prefix(Label::tag, f.tag)};
-  if (f.status && *f.status != RunStatus::completed) {
+  if (f.status && !f.workflow.empty()) return {Table::labels, workflow_status_prefix(f.workflow, *f.status)};
+  if (f.status) {
     return {Table::statuses, std::string(1, static_cast<char>(*f.status))};
   }
   if (!f.workflow.empty()) return {Table::labels, label_prefix(Label::workflow, f.workflow)};

@@ -17,7 +17,7 @@ inline std::string_view key_of(const Sha256& hash) {
   return {reinterpret_cast<const char*>(hash.data()), hash.size()};
 }
 
-enum class Label : uint8_t { workflow = 1, session = 2, tag = 3, parent = 4 };
+enum class Label : uint8_t { workflow = 1, session = 2, tag = 3, parent = 4, workflow_status = 5 };
 inline constexpr size_t longest_label = 200;
 
 /// Prefix of all rows of one label; long texts by their hash.
@@ -45,6 +45,11 @@ inline std::string run_blob_key(RunKey run, std::string_view hash) { return 'r' 
 inline std::string slot_prefix(std::string_view slot) { return bounded(std::string(slot)) + '\0'; }
 inline constexpr char slot_running = 1;
 inline constexpr char slot_queued = 2;
+
+/// Prefix of the runs of a workflow in one status.
+inline std::string workflow_status_prefix(std::string_view workflow, RunStatus status) {
+  return label_prefix(Label::workflow_status, workflow) + static_cast<char>(status);
+}
 
 /// Takes the run out of the indexes by workflow, session, tags and parent.
 Result<void> erase_labels(Transaction& txn, const RunHeader& h);

@@ -35,6 +35,15 @@ bool has_timer(const RunRow& run) {
   return run.header.owner == no_owner && run.due != machine::never && !is_final(run.header.status);
 }
 
+Result<void> put_status(Transaction& txn, const RunHeader& h) {
+  KFLOW_TRY(txn.put(Table::labels, workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key)), {}, {}, PutMode::replace));
+  return txn.put(Table::statuses, status_key(h.status, h.key), {}, {}, PutMode::replace);
+}
+Result<void> erase_status(Transaction& txn, const RunHeader& h) {
+  KFLOW_TRY(txn.erase(Table::labels, workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key))));
+  return txn.erase(Table::statuses, status_key(h.status, h.key));
+}
+
 // The rows of the indexes that follow from the row of a run.
 Result<void> move_indexes(Transaction& txn, const RunRow& from, const RunRow& to) {
   const RunKey run = to.header.key;
@@ -55,13 +64,8 @@ Result<void> move_indexes(Transaction& txn, const RunRow& from, const RunRow& to
     }
   }
   if (from.header.status != to.header.status) {
-    if (from.header.status != RunStatus::completed) {
-      KFLOW_TRY(txn.erase(Table::statuses, status_key(from.header.status, run)));
-    }
-    if (to.header.status != RunStatus::completed) {
-      KFLOW_TRY(
-          txn.put(Table::statuses, status_key(to.header.status, run), {}, {}, PutMode::replace));
-    }
+    KFLOW_TRY(erase_status(txn, from.header));
+    KFLOW_TRY(put_status(txn, to.header));
   }
   return {};
 }
@@ -89,8 +93,7 @@ Result<void> put_new_indexes(Transaction& txn, const RunRow& run) {
   if (has_timer(run)) {
     KFLOW_TRY(txn.put(Table::timers, timer_key(run.due, h.key), {}, {}, PutMode::replace));
   }
-  if (h.status == RunStatus::completed) return {};
-  return txn.put(Table::statuses, status_key(h.status, h.key), {}, {}, PutMode::replace);
+  return put_status(txn, h);
 }
 
 }  // namespace
@@ -119,8 +122,7 @@ Result<void> erase_labels(Transaction& txn, const RunHeader& h) {
   for (const std::string& prefix : label_prefixes(h)) {
     KFLOW_TRY(txn.erase(Table::labels, prefix + std::string(Key(h.key))));
   }
-  if (h.status == RunStatus::completed) return {};
-  return txn.erase(Table::statuses, status_key(h.status, h.key));
+  return erase_status(txn, h);
 }
 
 Result<void> replace_run(Transaction& txn, const RunRow& from, const RunRow& to) {

@@ -28,8 +28,9 @@ enum class Table : uint8_t {
   programs,     ///< SHA-256 → program
   owners,       ///< [owner] → pid, doorbell
   owned,        ///< [owner][run] → ""
-  statuses,     ///< status (1 byte) [run] → "" : all but completed ones
-  labels,       ///< kind (1 byte) text NUL [run] → "" : by workflow, session, tag, parent
+  statuses,     ///< status (1 byte) [run] → ""
+  labels,       ///< kind (1 byte) text NUL [run] → "" : by workflow, session, tag, parent;
+                ///< and kind workflow NUL status (1 byte) [run]
   watchers,     ///< [run][waiting run][act] → "" : who is told when a run ends
   slots,        ///< slot NUL [run] → 1 running, 2 queued
   kv,           ///< namespace NUL key → value
