@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 #include "compiler/cel/value_codec.hpp"
@@ -527,4 +528,49 @@ TEST_CASE("long texts are kept once for all that refer to them, and go with the 
   REQUIRE(p.store->remove(b.key));
   CHECK((*p.store->info()).bytes_used < text.size());
   CHECK(p.store->check()->empty());
+}
+
+TEST_CASE("a full disk stops runs, loses nothing and heals by itself") {
+  const auto program = compile(R"(
+    workflow w(file: string) -> int {
+      for i in [1, 2, 3, 4, 5, 6, 7, 8] {
+        step s = exec.run(["sh", "-c", "echo x >> ${file}"])
+        step kv.put("last", i)
+      }
+      step kid = child(3)
+      step last = kv.get("last")
+      let n: int = last
+      return n + kid
+    }
+    workflow child(x: int) -> int { step sleep(1ms)  return x }
+  )");
+  const auto folder = std::filesystem::temp_directory_path() / ("kflow_full_disk_" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  // Each write in turn fails, alone and with those after it, then there is room again.
+  for (const uint64_t length : {1, 3}) {
+    for (uint64_t at = 4; at < 40; at += 3) {
+      INFO("writes from " << at << ", " << length);
+      const std::string file = (folder / ("f" + std::to_string(at) + "_" + std::to_string(length))).string();
+      const auto disk = std::make_shared<store::MemoryDisk>();
+      Process p(disk);
+      const auto run = p.start(program, "w", "{\"file\": \"" + file + "\"}");
+      std::atomic<uint64_t> failed = 0;
+      disk->set_fault([&, at](uint64_t write) -> std::optional<Error> {
+        if (write < at || failed >= length) return std::nullopt;
+        ++failed;
+        return Error{ErrorCode::no_space, "the disk is full"};
+      });
+      CHECK(p.value(run.key) == "11");
+      std::map<std::string, int> completed;
+      REQUIRE(engine::read_events(*p.store, run.key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
+        if (std::holds_alternative<machine::StepCompleted>(e.data)) ++completed[e.path];
+        return true;
+      }));
+      for (const auto& [path, times] : completed) CHECK(times == 1);
+      CHECK(std::filesystem::file_size(file) == 16);  // nothing was done twice: no process died
+      CHECK(p.store->check()->empty());
+      disk->set_fault({});
+    }
+  }
+  std::filesystem::remove_all(folder);
 }
