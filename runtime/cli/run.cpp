@@ -209,8 +209,12 @@ int run(const Common& common, const RunOptions& options) {
   auto header = (*store)->header(started->key);
   if (!header || !*header) return fail_with(header ? Error{ErrorCode::not_found, "the run is gone"} : header.error());
   if (started->existed) {
-    engine->reset();
-    return watch(common, {.run = started->id});
+    // Somebody has it, or it is over: look on. Nobody has it: go on with it here.
+    const bool orphan = !is_final((*header)->status) && !(*store)->alive((*header)->owner);
+    if (!orphan || !(*engine)->resume(started->key)) {
+      engine->reset();
+      return watch(common, {.run = started->id});
+    }
   }
   return follow_own(common, place, std::move(*engine), **store, **header, *program, options.quiet);
 }

@@ -31,6 +31,8 @@ using store::RunCommit;
 inline constexpr int full_disk_wait_ms = 500;
 inline constexpr size_t max_batch_runs = 4096;
 inline constexpr size_t claim_batch = 256;
+// Children of one run that are looked at when it is taken over.
+inline constexpr size_t most_children = 100'000;
 // A snapshot is written when the log since the last one is longer than this, and than the last one.
 inline constexpr size_t snapshot_after_bytes = 128U << 10;
 
@@ -226,6 +228,7 @@ class Engine::Impl {
 
   Result<void> claim(RunKey key);
 
+  void claim_children(RunKey parent);
   Result<void> take_up(RunHeader header);
   Result<void> reopen(RunHeader header);
 

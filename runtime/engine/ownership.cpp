@@ -18,8 +18,19 @@ Result<void> Engine::Impl::claim(RunKey key) {
   if (!*header) return fail(ErrorCode::not_found, "no such run");
   auto claimed = store_->claim(key, (*header)->epoch);
   if (!claimed) return std::unexpected(std::move(claimed).error());
-  if (claimed->status == RunStatus::error) return reopen(std::move(*claimed));
-  return take_up(std::move(*claimed));
+  auto taken = claimed->status == RunStatus::error ? reopen(std::move(*claimed)) : take_up(std::move(*claimed));
+  if (taken) claim_children(key);
+  return taken;
+}
+
+// Whoever goes on with a run goes on with the runs that it waits for, if nobody else does.
+void Engine::Impl::claim_children(RunKey parent) {
+  const auto children = store_->list({.parent = parent, .limit = most_children});
+  if (!children) return trouble(children.error().message);
+  for (const RunHeader& child : *children) {
+    if (!child.attached || is_final(child.status) || runs_.contains(child.key) || store_->alive(child.owner)) continue;
+    (void)claim(child.key);  // another process may be quicker, or the child waits for its turn
+  }
 }
 
 // An ERROR run goes on from what it failed by: the log gets an event that says so, and a new attempt of the run.
