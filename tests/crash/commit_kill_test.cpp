@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <random>
 #include <set>
 
 #include "compiler/cel/value_codec.hpp"
@@ -72,8 +73,13 @@ struct Outcome {
   bool finished = false;
 };
 
+struct Life {
+  pid_t pid = 0;
+  int report = -1;
+};
+
 // One life of the process: dies after `die_at` commits, or runs to the end and reports how many there were.
-Outcome live(const fs::path& folder, size_t die_at) {
+Life spawn(const fs::path& folder, size_t die_at) {
   int pipe_fds[2];
   REQUIRE(::pipe(pipe_fds) == 0);
   const pid_t child = ::fork();
@@ -103,14 +109,20 @@ Outcome live(const fs::path& folder, size_t die_at) {
     ::_exit(0);
   }
   ::close(pipe_fds[1]);
+  return {child, pipe_fds[0]};
+}
+
+Outcome outlive(const Life& life) {
   Outcome out;
-  out.finished = ::read(pipe_fds[0], &out.commits, sizeof out.commits) == sizeof out.commits;
-  ::close(pipe_fds[0]);
+  out.finished = ::read(life.report, &out.commits, sizeof out.commits) == sizeof out.commits;
+  ::close(life.report);
   int status = 0;
-  ::waitpid(child, &status, 0);
+  ::waitpid(life.pid, &status, 0);
   REQUIRE((out.finished || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)));
   return out;
 }
+
+Outcome live(const fs::path& folder, size_t die_at) { return outlive(spawn(folder, die_at)); }
 
 // Everything that must hold, whatever happened.
 void check_store(const fs::path& folder) {
@@ -183,5 +195,31 @@ TEST_CASE("the process dies at a commit, another one finishes") {
   INFO(lives << " lives");
   CHECK(lives > 10);
   check_store(folder);
+  fs::remove_all(base);
+}
+
+TEST_CASE("two processes fight for the same runs, and die") {
+  const uint64_t seed = std::getenv("KFLOW_SEED") != nullptr ? std::strtoull(std::getenv("KFLOW_SEED"), nullptr, 10) : 1;
+  INFO("seed " << seed);
+  std::mt19937_64 random(seed);
+  const fs::path base = fs::temp_directory_path() / ("kflow_two_" + std::to_string(::getpid()));
+  for (int world = 0; world < (long_form() ? 100 : 4); ++world) {
+    fs::remove_all(base);
+    fs::create_directories(base);
+    bool finished = false;
+    size_t lives = 0;
+    while (!finished && lives < 500) {
+      const Life one = spawn(base, 5 + random() % 30);
+      const Life two = spawn(base, 5 + random() % 30);
+      const bool first = outlive(one).finished;
+      const bool second = outlive(two).finished;
+      finished = first || second;
+      lives += 2;
+    }
+    INFO(lives << " lives");
+    CHECK(finished);
+    CHECK(live(base, 0).finished);  // whatever is left over ends too
+    check_store(base);
+  }
   fs::remove_all(base);
 }
