@@ -58,7 +58,8 @@ void Engine::Impl::commit_loop() {
     }
     const auto begin = std::chrono::steady_clock::now();
     auto result = write(batch);
-    batch.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    batch.written = std::chrono::steady_clock::now();
+    batch.seconds = std::chrono::duration<double>(batch.written - begin).count();
     if (result && options_.on_commit) options_.on_commit();
     {
       const std::lock_guard guard(commit_mutex_);
@@ -114,6 +115,11 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
     }
     if (result->outcomes[i] == CommitOutcome::stale) {
       refold(part, {ErrorCode::conflict, "the session has moved on"});
+      continue;
+    }
+    if (lost(*it->second, batch)) {
+      trouble("run " + it->second->header.id + " was taken over by another process while this one stood still");
+      drop(part.key);
       continue;
     }
     started_children(part, rows);
@@ -190,6 +196,13 @@ void Engine::Impl::released(Run& run, Part& part) {
   for (machine::Action& action : part.actions) release(run, action);
   if (is_final(run.header.status) || part.give_up) return drop(key);
   if (run.more || !run.inputs.empty()) ready_.insert(key);
+}
+
+bool Engine::Impl::lost(const Run& run, const Batch& batch) const {
+  if (std::chrono::steady_clock::now() - batch.written < release_gap) return false;
+  const auto header = store_->header(run.key);
+  // Ended by this very commit, it has no owner any more and lets nothing out.
+  return header && *header && !is_final((*header)->status) && run.header.owner == owner_ && (*header)->epoch != run.header.epoch;
 }
 
 void Engine::Impl::observe(const Run& run, const Part& part) const {

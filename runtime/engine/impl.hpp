@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -31,6 +32,8 @@ using store::RunCommit;
 inline constexpr int full_disk_wait_ms = 500;
 inline constexpr size_t max_batch_runs = 4096;
 inline constexpr size_t claim_batch = 256;
+// Between a commit and the release of its effects; after a longer time somebody may have taken the run over.
+inline constexpr std::chrono::milliseconds release_gap(500);
 // Children of one run that are looked at when it is taken over.
 inline constexpr size_t most_children = 100'000;
 // A snapshot is written when the log since the last one is longer than this, and than the last one.
@@ -149,6 +152,7 @@ class Engine::Impl {
     std::vector<Part> starts;
     std::vector<Part> parts;
     double seconds = 0;              // that the write took
+    std::chrono::steady_clock::time_point written{};
     bool empty() const { return starts.empty() && parts.empty(); }
   };
 
@@ -211,6 +215,8 @@ class Engine::Impl {
 
   void started_children(Part& part, std::span<const store::Started> rows);
   void released(Run& run, Part& part);
+  /// Whether the run is still ours, asked where the process may have been stopped since the commit.
+  bool lost(const Run& run, const Batch& batch) const;
   void observe(const Run& run, const Part& part) const;
 
   void release(Run& run, machine::Action& action);

@@ -84,6 +84,7 @@ void Engine::Impl::loop() {
           // Nothing else could be gathered meanwhile: without the way to the other thread and back.
           prepare(batch);
           auto result = write(batch);
+          batch.written = std::chrono::steady_clock::now();
           if (result && options_.on_commit) options_.on_commit();
           after_commit(std::move(batch), std::move(result));
         } else {

@@ -164,7 +164,7 @@ struct OwnerLocks::Watch {
   void look_again_in(int ms) { timeout_ms = timeout_ms < 0 ? ms : std::min(timeout_ms, ms); }
 };
 
-void OwnerLocks::watch_process(Watch& watch, OwnerId owner) {
+int OwnerLocks::pid_of(OwnerId owner) const {
   std::array<char, 128> text{};
   const int file = ::open(path_of(owner).c_str(), O_RDONLY | O_CLOEXEC);
   const ssize_t n = file < 0 ? 0 : ::read(file, text.data(), text.size() - 1);
@@ -172,8 +172,29 @@ void OwnerLocks::watch_process(Watch& watch, OwnerId owner) {
   const std::string_view line(text.data(), n > 0 ? static_cast<size_t>(n) : 0);
   int pid = 0;
   const auto bad = std::from_chars(line.data(), line.data() + line.size(), pid).ec;
-  const bool ours = bad == std::errc() && line == identity(pid);
-  const int fd = ours && pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1;
+  return bad == std::errc() && line == identity(pid) ? pid : 0;
+}
+
+// The state of the process, as proc(5) has it: the field after the name, which may hold anything but ends at the last `)`.
+bool OwnerLocks::stopped(OwnerId owner) {
+  const int pid = pid_of(owner);
+  if (pid <= 0) return false;
+  const int file = ::open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  std::array<char, 512> text{};
+  const ssize_t n = ::read(file, text.data(), text.size() - 1);
+  ::close(file);
+  const std::string_view line(text.data(), n > 0 ? static_cast<size_t>(n) : 0);
+  const size_t name_end = line.rfind(')');
+  if (name_end == std::string_view::npos || name_end + 2 >= line.size()) return false;
+  const char state = line[name_end + 2];
+  // The pid is still the owner's: its lock is held.
+  return (state == 'T' || state == 't') && alive(owner);
+}
+
+void OwnerLocks::watch_process(Watch& watch, OwnerId owner) {
+  const int pid = pid_of(owner);
+  const int fd = pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1;
   // The lock is still held, so the pid was not given to another process before we got hold of it.
   if (fd >= 0 && !readable(fd) && alive(owner)) {
     watch.fds.push_back({fd, POLLIN, 0});

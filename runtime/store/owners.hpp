@@ -26,6 +26,7 @@ class OwnerLocks final : public Peers {
   Result<void> join(OwnerId own) override;
   void leave() override;
   bool alive(OwnerId owner) override;
+  bool stopped(OwnerId owner) override;
   void forget(OwnerId owner) override;
   Result<bool> wait_for_death(int cancel_fd) override;
 
@@ -33,6 +34,8 @@ class OwnerLocks final : public Peers {
   struct Watch;
   std::string path_of(OwnerId id) const { return folder_ + "/" + std::to_string(id) + ".lock"; }
   bool look(Watch& watch);
+  /// The pid of an owner in our pid namespace; 0: not known.
+  int pid_of(OwnerId owner) const;
   void watch_process(Watch& watch, OwnerId owner);
 
   const std::string folder_;

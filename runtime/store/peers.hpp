@@ -15,6 +15,9 @@ class Peers {
   virtual void leave() = 0;
   /// When in doubt, true.
   virtual bool alive(OwnerId owner) = 0;
+  /// Alive, but stopped (SIGSTOP, a debugger, job control): its runs may be taken, its epoch fences it when it goes on.
+  /// When in doubt, false.
+  virtual bool stopped(OwnerId owner) = 0;
   /// A dead one that owns nothing any more.
   virtual void forget(OwnerId owner) = 0;
   /// Until another one has died (true, once for each) or `cancel_fd` is readable (false).

@@ -315,7 +315,7 @@ class Store {
   /// Registers this process; the lock that shows it is alive is held until the store is closed.
   virtual Result<OwnerId> register_owner(std::string_view doorbell) = 0;
   virtual Result<std::vector<OwnerInfo>> owners() = 0;
-  /// Whether that process still holds its lock.
+  /// Whether that process lives and is not stopped: one that is may lose its runs to others.
   virtual bool alive(OwnerId owner) = 0;
   /// Takes the run (an ERROR run too, to resume it) if its epoch is still `expected_epoch` and its
   /// owner is none, ours, or dead; gives the new header. conflict: somebody else has it.

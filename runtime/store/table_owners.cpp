@@ -57,13 +57,15 @@ Result<std::vector<OwnerInfo>> TableStore::owners() {
   return out;
 }
 
-bool TableStore::alive(OwnerId owner) { return owner != no_owner && (owner == own_ || peers_->alive(owner)); }
+bool TableStore::alive(OwnerId owner) {
+  return owner != no_owner && (owner == own_ || (peers_->alive(owner) && !peers_->stopped(owner)));
+}
 
 bool TableStore::may_claim(const RunHeader& run, uint64_t expected_epoch) {
   if (run.epoch != expected_epoch) return false;
   // An ERROR run may be resumed.
   if (run.status == RunStatus::completed || run.status == RunStatus::cancelled) return false;
-  return run.owner == no_owner || run.owner == own_ || !peers_->alive(run.owner);
+  return run.owner == no_owner || run.owner == own_ || !alive(run.owner);
 }
 
 Result<RunHeader> TableStore::claim(RunKey run, uint64_t expected_epoch) {
@@ -121,7 +123,7 @@ Result<void> TableStore::visit_dead(Transaction& txn, std::vector<OwnerId>& dead
   auto more = cursor.seek(Key(0, 0));
   while (more && *more) {
     const OwnerId owner = number_at(cursor.key(), 0);
-    if (owner == own_ || peers_->alive(owner)) {
+    if (owner == own_ || alive(owner)) {
       more = cursor.seek(Key(owner + 1, 0));
       continue;
     }

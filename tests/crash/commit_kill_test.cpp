@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 
@@ -221,5 +222,49 @@ TEST_CASE("two processes fight for the same runs, and die") {
     CHECK(live(base, 0).finished);  // whatever is left over ends too
     check_store(base);
   }
+  fs::remove_all(base);
+}
+
+TEST_CASE("a stopped owner loses its runs, and what it does late is refused") {
+  const fs::path base = fs::temp_directory_path() / ("kflow_stop_" + std::to_string(::getpid()));
+  fs::remove_all(base);
+  fs::create_directories(base);
+  const Life life = spawn(base, 0);
+  {
+    std::unique_ptr<store::Store> opened;
+    while (!opened) {
+      if (auto store = store::open_lmdb_store((base / "store").string(), {.create = false})) opened = std::move(*store);
+    }
+    const std::shared_ptr<store::Store> store(std::move(opened));
+    std::optional<store::RunHeader> run;
+    for (uint64_t events = 0; events < 60;) {
+      const auto runs = store->list({.workflow = "w"});
+      REQUIRE(runs);
+      if (runs->empty()) continue;
+      run = runs->front();
+      const auto last = store->last(run->key);
+      if (last && *last) events = (*last)->first_seq;
+    }
+    CHECK(store->alive(run->owner));
+    REQUIRE(::kill(life.pid, SIGSTOP) == 0);
+    while (store->alive(run->owner)) ::usleep(1000);
+    engine::EngineOptions options;
+    options.adopt = true;
+    auto engine = engine::Engine::open(store, options);
+    REQUIRE(engine);
+    // Inside the write lock nobody else could do anything: then the error names who has it. That is rare, and over at SIGCONT.
+    const auto taken = (*engine)->resume(run->key);
+    if (!taken) {
+      INFO(taken.error().message);
+      CHECK(taken.error().message.find(std::to_string(life.pid)) != std::string::npos);
+      REQUIRE(::kill(life.pid, SIGCONT) == 0);
+    }
+    const auto ended = (*engine)->wait(run->key, 60'000);
+    REQUIRE(ended);
+    CHECK(ended->status == RunStatus::error);
+  }
+  REQUIRE(::kill(life.pid, SIGCONT) == 0);
+  CHECK(outlive(life).finished);
+  check_store(base);
   fs::remove_all(base);
 }

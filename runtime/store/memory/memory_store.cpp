@@ -178,6 +178,7 @@ class MemoryPeers final : public Peers {
     const std::lock_guard guard(disk_->peers_mutex_);
     return disk_->alive_.contains(owner);
   }
+  bool stopped(OwnerId) override { return false; }
   void forget(OwnerId) override {}
 
   Result<bool> wait_for_death(int cancel_fd) override {
