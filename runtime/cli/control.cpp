@@ -85,7 +85,9 @@ int cancel(const Common& common, const std::vector<std::string>& runs, const std
     }
     // A run without a process is cancelled here; one with a process hears of it at once.
     if (!(*store)->alive(header->owner)) {
-      auto engine = engine::Engine::open(*store, engine_options(place, header->project_root));
+      auto options_of_engine = engine_options(place, header->project_root);
+  if (!options_of_engine) return fail_with(options_of_engine.error());
+  auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
       if (!engine) return fail_with(engine.error());
       if (auto taken = (*engine)->resume(header->key); !taken && taken.error().code != ErrorCode::conflict) return fail_with(taken.error());
       (void)(*engine)->wait(header->key, static_cast<int>(machine::stop_deadline_ms));

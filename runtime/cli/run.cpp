@@ -196,7 +196,9 @@ int run(const Common& common, const RunOptions& options) {
   auto store = open_store(place, true);
   if (!store) return fail_with(store.error());
   engine::StartOptions start{.id = options.id, .session_id = options.session, .user_id = "", .tags = {}, .idempotency_key = options.idempotency_key, .project_root = place.project_root, .detached = options.background};
-  auto engine = engine::Engine::open(*store, engine_options(place, place.project_root));
+  auto options_of_engine = engine_options(place, place.project_root);
+  if (!options_of_engine) return fail_with(options_of_engine.error());
+  auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   auto started = (*engine)->start(*program, *workflow, *input, start);
   if (!started) return fail_with(started.error());
@@ -225,9 +227,10 @@ int resume(const Common& common, const std::string& run, bool all) {
   if (!store) return fail_with(store.error());
   if (all) {
     auto options = engine_options(place, "");
-    options.project_root.clear();
-    options.adopt = true;
-    auto engine = engine::Engine::open(*store, std::move(options));
+    if (!options) return fail_with(options.error());
+    options->project_root.clear();
+    options->adopt = true;
+    auto engine = engine::Engine::open(*store, std::move(*options));
     if (!engine) return fail_with(engine.error());
     // What can be taken over is taken at once; then until nothing is left.
     do {
@@ -243,7 +246,9 @@ int resume(const Common& common, const std::string& run, bool all) {
   }
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
-  auto engine = engine::Engine::open(*store, engine_options(place, header->project_root));
+  auto options_of_engine = engine_options(place, header->project_root);
+  if (!options_of_engine) return fail_with(options_of_engine.error());
+  auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   if (auto taken = (*engine)->resume(header->key); !taken) return fail_with(taken.error());
   return follow_own(common, place, std::move(*engine), **store, *header, *program, false);
@@ -284,9 +289,10 @@ int work(const Common& common, const std::string& run) {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   auto options = engine_options(place, header->project_root);
-  options.adopt = true;
-  options.park = true;
-  auto engine = engine::Engine::open(*store, std::move(options));
+  if (!options) return fail_with(options.error());
+  options->adopt = true;
+  options->park = true;
+  auto engine = engine::Engine::open(*store, std::move(*options));
   if (!engine) return fail_with(engine.error());
   (void)(*engine)->resume(header->key);  // another process may have been quicker: then there is nothing to do
   while (interrupts == 0) {

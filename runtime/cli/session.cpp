@@ -9,6 +9,7 @@
 
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/config/settings.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
@@ -62,6 +63,9 @@ int fail_with(const Error& error) {
 Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create) {
   store::LmdbOptions options;
   options.create = create;
+  const auto settings = config::load_settings(place.project_root);
+  if (!settings) return std::unexpected(settings.error());
+  if (settings->store_max_mib > 0) options.max_bytes = settings->store_max_mib << 20;
   auto opened = store::open_lmdb_store(place.store, options);
   if (!opened) return std::unexpected(std::move(opened).error());
   return std::shared_ptr<store::Store>(std::move(*opened));
@@ -86,10 +90,16 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text) 
   return fail(ErrorCode::not_found, "`" + text + "` fits several runs: " + names);
 }
 
-engine::EngineOptions engine_options(const Place& place, const std::string& project_root) {
+Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root) {
   engine::EngineOptions options;
   options.project_root = project_root.empty() ? place.project_root : project_root;
+  const auto settings = config::load_settings(options.project_root);
+  if (!settings) return std::unexpected(settings.error());
   options.activities.file_roots = {options.project_root};
+  if (!settings->file_roots.empty()) {
+    options.activities.file_roots.clear();
+    for (const std::string& root : settings->file_roots) options.activities.file_roots.push_back((fs::path(options.project_root) / root).lexically_normal().string());
+  }
   options.activities.log = [](const std::string& line) { std::fprintf(stderr, "log: %s\n", line.c_str()); };
   options.on_trouble = [](const std::string& what) { std::fprintf(stderr, "kflow: warning: %s\n", what.c_str()); };
   auto watcher = observe::make_watcher([](const char* name) { return std::getenv(name); }, [] { return engine::SystemClock().now(); }, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });

@@ -26,8 +26,8 @@ int fail_with(const Error& error);
 Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create);
 /// The run that `text` means: an id, a prefix or suffix of one, or @last.
 Result<store::RunHeader> find_run(store::Store& store, const std::string& text);
-/// Options of an engine for a project.
-engine::EngineOptions engine_options(const Place& place, const std::string& project_root);
+/// Options of an engine for a project, by its kflow.yaml.
+Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root);
 
 /// A fresh process of this program that outlives the terminal and goes on with the run.
 Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id);

@@ -12,6 +12,7 @@
 #include "compiler/source/source.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
+#include "runtime/config/settings.hpp"
 #include "runtime/engine/portable.hpp"
 
 namespace kflow::cli {
@@ -45,11 +46,19 @@ int remove(const Common& common, const std::vector<std::string>& runs) {
 
 int gc(const Common& common, const GcOptions& options) {
   const Place place = find_place(common.store);
-  store::Store::Retention retention{.now = engine::SystemClock().now(), .default_age_ms = 0, .ages = {}, .keep_newest = options.keep, .dry_run = options.dry_run};
+  const auto settings = config::load_settings(place.project_root);
+  if (!settings) return fail_with(settings.error());
+  store::Store::Retention retention{.now = engine::SystemClock().now(), .default_age_ms = settings->retention.age_ms, .ages = {}, .keep_newest = options.keep > 0 ? options.keep : settings->retention.keep, .dry_run = options.dry_run};
+  for (const auto& [name, age] : settings->retention.by_status) {
+    for (const auto status : {machine::RunStatus::completed, machine::RunStatus::error, machine::RunStatus::cancelled}) {
+      if (machine::to_string(status) == name) retention.ages.emplace_back(status, age);
+    }
+  }
   if (!options.older_than.empty()) {
     const auto d = cel::parse_duration_literal(options.older_than);
     if (!d || d->nanos <= 0) return fail_with({ErrorCode::invalid_argument, "`" + options.older_than + "` is no duration; write 12h or 30d"});
     retention.default_age_ms = d->nanos / 1'000'000;
+    retention.ages.clear();
   }
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());

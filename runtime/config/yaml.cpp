@@ -1,4 +1,4 @@
-// The only file that includes yaml-cpp.
+// YAML nodes as values.
 #include "runtime/config/yaml.hpp"
 
 #include <yaml-cpp/yaml.h>

@@ -1,0 +1,125 @@
+// kflow.yaml → Settings.
+#include "runtime/config/settings.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "compiler/cel/time.hpp"
+
+namespace kflow::config {
+namespace {
+
+constexpr uintmax_t max_settings_bytes = 1U << 20;
+
+class Reader {
+ public:
+  explicit Reader(std::string name) : name_(std::move(name)) {}
+  Settings out;
+  std::string problems;
+
+  void root(const YAML::Node& node) {
+    each(node, "kflow.yaml", {"retention", "files", "store"}, [&](const std::string& key, const YAML::Node& value) {
+      if (key == "retention") retention(value);
+      if (key == "files") files(value);
+      if (key == "store") store(value);
+    });
+  }
+  void problem(const YAML::Mark& mark, const std::string& what) {
+    problems += (problems.empty() ? "" : "\n") + name_ + ":" + std::to_string(mark.line + 1) + ": " + what;
+  }
+
+ private:
+  template <typename Visit>
+  void each(const YAML::Node& node, const std::string& what, const std::vector<std::string>& known, Visit visit) {
+    if (node.IsNull()) return;
+    if (!node.IsMap()) return problem(node.Mark(), "`" + what + "` is a record of keys and values");
+    std::string list;
+    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    for (const auto& entry : node) {
+      const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "?";
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        problem(entry.first.Mark(), "`" + what + "` has no key `" + key + "`; it takes " + list);
+      } else {
+        visit(key, entry.second);
+      }
+    }
+  }
+
+  int64_t duration(const YAML::Node& node, const std::string& key) {
+    const auto d = node.IsScalar() ? cel::parse_duration_literal(node.Scalar()) : std::nullopt;
+    if (d && d->nanos >= 1'000'000) return d->nanos / 1'000'000;
+    problem(node.Mark(), "`" + key + "` is a duration such as 12h or 30d");
+    return 0;
+  }
+  uint64_t number(const YAML::Node& node, const std::string& key) {
+    uint64_t n = 0;
+    const std::string text = node.IsScalar() ? node.Scalar() : "";
+    const auto r = std::from_chars(text.data(), text.data() + text.size(), n);
+    if (r.ec == std::errc() && r.ptr == text.data() + text.size() && n > 0) return n;
+    problem(node.Mark(), "`" + key + "` is a number of at least 1");
+    return 0;
+  }
+
+  void retention(const YAML::Node& node) {
+    each(node, "retention", {"age", "completed", "error", "cancelled", "keep"}, [&](const std::string& key, const YAML::Node& value) {
+      if (key == "age") {
+        out.retention.age_ms = duration(value, key);
+      } else if (key == "keep") {
+        out.retention.keep = number(value, key);
+      } else {
+        out.retention.by_status.emplace_back(key == "completed" ? "COMPLETED" : key == "error" ? "ERROR" : "CANCELLED", duration(value, key));
+      }
+    });
+  }
+  void files(const YAML::Node& node) {
+    each(node, "files", {"roots"}, [&](const std::string&, const YAML::Node& value) {
+      if (!value.IsSequence() || value.size() == 0) return problem(value.Mark(), "`roots` is a list of folders");
+      for (const YAML::Node& item : value) {
+        if (item.IsScalar() && !item.Scalar().empty()) {
+          out.file_roots.push_back(item.Scalar());
+        } else {
+          problem(item.Mark(), "a root is the path of a folder");
+        }
+      }
+    });
+  }
+  void store(const YAML::Node& node) {
+    each(node, "store", {"max_mib"}, [&](const std::string& key, const YAML::Node& value) { out.store_max_mib = number(value, key); });
+  }
+
+  std::string name_;
+};
+
+}  // namespace
+
+Result<Settings> read_settings(std::string_view text, const std::string& name) {
+  Reader reader(name);
+  try {
+    const YAML::Node root = YAML::Load(std::string(text));
+    reader.root(root);
+  } catch (const YAML::Exception& e) {
+    reader.problem(e.mark, e.msg);
+  }
+  if (!reader.problems.empty()) return fail(ErrorCode::invalid_argument, reader.problems);
+  return std::move(reader.out);
+}
+
+Result<Settings> load_settings(const std::string& folder) {
+  const std::string path = folder + "/kflow.yaml";
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return Settings();
+  if (std::filesystem::file_size(path, error) > max_settings_bytes || error) {
+    return fail(ErrorCode::limit, "`" + path + "` is no readable file of at most " + std::to_string(max_settings_bytes >> 10) + " KiB");
+  }
+  std::ifstream in(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in) return fail(ErrorCode::io, "cannot read `" + path + "`");
+  return read_settings(text, path);
+}
+
+}  // namespace kflow::config
