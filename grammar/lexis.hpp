@@ -1,4 +1,5 @@
-// Tokens: whitespace, words, numbers, strings, punctuation, and the rules that report what is missing.
+// Tokens: whitespace, words, numbers, strings, punctuation, and the rules that report what is
+// missing.
 #pragma once
 
 #include <algorithm>
@@ -24,11 +25,16 @@ struct Text {
   constexpr std::string_view view() const { return {data, N - 1}; }
 };
 
-// ---------------------------------------------------------------- scanning by hand, where most of the time is spent
+// ---------------------------------------------------------------- scanning by hand, where most of
+// the time is spent
 
-inline bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f'; }
+inline bool is_space(char c) {
+  return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
+}
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
-inline bool is_word_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+inline bool is_word_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
 inline bool is_word(char c) { return is_word_start(c) || is_digit(c); }
 
 /// Past whitespace and comments.
@@ -50,8 +56,8 @@ inline std::string_view next_word(const char* p, const char* end) {
   return {p, static_cast<size_t>(scan_word(p, end) - p)};
 }
 
-/// End of the string that begins at `p` (its prefix letters included), or null if there is none; `closed` tells whether it
-/// has its closing quotes. `interpolated`: whether a `${` stands inside.
+/// End of the string that begins at `p` (its prefix letters included), or null if there is none;
+/// `closed` tells whether it has its closing quotes. `interpolated`: whether a `${` stands inside.
 struct ScannedString {
   const char* end = nullptr;
   bool closed = true;
@@ -86,10 +92,12 @@ inline ScannedString scan_string(const char* p, const char* end) {
       q += end - q > 1 ? 2 : 1;
     } else if (*q == '\n' && !out.triple) {
       break;
-    } else if (braces == 0 && *q == out.quote && (!out.triple || (end - q >= 3 && q[1] == *q && q[2] == *q))) {
+    } else if (braces == 0 && *q == out.quote &&
+               (!out.triple || (end - q >= 3 && q[1] == *q && q[2] == *q))) {
       out.end = q + (out.triple ? 3 : 1);
       return out;
-    } else if (out.quote == '"' && !out.raw && !out.bytes && end - q > 1 && q[0] == '$' && q[1] == '{') {
+    } else if (out.quote == '"' && !out.raw && !out.bytes && end - q > 1 && q[0] == '$' &&
+               q[1] == '{') {
       out.interpolated = true;
       ++braces;
       q += 2;
@@ -118,7 +126,8 @@ struct ScannedNumber {
 /// Numbers, and in the language also durations (`1h30m`).
 inline ScannedNumber scan_number(const char* p, const char* end, bool durations) {
   const char* q = p;
-  if (end - q > 2 && q[0] == '0' && (q[1] == 'x' || q[1] == 'X') && std::isxdigit(static_cast<unsigned char>(q[2]))) {
+  if (end - q > 2 && q[0] == '0' && (q[1] == 'x' || q[1] == 'X') &&
+      std::isxdigit(static_cast<unsigned char>(q[2]))) {
     q += 2;
     while (q != end && std::isxdigit(static_cast<unsigned char>(*q))) ++q;
     if (q != end && (*q == 'u' || *q == 'U')) return {q + 1, Node::uint_literal};
@@ -142,7 +151,8 @@ inline ScannedNumber scan_number(const char* p, const char* end, bool durations)
     }
   }
   if (fraction) return {q, Node::double_literal};
-  if (q != end && (*q == 'u' || *q == 'U') && (end - q < 2 || !is_word(q[1]))) return {q + 1, Node::uint_literal};
+  if (q != end && (*q == 'u' || *q == 'U') && (end - q < 2 || !is_word(q[1])))
+    return {q + 1, Node::uint_literal};
   if (!durations) return {q, Node::int_literal};
   const char* d = q;
   const char* number_end = q;
@@ -163,7 +173,8 @@ inline ScannedNumber scan_number(const char* p, const char* end, bool durations)
     if (d == end || !is_digit(*d)) break;
     while (d != end && is_digit(*d)) ++d;
   }
-  if (any && (number_end == end || !is_word(*number_end))) return {number_end, Node::duration_literal};
+  if (any && (number_end == end || !is_word(*number_end)))
+    return {number_end, Node::duration_literal};
   return {q, Node::int_literal};
 }
 
@@ -182,16 +193,19 @@ inline const char* scan_any(const char* p, const char* end) {
     }
   }
   ++p;
-  while (p != end && (static_cast<unsigned char>(*p) & 0xc0) == 0x80) ++p;  // not into the middle of a character
+  while (p != end && (static_cast<unsigned char>(*p) & 0xc0) == 0x80)
+    ++p;  // not into the middle of a character
   return p;
 }
 
 /// Words that no name may be (language.md §3).
 inline bool is_reserved_word(std::string_view w, bool strict) {
-  static constexpr std::string_view cel[] = {"as",   "break",   "const",  "continue",  "else",   "false", "for",  "function",
-                                             "if",   "import",  "in",     "let",       "loop",   "namespace", "null",
-                                             "package", "return", "true", "var",       "void",   "while"};
-  static constexpr std::string_view own[] = {"branch", "catch", "emit", "fail", "finally", "match", "parallel", "set", "step", "try"};
+  static constexpr std::string_view cel[] = {
+      "as",       "break",   "const",  "continue", "else", "false", "for",
+      "function", "if",      "import", "in",       "let",  "loop",  "namespace",
+      "null",     "package", "return", "true",     "var",  "void",  "while"};
+  static constexpr std::string_view own[] = {"branch", "catch",    "emit", "fail", "finally",
+                                             "match",  "parallel", "set",  "step", "try"};
   if (std::binary_search(std::begin(cel), std::end(cel), w)) return true;
   return !strict && std::binary_search(std::begin(own), std::end(own), w);
 }
@@ -200,7 +214,10 @@ inline bool is_reserved_word(std::string_view w, bool strict) {
 inline std::string describe(const char* p, const char* end) {
   if (p == end) return "end of file";
   std::string_view token(p, static_cast<size_t>(scan_any(p, end) - p));
-  if (token.size() > 24) return (token.front() == '"' || token.front() == '\'') ? "a string" : "`" + std::string(token.substr(0, 20)) + "…`";
+  if (token.size() > 24)
+    return (token.front() == '"' || token.front() == '\'')
+               ? "a string"
+               : "`" + std::string(token.substr(0, 20)) + "…`";
   return "`" + std::string(token) + "`";
 }
 
@@ -217,7 +234,8 @@ template <Node Kind, typename Scanner>
 struct token {
   using rule_t = token;
   using subs_t = peg::empty_list;
-  template <peg::apply_mode, peg::rewind_mode, template <typename...> class, template <typename...> class, typename Input>
+  template <peg::apply_mode, peg::rewind_mode, template <typename...> class,
+            template <typename...> class, typename Input>
   static bool match(Input& in, Recorder& rec) {
     const char* begin = skip_trivia(in.current(), in.end());
     const char* end = Scanner::scan(begin, in.end());
@@ -254,8 +272,8 @@ template <Node Kind, typename... Rules>
 struct node {
   using rule_t = node;
   using subs_t = peg::type_list<Rules...>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     const uint32_t begin = offset(in, skip_trivia(in.current(), in.end()));
     const uint32_t index = rec.open(Kind, begin);
@@ -273,8 +291,8 @@ template <Node Kind, typename... Rules>
 struct slim_node {
   using rule_t = slim_node;
   using subs_t = peg::type_list<Rules...>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     const uint32_t begin = offset(in, skip_trivia(in.current(), in.end()));
     const uint32_t index = rec.open(Kind, begin);
@@ -303,15 +321,17 @@ template <typename Rule, Text What>
 struct expect {
   using rule_t = expect;
   using subs_t = peg::type_list<peg::opt<Rule>>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
-    if (!Control<Rule>::template match<A, M, Action, Control>(in, rec)) report_missing(in, rec, What.view());
+    if (!Control<Rule>::template match<A, M, Action, Control>(in, rec))
+      report_missing(in, rec, What.view());
     return true;
   }
 };
 
-/// Names: any word in places where only a name can stand (options, fields), else one that is not reserved.
+/// Names: any word in places where only a name can stand (options, fields), else one that is not
+/// reserved.
 struct scan_any_name {
   static const char* scan(const char* p, const char* end) {
     const std::string_view w = next_word(p, end);
@@ -326,7 +346,9 @@ struct scan_name {
     if (w.empty() || is_reserved_word(w, Strict)) return p;
     const char* q = p + w.size();
     // r"…" and b"…" are strings.
-    if (w.size() <= 2 && q != end && (*q == '"' || *q == '\'') && scan_string(p, end).end != nullptr) return p;
+    if (w.size() <= 2 && q != end && (*q == '"' || *q == '\'') &&
+        scan_string(p, end).end != nullptr)
+      return p;
     return q;
   }
 };
@@ -347,14 +369,15 @@ template <Text What>
 struct declared_name {
   using rule_t = declared_name;
   using subs_t = peg::empty_list;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     if (name::match<A, M, Action, Control>(in, rec)) return true;
     const char* p = skip_trivia(in.current(), in.end());
     const std::string_view w = next_word(p, in.end());
     const char* after = skip_trivia(p + w.size(), in.end());
-    const bool taken = !w.empty() && after != in.end() && (*after == '=' || *after == ':' || *after == '(' || *after == '{');
+    const bool taken = !w.empty() && after != in.end() &&
+                       (*after == '=' || *after == ':' || *after == '(' || *after == '{');
     if (!taken) {
       report_missing(in, rec, What.view());
       return true;
@@ -374,8 +397,8 @@ template <Text T>
 struct open_bracket {
   using rule_t = open_bracket;
   using subs_t = peg::empty_list;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     if (!punct<T>::template match<A, M, Action, Control>(in, rec)) return false;
     rec.openers.push_back(offset(in, in.current()) - static_cast<uint32_t>(T.view().size()));
@@ -388,8 +411,8 @@ template <Text T>
 struct close_bracket {
   using rule_t = close_bracket;
   using subs_t = peg::empty_list;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     uint32_t opener = UINT32_MAX;
     if (!rec.openers.empty()) {
@@ -407,8 +430,8 @@ struct close_bracket {
   }
 };
 
-/// Skips tokens as junk up to a place where `Stop::at(word_or_token_begin, end, depth, line_start)` is true; at least one.
-/// Brackets are skipped with what stands inside them.
+/// Skips tokens as junk up to a place where `Stop::at(word_or_token_begin, end, depth, line_start)`
+/// is true; at least one. Brackets are skipped with what stands inside them.
 template <typename Stop, typename Input>
 void skip_junk(Input& in, Recorder& rec) {
   const char* p = skip_trivia(in.current(), in.end());

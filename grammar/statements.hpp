@@ -11,15 +11,17 @@ struct block;
 // ---- options: `name: value`
 
 inline bool is_declaration_word(std::string_view w) {
-  for (const std::string_view d : {"import", "const", "fn", "secret", "type", "retry", "model", "mcp", "agent", "team", "tool",
-                                   "workflow", "extern", "test", "kflow"}) {
+  for (const std::string_view d :
+       {"import", "const", "fn", "secret", "type", "retry", "model", "mcp", "agent", "team", "tool",
+        "workflow", "extern", "test", "kflow"}) {
     if (w == d) return true;
   }
   return false;
 }
 inline bool is_statement_word(std::string_view w) {
-  for (const std::string_view s : {"step", "let", "set", "if", "match", "parallel", "branch", "for", "loop", "try", "return",
-                                   "fail", "emit", "break", "continue", "mock", "expect"}) {
+  for (const std::string_view s :
+       {"step", "let", "set", "if", "match", "parallel", "branch", "for", "loop", "try", "return",
+        "fail", "emit", "break", "continue", "mock", "expect"}) {
     if (w == s) return true;
   }
   return false;
@@ -36,8 +38,11 @@ inline bool declaration_at(const char* p, const char* end, bool line_start) {
 
 struct session_fields : record_type {};
 /// `on_error: continue`, `on_max: fail`: reserved words as symbols.
-struct word_value : node<Node::reference, peg::sor<token<Node::identifier, scan_keyword<"continue">>, token<Node::identifier, scan_keyword<"fail">>>> {};
-/// `session: { visited: string[] = [] }` declares fields; every other value is an expression in the widest sense.
+struct word_value
+    : node<Node::reference, peg::sor<token<Node::identifier, scan_keyword<"continue">>,
+                                     token<Node::identifier, scan_keyword<"fail">>>> {};
+/// `session: { visited: string[] = [] }` declares fields; every other value is an expression in the
+/// widest sense.
 struct scan_session {
   static const char* scan(const char* p, const char* end) {
     const char* q = scan_keyword<"session">::scan(p, end);
@@ -49,9 +54,12 @@ struct scan_session {
   }
 };
 struct option
-    : peg::sor<node<Node::option, token<Node::identifier, scan_session>, punct<":">, session_fields, peg::opt<punct<",">>>,
-               node<Node::option, token<Node::identifier, scan_field_start>, punct<":">,
-                    peg::sor<word_value, expect<expression<false>, "a value">>, peg::opt<punct<",">>>> {};
+    : peg::sor<
+          node<Node::option, token<Node::identifier, scan_session>, punct<":">, session_fields,
+               peg::opt<punct<",">>>,
+          node<Node::option, token<Node::identifier, scan_field_start>, punct<":">,
+               peg::sor<word_value, expect<expression<false>, "a value">>, peg::opt<punct<",">>>> {
+};
 
 /// Where junk in a block ends.
 struct stop_in_block {
@@ -60,7 +68,8 @@ struct stop_in_block {
     if (!outside) return false;
     if (*p == '}') return true;
     const std::string_view w = next_word(p, end);
-    return is_statement_word(w) || (!w.empty() && line_before(p) && scan_field_start::scan(p, end) != p);
+    return is_statement_word(w) ||
+           (!w.empty() && line_before(p) && scan_field_start::scan(p, end) != p);
   }
   // Whether `p` is the first token of its line: the text before it is never read past a newline.
   static bool line_before(const char* p) { return p[-1] == ' ' || p[-1] == '\n' || p[-1] == '\t'; }
@@ -71,8 +80,8 @@ template <typename Item, Text What>
 struct block_items {
   using rule_t = block_items;
   using subs_t = peg::type_list<peg::star<Item>>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     for (;;) {
       const char* p = skip_trivia(in.current(), in.end());
@@ -87,8 +96,8 @@ struct block_items {
         const std::string_view w = next_word(p, in.end());
         if (!w.empty()) {
           e->near = w;
-          e->candidates = {"step", "let", "set", "if", "match", "parallel", "branch", "for", "loop", "try", "return", "fail",
-                           "emit", "break", "continue"};
+          e->candidates = {"step", "let", "set",    "if",   "match", "parallel", "branch",  "for",
+                           "loop", "try", "return", "fail", "emit",  "break",    "continue"};
         }
       }
       skip_junk<stop_in_block>(in, rec);
@@ -96,15 +105,18 @@ struct block_items {
   }
 };
 
-struct options : node<Node::options, open_bracket<"{">, block_items<option, "an option (`name: value`)">, close_bracket<"}">> {};
+struct options : node<Node::options, open_bracket<"{">,
+                      block_items<option, "an option (`name: value`)">, close_bracket<"}">> {};
 struct block_item : peg::sor<option, statement> {};
-struct block : node<Node::block, open_bracket<"{">, block_items<block_item, "a statement or an option">, close_bracket<"}">> {};
-/// A block that must stand here; when its `{` is missing and statements follow, they are read as its own.
+struct block : node<Node::block, open_bracket<"{">,
+                    block_items<block_item, "a statement or an option">, close_bracket<"}">> {};
+/// A block that must stand here; when its `{` is missing and statements follow, they are read as
+/// its own.
 struct expected_block {
   using rule_t = expected_block;
   using subs_t = peg::type_list<peg::opt<block>>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     if (Control<block>::template match<A, M, Action, Control>(in, rec)) return true;
     report_missing(in, rec, "`{`");
@@ -117,7 +129,8 @@ struct expected_block {
       if (Control<block>::template match<A, M, Action, Control>(in, rec)) return true;
     }
     const uint32_t index = rec.open(Node::block, offset(in, skip_trivia(in.current(), in.end())));
-    block_items<block_item, "a statement or an option">::template match<A, M, Action, Control>(in, rec);
+    block_items<block_item, "a statement or an option">::template match<A, M, Action, Control>(in,
+                                                                                               rec);
     if (!punct<"}">::match<A, M, Action, Control>(in, rec)) rec.missing(offset(in, in.current()));
     rec.close(index, std::max(offset(in, in.current()), rec.nodes()[index].begin));
     return true;
@@ -144,63 +157,86 @@ struct binding_name : declared_name<What> {};
 struct step_binding {
   using rule_t = step_binding;
   using subs_t = peg::empty_list;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     const char* p = skip_trivia(in.current(), in.end());
     if (scan_binding::scan(p, in.end()) == p) return false;
-    return node<Node::step_binding, declared_name<"a name">, peg::opt<punct<":">, expect<type, "a type">>,
+    return node<Node::step_binding, declared_name<"a name">,
+                peg::opt<punct<":">, expect<type, "a type">>,
                 expect<punct<"=">, "`=`">>::template match<A, M, Action, Control>(in, rec);
   }
 };
 
 struct call_options : peg::opt<options> {};
 struct step_stmt : node<Node::step_stmt, keyword<"step">, peg::opt<step_binding>,
-                        peg::sor<peg::seq<callee, expect<arguments<false>, "`(`">>, expect<callee, "what to call">>, call_options> {};
+                        peg::sor<peg::seq<callee, expect<arguments<false>, "`(`">>,
+                                 expect<callee, "what to call">>,
+                        call_options> {};
 
-struct let_stmt : node<Node::let_stmt, keyword<"let">, declared_name<"a name">, peg::opt<punct<":">, expect<type, "a type">>,
-                       expect<punct<"=">, "`=`">, expect<expression<false>, "an expression">> {};
-struct session_path : node<Node::session_path, any_name, peg::star<punct<".">, expect<any_name, "a name">>> {};
-struct set_stmt : node<Node::set_stmt, keyword<"set">, expect<session_path, "`session.` and a name">, expect<punct<"=">, "`=`">,
+struct let_stmt : node<Node::let_stmt, keyword<"let">, declared_name<"a name">,
+                       peg::opt<punct<":">, expect<type, "a type">>, expect<punct<"=">, "`=`">,
                        expect<expression<false>, "an expression">> {};
+struct session_path
+    : node<Node::session_path, any_name, peg::star<punct<".">, expect<any_name, "a name">>> {};
+struct set_stmt
+    : node<Node::set_stmt, keyword<"set">, expect<session_path, "`session.` and a name">,
+           expect<punct<"=">, "`=`">, expect<expression<false>, "an expression">> {};
 
 struct if_stmt;
 struct else_part : node<Node::else_part, keyword<"else">, peg::sor<if_stmt, expected_block>> {};
-struct if_stmt : node<Node::if_stmt, keyword<"if">, expect<expression<false>, "a condition">, expected_block, peg::opt<else_part>> {};
+struct if_stmt : node<Node::if_stmt, keyword<"if">, expect<expression<false>, "a condition">,
+                      expected_block, peg::opt<else_part>> {};
 
 struct match_arm : peg::sor<node<Node::match_arm, keyword<"else">, expected_block>,
-                            node<Node::match_arm, peg::list<expression<false>, punct<",">>, peg::opt<punct<",">>, expected_block>> {};
-struct match_stmt : node<Node::match_stmt, keyword<"match">, expect<expression<false>, "what to match">,
-                         expect<open_bracket<"{">, "`{`">, block_items<match_arm, "a pattern or `else`">, close_bracket<"}">> {};
+                            node<Node::match_arm, peg::list<expression<false>, punct<",">>,
+                                 peg::opt<punct<",">>, expected_block>> {};
+struct match_stmt
+    : node<Node::match_stmt, keyword<"match">, expect<expression<false>, "what to match">,
+           expect<open_bracket<"{">, "`{`">, block_items<match_arm, "a pattern or `else`">,
+           close_bracket<"}">> {};
 
 struct parallel_stmt : node<Node::parallel_stmt, keyword<"parallel">, expected_block> {};
-struct branch_stmt : node<Node::branch_stmt, keyword<"branch">, declared_name<"the branch's name">, expected_block> {};
+struct branch_stmt : node<Node::branch_stmt, keyword<"branch">, declared_name<"the branch's name">,
+                          expected_block> {};
 
-struct for_stmt : node<Node::for_stmt, keyword<"for">, declared_name<"a name">, peg::opt<punct<",">, declared_name<"a name">>,
-                       expect<keyword<"in">, "`in`">, expect<expression<false>, "a list or map">,
-                       peg::opt<keyword<"as">, declared_name<"the loop's name">>, expected_block> {};
+struct for_stmt : node<Node::for_stmt, keyword<"for">, declared_name<"a name">,
+                       peg::opt<punct<",">, declared_name<"a name">>, expect<keyword<"in">, "`in`">,
+                       expect<expression<false>, "a list or map">,
+                       peg::opt<keyword<"as">, declared_name<"the loop's name">>, expected_block> {
+};
 struct loop_stmt : node<Node::loop_stmt, keyword<"loop">, peg::opt<name>, expected_block> {};
 
-struct catch_part : node<Node::catch_part, keyword<"catch">, peg::opt<name>, peg::opt<keyword<"if">, expect<expression<false>, "a condition">>, expected_block> {};
+struct catch_part
+    : node<Node::catch_part, keyword<"catch">, peg::opt<name>,
+           peg::opt<keyword<"if">, expect<expression<false>, "a condition">>, expected_block> {};
 struct finally_part : node<Node::finally_part, keyword<"finally">, expected_block> {};
-struct try_stmt : node<Node::try_stmt, keyword<"try">, expected_block, peg::star<catch_part>, peg::opt<finally_part>> {};
+struct try_stmt : node<Node::try_stmt, keyword<"try">, expected_block, peg::star<catch_part>,
+                       peg::opt<finally_part>> {};
 
 struct return_stmt : node<Node::return_stmt, keyword<"return">, peg::opt<expression<false>>> {};
-struct fail_stmt : node<Node::fail_stmt, keyword<"fail">, expect<expression<false>, "a message or a record">> {};
+struct fail_stmt
+    : node<Node::fail_stmt, keyword<"fail">, expect<expression<false>, "a message or a record">> {};
 struct emit_stmt : node<Node::emit_stmt, keyword<"emit">, expect<expression<false>, "a value">> {};
 struct break_stmt : node<Node::break_stmt, keyword<"break">> {};
 struct continue_stmt : node<Node::continue_stmt, keyword<"continue">> {};
 
 // ---- statements of tests
 
-struct mock_params : node<Node::mock_params, open_bracket<"(">, items<node<Node::param, name>, ")", true, false, false>, close_bracket<")">> {};
-struct mock_fail : node<Node::mock_fail, keyword<"fail">, expect<expression<false>, "an error record">> {};
+struct mock_params
+    : node<Node::mock_params, open_bracket<"(">,
+           items<node<Node::param, name>, ")", true, false, false>, close_bracket<")">> {};
+struct mock_fail
+    : node<Node::mock_fail, keyword<"fail">, expect<expression<false>, "an error record">> {};
 struct mock_item : peg::sor<mock_fail, expression<false>> {};
-struct mock_list : node<Node::mock_list, open_bracket<"[">, items<mock_item, "]", true, false, false>, close_bracket<"]">> {};
+struct mock_list : node<Node::mock_list, open_bracket<"[">,
+                        items<mock_item, "]", true, false, false>, close_bracket<"]">> {};
 struct mock_value : peg::sor<mock_list, mock_item> {};
-struct mock_stmt : node<Node::mock_stmt, keyword<"mock">, expect<callee, "what to mock">, peg::opt<mock_params>,
-                        expect<punct<"=">, "`=`">, expect<mock_value, "a value">> {};
-struct expect_stmt : node<Node::expect_stmt, keyword<"expect">, expect<expression<false>, "a condition">> {};
+struct mock_stmt
+    : node<Node::mock_stmt, keyword<"mock">, expect<callee, "what to mock">, peg::opt<mock_params>,
+           expect<punct<"=">, "`=`">, expect<mock_value, "a value">> {};
+struct expect_stmt
+    : node<Node::expect_stmt, keyword<"expect">, expect<expression<false>, "a condition">> {};
 
 /// `run` and `signal` are names too: they begin a statement only when a name and `=` follow.
 template <Text T>
@@ -212,26 +248,29 @@ struct scan_word_then_binding {
     return scan_binding::scan(n, end) != n ? q : p;
   }
 };
-struct run_stmt : node<Node::run_stmt, token<Node::keyword, scan_word_then_binding<"run">>, name, expect<punct<"=">, "`=`">,
-                       expect<callee, "a workflow">, expect<arguments<false>, "`(`">> {};
-struct signal_stmt : node<Node::signal_stmt, token<Node::keyword, scan_word_then_binding<"signal">>, name,
-                          expect<punct<"=">, "`=`">, expect<expression<false>, "a value">> {};
+struct run_stmt : node<Node::run_stmt, token<Node::keyword, scan_word_then_binding<"run">>, name,
+                       expect<punct<"=">, "`=`">, expect<callee, "a workflow">,
+                       expect<arguments<false>, "`(`">> {};
+struct signal_stmt : node<Node::signal_stmt, token<Node::keyword, scan_word_then_binding<"signal">>,
+                          name, expect<punct<"=">, "`=`">, expect<expression<false>, "a value">> {};
 
 /// Every nested block passes here: the depth is limited.
 struct statement {
   using rule_t = statement;
   using subs_t = peg::empty_list;
-  using any = peg::sor<step_stmt, let_stmt, return_stmt, if_stmt, for_stmt, match_stmt, parallel_stmt, branch_stmt, loop_stmt,
-                       try_stmt, emit_stmt, fail_stmt, set_stmt, break_stmt, continue_stmt, mock_stmt, run_stmt, signal_stmt,
-                       expect_stmt>;
-  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action, template <typename...> class Control,
-            typename Input>
+  using any =
+      peg::sor<step_stmt, let_stmt, return_stmt, if_stmt, for_stmt, match_stmt, parallel_stmt,
+               branch_stmt, loop_stmt, try_stmt, emit_stmt, fail_stmt, set_stmt, break_stmt,
+               continue_stmt, mock_stmt, run_stmt, signal_stmt, expect_stmt>;
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
   static bool match(Input& in, Recorder& rec) {
     if (!rec.enter()) {
       const char* p = skip_trivia(in.current(), in.end());
       if (syntax::SyntaxError* e = rec.error(offset(in, p), offset(in, scan_any(p, in.end())))) {
         e->unexpected = true;
-        e->message = "this is nested more than " + std::to_string(syntax::max_depth) + " levels deep";
+        e->message =
+            "this is nested more than " + std::to_string(syntax::max_depth) + " levels deep";
       }
       give_up(in, rec);
       rec.leave();

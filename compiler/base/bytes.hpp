@@ -1,4 +1,5 @@
-// ByteWriter and ByteReader: the primitive layer of every binary format of ours (varints, little endian, length-counted).
+// ByteWriter and ByteReader: the primitive layer of every binary format of ours (varints, little
+// endian, length-counted).
 #pragma once
 
 #include <bit>
@@ -42,7 +43,9 @@ class ByteWriter {
     out_.push_back(static_cast<char>(v));
   }
   /// Signed, zig-zag.
-  void svarint(int64_t v) { varint((static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63)); }
+  void svarint(int64_t v) {
+    varint((static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63));
+  }
   void u32(uint32_t v) { fixed(v); }
   void u64(uint64_t v) { fixed(v); }
   void f64(double v) { fixed(std::bit_cast<uint64_t>(v)); }
@@ -69,8 +72,9 @@ class ByteWriter {
   LargeSink* large_ = nullptr;
 };
 
-/// Reads from a view it does not own. Reading past the end or a malformed varint sets `failed()`, and from then on every
-/// read gives zero or empty: callers check once at the end, and check counts against `remaining()` before they allocate.
+/// Reads from a view it does not own. Reading past the end or a malformed varint sets `failed()`,
+/// and from then on every read gives zero or empty: callers check once at the end, and check counts
+/// against `remaining()` before they allocate.
 class ByteReader {
  public:
   explicit ByteReader(std::string_view in, LargeSource* large = nullptr) : in_(in), large_(large) {}
@@ -100,7 +104,8 @@ class ByteReader {
     if (v > 0xffffffffU) return fail(), uint32_t{0};
     return static_cast<uint32_t>(v);
   }
-  /// A count of items of at least one byte each: more than `remaining()` is a failure, so it is safe to reserve.
+  /// A count of items of at least one byte each: more than `remaining()` is a failure, so it is
+  /// safe to reserve.
   size_t count() {
     const uint64_t v = varint();
     if (v > remaining()) return fail(), size_t{0};

@@ -15,7 +15,9 @@ struct Id {
 
   constexpr Id() = default;
   constexpr explicit Id(uint32_t v) : value(v) {}
-  constexpr explicit Id(size_t v) requires(!std::is_same_v<size_t, uint32_t>) : value(static_cast<uint32_t>(v)) {}
+  constexpr explicit Id(size_t v)
+    requires(!std::is_same_v<size_t, uint32_t>)
+      : value(static_cast<uint32_t>(v)) {}
   constexpr bool has_value() const { return value != none_value; }
   constexpr explicit operator bool() const { return has_value(); }
   friend constexpr auto operator<=>(Id, Id) = default;

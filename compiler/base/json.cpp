@@ -20,7 +20,8 @@ class Sax : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool v) override { return keep(handler_.boolean(v)); }
   bool number_integer(number_integer_t v) override { return keep(handler_.integer(v)); }
   bool number_unsigned(number_unsigned_t v) override {
-    if (v <= static_cast<uint64_t>(INT64_MAX)) return keep(handler_.integer(static_cast<int64_t>(v)));
+    if (v <= static_cast<uint64_t>(INT64_MAX))
+      return keep(handler_.integer(static_cast<int64_t>(v)));
     return keep(handler_.unsigned_integer(v));
   }
   bool number_float(number_float_t v, const string_t&) override { return keep(handler_.number(v)); }
@@ -31,7 +32,8 @@ class Sax : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return --depth_, keep(handler_.end_object()); }
   bool start_array(std::size_t) override { return enter() && keep(handler_.begin_array()); }
   bool end_array() override { return --depth_, keep(handler_.end_array()); }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& e) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::json::exception& e) override {
     size_t line = 1;
     size_t column = 1;
     const size_t end = position == 0 ? 0 : std::min(position - 1, text_.size());
@@ -41,10 +43,12 @@ class Sax : public nlohmann::json_sax<nlohmann::json> {
     }
     // nlohmann: "[json.exception.parse_error.101] parse error at line 1, column 2: what - why"
     std::string_view what = e.what();
-    if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
+    if (const size_t colon = what.find(": "); colon != std::string_view::npos)
+      what.remove_prefix(colon + 2);
     if (what.starts_with("syntax error while parsing ")) what.remove_prefix(27);
-    error_ = Error{ErrorCode::invalid_argument, "line " + std::to_string(line) + ", column " + std::to_string(column) +
-                                                    ": " + replace_invalid_utf8(what)};
+    error_ = Error{ErrorCode::invalid_argument, "line " + std::to_string(line) + ", column " +
+                                                    std::to_string(column) + ": " +
+                                                    replace_invalid_utf8(what)};
     return false;
   }
   std::optional<Error>& error() { return error_; }
@@ -52,7 +56,8 @@ class Sax : public nlohmann::json_sax<nlohmann::json> {
  private:
   bool enter() {
     if (++depth_ <= max_json_depth) return true;
-    error_ = Error{ErrorCode::limit, "JSON nested deeper than " + std::to_string(max_json_depth) + " levels"};
+    error_ = Error{ErrorCode::limit,
+                   "JSON nested deeper than " + std::to_string(max_json_depth) + " levels"};
     return false;
   }
   bool keep(Result<void> r) {
@@ -104,13 +109,27 @@ void append_json_string(std::string& out, std::string_view v) {
     }
     ++pos;
     switch (c) {
-      case '"': out.append("\\\""); break;
-      case '\\': out.append("\\\\"); break;
-      case '\b': out.append("\\b"); break;
-      case '\f': out.append("\\f"); break;
-      case '\n': out.append("\\n"); break;
-      case '\r': out.append("\\r"); break;
-      case '\t': out.append("\\t"); break;
+      case '"':
+        out.append("\\\"");
+        break;
+      case '\\':
+        out.append("\\\\");
+        break;
+      case '\b':
+        out.append("\\b");
+        break;
+      case '\f':
+        out.append("\\f");
+        break;
+      case '\n':
+        out.append("\\n");
+        break;
+      case '\r':
+        out.append("\\r");
+        break;
+      case '\t':
+        out.append("\\t");
+        break;
       default:
         if (c < 0x20) {
           out.append("\\u00");

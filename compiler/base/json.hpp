@@ -1,4 +1,5 @@
-// JSON in and out without a tree in between: the one wrapper around nlohmann/json, which stays in json.cpp.
+// JSON in and out without a tree in between: the one wrapper around nlohmann/json, which stays in
+// json.cpp.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace kflow {
 inline constexpr int max_json_depth = 200;
 
 /// Receives the parts of a document in order. Return an error to stop.
-/// Numbers: without fraction or exponent and in range → integer (unsigned only above INT64_MAX); all others → number.
+/// Numbers: without fraction or exponent and in range → integer (unsigned only above INT64_MAX);
+/// all others → number.
 class JsonHandler {
  public:
   virtual ~JsonHandler() = default;
@@ -30,11 +32,12 @@ class JsonHandler {
   virtual Result<void> end_object() = 0;
 };
 
-/// Parses one document (RFC 8259). Errors name line and column; nesting over `max_json_depth` is an error.
+/// Parses one document (RFC 8259). Errors name line and column; nesting over `max_json_depth` is an
+/// error.
 Result<void> parse_json(std::string_view text, JsonHandler& handler);
 
-/// Writes one document into a string it owns; compact, or indented by `indent` spaces. Invalid UTF-8 becomes U+FFFD,
-/// NaN and infinities the strings "NaN", "Infinity", "-Infinity".
+/// Writes one document into a string it owns; compact, or indented by `indent` spaces. Invalid
+/// UTF-8 becomes U+FFFD, NaN and infinities the strings "NaN", "Infinity", "-Infinity".
 class JsonWriter {
  public:
   explicit JsonWriter(int indent = -1) : indent_(indent) {}
@@ -42,7 +45,8 @@ class JsonWriter {
   void boolean(bool v);
   void integer(int64_t v);
   void unsigned_integer(uint64_t v);
-  /// Shortest form that reads back the same; always with a fraction or exponent (`1.0`), so that it stays a double.
+  /// Shortest form that reads back the same; always with a fraction or exponent (`1.0`), so that it
+  /// stays a double.
   void number(double v);
   void string(std::string_view v);
   /// Text that is already one JSON value.

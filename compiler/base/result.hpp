@@ -14,17 +14,17 @@ enum class ErrorCode : uint8_t {
   invalid_argument,  ///< the caller's input is wrong
   not_found,
   already_exists,
-  conflict,          ///< expected seq, version or epoch did not match (fenced)
+  conflict,  ///< expected seq, version or epoch did not match (fenced)
   permission,
-  unavailable,       ///< busy or not reachable now; may work later
+  unavailable,  ///< busy or not reachable now; may work later
   timeout,
-  no_space,          ///< disk or quota full
-  corrupt,           ///< data that fails its checksum or cannot be what it claims
-  incompatible,      ///< another version's data, or not ours at all
-  limit,             ///< a named limit was exceeded
-  unsupported,       ///< understood but not built
+  no_space,      ///< disk or quota full
+  corrupt,       ///< data that fails its checksum or cannot be what it claims
+  incompatible,  ///< another version's data, or not ours at all
+  limit,         ///< a named limit was exceeded
+  unsupported,   ///< understood but not built
   cancelled,
-  io,                ///< any other error of the operating system
+  io,  ///< any other error of the operating system
   internal,
 };
 
@@ -52,8 +52,8 @@ inline std::unexpected<Error> fail(ErrorCode code, std::string message) {
 }  // namespace kflow
 
 /// Returns the error of `result` from the calling function if it has one.
-#define KFLOW_TRY(result)                                              \
-  do {                                                                 \
-    auto&& kflow_try_result = (result);                                \
+#define KFLOW_TRY(result)                                                               \
+  do {                                                                                  \
+    auto&& kflow_try_result = (result);                                                 \
     if (!kflow_try_result) return std::unexpected(std::move(kflow_try_result).error()); \
   } while (false)

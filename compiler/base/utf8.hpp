@@ -7,7 +7,8 @@
 
 namespace kflow {
 
-/// One decoded code point and the bytes it took; `length` 0 means the input is malformed at that place.
+/// One decoded code point and the bytes it took; `length` 0 means the input is malformed at that
+/// place.
 struct CodePoint {
   char32_t value = 0;
   uint8_t length = 0;

@@ -5,7 +5,8 @@
 
 namespace kflow::cel {
 namespace {
-constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::string_view alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 }
 
 std::string base64_encode(std::string_view in) {
@@ -13,7 +14,8 @@ std::string base64_encode(std::string_view in) {
   out.reserve((in.size() + 2) / 3 * 4);
   for (size_t i = 0; i < in.size(); i += 3) {
     uint32_t group = static_cast<uint32_t>(static_cast<unsigned char>(in[i])) << 16;
-    if (i + 1 < in.size()) group |= static_cast<uint32_t>(static_cast<unsigned char>(in[i + 1])) << 8;
+    if (i + 1 < in.size())
+      group |= static_cast<uint32_t>(static_cast<unsigned char>(in[i + 1])) << 8;
     if (i + 2 < in.size()) group |= static_cast<unsigned char>(in[i + 2]);
     out.push_back(alphabet[group >> 18]);
     out.push_back(alphabet[(group >> 12) & 63]);

@@ -62,14 +62,18 @@ Evaluator::Truth Evaluator::wrong(const Op& op, std::string_view what) {
 }
 
 Evaluator::Truth Evaluator::no_condition(const Op& op) {
-  fail_at(op, EvalErrorKind::no_such_overload, "a condition is a bool, not " + std::string(type_name(other_kind_)));
+  fail_at(op, EvalErrorKind::no_such_overload,
+          "a condition is a bool, not " + std::string(type_name(other_kind_)));
   return Truth::failed;
 }
 
-// Nothing grows without end: neither deeper than what can be stored, nor (by sharing) larger than can be written out.
+// Nothing grows without end: neither deeper than what can be stored, nor (by sharing) larger than
+// can be written out.
 Value Evaluator::checked(const Op& op, Value v) {
   if (v.depth() > max_value_depth) {
-    return fail_at(op, EvalErrorKind::range, "the value is nested deeper than " + std::to_string(max_value_depth) + " levels");
+    return fail_at(
+        op, EvalErrorKind::range,
+        "the value is nested deeper than " + std::to_string(max_value_depth) + " levels");
   }
   if (v.memory() > max_built_bytes) {
     out_of_budget_ = true;
@@ -81,12 +85,15 @@ Value Evaluator::checked(const Op& op, Value v) {
 
 // ---- dispatch
 
-// A value that exists somewhere already is given by address, without counting a reference; others land in `scratch`.
+// A value that exists somewhere already is given by address, without counting a reference; others
+// land in `scratch`.
 const Value* Evaluator::ref(uint32_t id, Value& scratch) {
   const Op& op = p_.ops[id];
   switch (op.code) {
-    case OpCode::constant: return spend(op) ? &p_.constants[op.a] : nullptr;
-    case OpCode::local: return spend(op) ? locals_[op.a].value : nullptr;
+    case OpCode::constant:
+      return spend(op) ? &p_.constants[op.a] : nullptr;
+    case OpCode::local:
+      return spend(op) ? locals_[op.a].value : nullptr;
     case OpCode::load: {
       if (!spend(op)) return nullptr;
       const Value* v = bindings_.lookup(op.a);
@@ -96,8 +103,10 @@ const Value* Evaluator::ref(uint32_t id, Value& scratch) {
     case OpCode::select:
       if (op.flags & (op_flag::optional | op_flag::test)) break;
       return spend(op) ? select_ref(op, scratch) : nullptr;
-    case OpCode::index: return spend(op) ? index_ref(op, scratch) : nullptr;
-    default: break;
+    case OpCode::index:
+      return spend(op) ? index_ref(op, scratch) : nullptr;
+    default:
+      break;
   }
   scratch = eval(id);
   return failed_ ? nullptr : &scratch;
@@ -136,38 +145,49 @@ Value Evaluator::eval(uint32_t id) {
       const Truth t = truth(id);
       return t == Truth::failed ? Value() : Value::boolean(t == Truth::yes);
     }
-    default: break;
+    default:
+      break;
   }
   if (!spend(op)) return {};
   switch (op.code) {
     case OpCode::undeclared:
       return fail_at(op, EvalErrorKind::undeclared_variable,
                      "undeclared name `" + std::string(p_.constants[op.a].as_string()) + "`");
-    case OpCode::call: return call(op);
-    case OpCode::list: return list(op);
-    case OpCode::map: return map(op);
+    case OpCode::call:
+      return call(op);
+    case OpCode::list:
+      return list(op);
+    case OpCode::map:
+      return map(op);
     case OpCode::conditional: {
       const Truth condition = truth(link(op, 0));
       if (condition == Truth::other) no_condition(op);
       return failed_ ? Value() : eval(link(op, condition == Truth::yes ? 1 : 2));
     }
-    case OpCode::coalesce: return coalesce(op);
+    case OpCode::coalesce:
+      return coalesce(op);
     case OpCode::negate:
     case OpCode::add:
     case OpCode::subtract:
     case OpCode::multiply:
     case OpCode::divide:
-    case OpCode::modulo: return operation(op);
-    case OpCode::interpolate: return interpolate(op);
+    case OpCode::modulo:
+      return operation(op);
+    case OpCode::interpolate:
+      return interpolate(op);
     case OpCode::exists_one:
     case OpCode::map_list:
     case OpCode::filter:
     case OpCode::transform_map:
-    case OpCode::transform_map_entry: return loop(op);
-    case OpCode::bind: return bind(op);
+    case OpCode::transform_map_entry:
+      return loop(op);
+    case OpCode::bind:
+      return bind(op);
     case OpCode::opt_map:
-    case OpCode::opt_flat_map: return opt_map(op);
-    default: std::unreachable();
+    case OpCode::opt_flat_map:
+      return opt_map(op);
+    default:
+      std::unreachable();
   }
 }
 
@@ -175,8 +195,10 @@ Value Evaluator::eval(uint32_t id) {
 Evaluator::Truth Evaluator::truth(uint32_t id) {
   const Op& op = p_.ops[id];
   switch (op.code) {
-    case OpCode::and_: return spend(op) ? logic(op, false) : Truth::failed;
-    case OpCode::or_: return spend(op) ? logic(op, true) : Truth::failed;
+    case OpCode::and_:
+      return spend(op) ? logic(op, false) : Truth::failed;
+    case OpCode::or_:
+      return spend(op) ? logic(op, true) : Truth::failed;
     case OpCode::not_: {
       if (!spend(op)) return Truth::failed;
       const Truth t = truth(link(op, 0));
@@ -189,9 +211,12 @@ Evaluator::Truth Evaluator::truth(uint32_t id) {
     case OpCode::less_equal:
     case OpCode::greater:
     case OpCode::greater_equal:
-    case OpCode::in: return spend(op) ? comparison(op) : Truth::failed;
-    case OpCode::all: return spend(op) ? quantifier(op, false) : Truth::failed;
-    case OpCode::exists: return spend(op) ? quantifier(op, true) : Truth::failed;
+    case OpCode::in:
+      return spend(op) ? comparison(op) : Truth::failed;
+    case OpCode::all:
+      return spend(op) ? quantifier(op, false) : Truth::failed;
+    case OpCode::exists:
+      return spend(op) ? quantifier(op, true) : Truth::failed;
     default: {
       Value scratch;
       const Value* v = ref(id, scratch);
@@ -240,12 +265,14 @@ Value Evaluator::select(const Op& op, const Value& operand) {
 }
 
 void Evaluator::missing_key(const Op& op) {
-  fail_at(op, EvalErrorKind::no_such_key, "no such key `" + std::string(p_.constants[op.a].as_string()) + "`");
+  fail_at(op, EvalErrorKind::no_such_key,
+          "no such key `" + std::string(p_.constants[op.a].as_string()) + "`");
 }
 
 Value Evaluator::no_field(const Op& op, const Value& operand, std::string_view field) {
-  return fail_at(op, EvalErrorKind::no_such_overload,
-                 "no field `" + std::string(field) + "` in " + std::string(type_name(operand.kind())));
+  return fail_at(
+      op, EvalErrorKind::no_such_overload,
+      "no field `" + std::string(field) + "` in " + std::string(type_name(operand.kind())));
 }
 
 Value Evaluator::has(const Op& op, const Value& operand, std::string_view field) {
@@ -288,13 +315,15 @@ const Value* Evaluator::index_ref(const Op& op, Value& scratch) {
 const Value* Evaluator::item(const Op& op, const Value& operand, const Value& key, bool optional) {
   if (operand.kind() == Kind::map) {
     const Value* found = operand.find(key);
-    if (found == nullptr && !optional) fail_at(op, EvalErrorKind::no_such_key, "no such key " + to_brief(key));
+    if (found == nullptr && !optional)
+      fail_at(op, EvalErrorKind::no_such_key, "no such key " + to_brief(key));
     return found;
   }
   if (operand.kind() != Kind::list) return overload(op, "[]", operand.kind()), nullptr;
   const auto at = integral(key);
   const auto items = operand.as_list();
-  if (at && *at >= 0 && static_cast<uint64_t>(*at) < items.size()) return &items[static_cast<size_t>(*at)];
+  if (at && *at >= 0 && static_cast<uint64_t>(*at) < items.size())
+    return &items[static_cast<size_t>(*at)];
   const bool beyond = at || key.kind() == Kind::uint_;  // a uint above the greatest int
   if (optional && beyond) return nullptr;
   if (!beyond) {
@@ -348,7 +377,8 @@ bool Evaluator::add_entry(const Op& op, MapBuilder& out, Value key, Value value)
     return false;
   }
   if (out.add(key, std::move(value))) return true;
-  fail_at(op, EvalErrorKind::duplicate_map_key, "the key " + to_brief(key) + " stands twice in a map");
+  fail_at(op, EvalErrorKind::duplicate_map_key,
+          "the key " + to_brief(key) + " stands twice in a map");
   return false;
 }
 
@@ -365,8 +395,9 @@ Value Evaluator::interpolate(const Op& op) {
     }
     const auto text = interpolated_text(*part);
     if (!text) {
-      return fail_at(op, EvalErrorKind::no_such_overload,
-                     std::string(type_name(part->kind())) + " has no place in a string; write json(…)");
+      return fail_at(
+          op, EvalErrorKind::no_such_overload,
+          std::string(type_name(part->kind())) + " has no place in a string; write json(…)");
     }
     out.append(*text);
   }
@@ -384,9 +415,12 @@ Value Evaluator::operation(const Op& op) {
   if (a->kind() == Kind::int_ && b->kind() == Kind::int_) {
     // The common case, without the detour of a result that may be an error.
     int64_t out = 0;
-    if (op.code == OpCode::add && !__builtin_add_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
-    if (op.code == OpCode::subtract && !__builtin_sub_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
-    if (op.code == OpCode::multiply && !__builtin_mul_overflow(a->as_int(), b->as_int(), &out)) return Value::integer(out);
+    if (op.code == OpCode::add && !__builtin_add_overflow(a->as_int(), b->as_int(), &out))
+      return Value::integer(out);
+    if (op.code == OpCode::subtract && !__builtin_sub_overflow(a->as_int(), b->as_int(), &out))
+      return Value::integer(out);
+    if (op.code == OpCode::multiply && !__builtin_mul_overflow(a->as_int(), b->as_int(), &out))
+      return Value::integer(out);
   }
   if (op.code == OpCode::add && !charge(concatenation_cost(*a, *b))) return {};
   return finish(op, arithmetic(op.code, *a, *b, p_.strict));
@@ -422,7 +456,8 @@ Evaluator::Truth Evaluator::logic(const Op& op, bool decisive) {
 }
 
 // The left side is an error or no bool: a decisive right side absorbs that.
-[[gnu::noinline]] Evaluator::Truth Evaluator::logic_after(const Op& op, Truth decisive, Truth left) {
+[[gnu::noinline]] Evaluator::Truth Evaluator::logic_after(const Op& op, Truth decisive,
+                                                          Truth left) {
   if (out_of_budget_) return Truth::failed;
   if (left == Truth::other) wrong(op, decisive == Truth::yes ? "||" : "&&");
   EvalError left_error = std::move(error_);
@@ -443,10 +478,14 @@ Evaluator::Truth Evaluator::comparison(const Op& op) {
   const Value* b = ref(link(op, 1), scratch_b);
   if (b == nullptr) return Truth::failed;
   switch (op.code) {
-    case OpCode::equal: return pay_equality(*a, *b) ? truth_of(*a == *b) : Truth::failed;
-    case OpCode::not_equal: return pay_equality(*a, *b) ? truth_of(!(*a == *b)) : Truth::failed;
-    case OpCode::in: return contains(op, *a, *b);
-    default: return order(op, *a, *b);
+    case OpCode::equal:
+      return pay_equality(*a, *b) ? truth_of(*a == *b) : Truth::failed;
+    case OpCode::not_equal:
+      return pay_equality(*a, *b) ? truth_of(!(*a == *b)) : Truth::failed;
+    case OpCode::in:
+      return contains(op, *a, *b);
+    default:
+      return order(op, *a, *b);
   }
 }
 
@@ -461,15 +500,20 @@ Evaluator::Truth Evaluator::order(const Op& op, const Value& a, const Value& b) 
   const auto result = compare(a, b);
   if (!result) {
     fail_at(op, EvalErrorKind::no_such_overload,
-            std::string(type_name(a.kind())) + " and " + std::string(type_name(b.kind())) + " have no order");
+            std::string(type_name(a.kind())) + " and " + std::string(type_name(b.kind())) +
+                " have no order");
     return Truth::failed;
   }
   if (a.memory() > 64 && !charge(std::min(a.memory(), b.memory()) / 32)) return Truth::failed;
   switch (op.code) {
-    case OpCode::less: return truth_of(*result < 0);
-    case OpCode::less_equal: return truth_of(*result <= 0);
-    case OpCode::greater: return truth_of(*result > 0);
-    default: return truth_of(*result >= 0);
+    case OpCode::less:
+      return truth_of(*result < 0);
+    case OpCode::less_equal:
+      return truth_of(*result <= 0);
+    case OpCode::greater:
+      return truth_of(*result > 0);
+    default:
+      return truth_of(*result >= 0);
   }
 }
 
@@ -484,10 +528,24 @@ Evaluator::Truth Evaluator::contains(const Op& op, const Value& item, const Valu
 }
 
 std::string_view to_string(EvalErrorKind kind) {
-  constexpr std::string_view names[] = {
-      "divide_by_zero", "modulus_by_zero", "overflow", "range", "no_such_overload", "no_such_key", "no_such_field",
-      "invalid_index", "index_out_of_bounds", "bad_map_key", "duplicate_map_key", "undeclared_variable",
-      "undeclared_function", "invalid_utf8", "conversion", "invalid_argument", "format", "cost_exceeded"};
+  constexpr std::string_view names[] = {"divide_by_zero",
+                                        "modulus_by_zero",
+                                        "overflow",
+                                        "range",
+                                        "no_such_overload",
+                                        "no_such_key",
+                                        "no_such_field",
+                                        "invalid_index",
+                                        "index_out_of_bounds",
+                                        "bad_map_key",
+                                        "duplicate_map_key",
+                                        "undeclared_variable",
+                                        "undeclared_function",
+                                        "invalid_utf8",
+                                        "conversion",
+                                        "invalid_argument",
+                                        "format",
+                                        "cost_exceeded"};
   return names[static_cast<size_t>(kind)];
 }
 

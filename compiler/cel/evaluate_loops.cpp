@@ -30,7 +30,8 @@ void Evaluator::each(const Op& op, const Value& range, Body body) {
 const Value* Evaluator::range_of(const Op& op, Value& scratch) {
   const Value* range = ref(link(op, 0), scratch);
   if (range == nullptr || range->kind() == Kind::list || range->kind() == Kind::map) return range;
-  fail_at(op, EvalErrorKind::no_such_overload, "a loop goes over a list or a map, not " + std::string(type_name(range->kind())));
+  fail_at(op, EvalErrorKind::no_such_overload,
+          "a loop goes over a list or a map, not " + std::string(type_name(range->kind())));
   return nullptr;
 }
 
@@ -80,21 +81,30 @@ Value Evaluator::loop(const Op& op) {
   each(op, *range, [&] {
     if (filtered && !predicate(op, link(op, 1))) return !failed_;
     switch (op.code) {
-      case OpCode::exists_one: count += predicate(op, result); break;
-      case OpCode::filter:
-        if (predicate(op, result)) items.push_back(*locals_[op.a + (op.flags & op_flag::two_vars ? 1 : 0)].value);
+      case OpCode::exists_one:
+        count += predicate(op, result);
         break;
-      case OpCode::map_list: items.push_back(eval(result)); break;
-      default: transform(op, result, entries);
+      case OpCode::filter:
+        if (predicate(op, result))
+          items.push_back(*locals_[op.a + (op.flags & op_flag::two_vars ? 1 : 0)].value);
+        break;
+      case OpCode::map_list:
+        items.push_back(eval(result));
+        break;
+      default:
+        transform(op, result, entries);
     }
     return !failed_ && charge(1);
   });
   if (failed_) return {};
   switch (op.code) {
-    case OpCode::exists_one: return Value::boolean(count == 1);
+    case OpCode::exists_one:
+      return Value::boolean(count == 1);
     case OpCode::filter:
-    case OpCode::map_list: return checked(op, Value::list(std::move(items)));
-    default: return checked(op, std::move(entries).take());
+    case OpCode::map_list:
+      return checked(op, Value::list(std::move(items)));
+    default:
+      return checked(op, std::move(entries).take());
   }
 }
 
@@ -128,7 +138,8 @@ Value Evaluator::opt_map(const Op& op) {
   const Value* target = ref(link(op, 0), scratch);
   if (target == nullptr) return {};
   const bool flat = op.code == OpCode::opt_flat_map;
-  if (target->kind() != Kind::optional) return overload(op, flat ? "optFlatMap" : "optMap", target->kind());
+  if (target->kind() != Kind::optional)
+    return overload(op, flat ? "optFlatMap" : "optMap", target->kind());
   if (target->as_optional() == nullptr) return Value::none();
   locals_[op.a].value = target->as_optional();
   Value result = eval(link(op, 1));
@@ -140,12 +151,14 @@ Value Evaluator::opt_map(const Op& op) {
 
 Value Evaluator::call(const Op& op) {
   if (op.function == nullptr) {
-    return fail_at(op, EvalErrorKind::undeclared_function, "undeclared function `" + p_.names[op.a] + "`");
+    return fail_at(op, EvalErrorKind::undeclared_function,
+                   "undeclared function `" + p_.names[op.a] + "`");
   }
   const Function& function = *op.function;
   if (op.link_count < function.min_args || op.link_count > function.max_args) {
-    return fail_at(op, EvalErrorKind::no_such_overload,
-                   "`" + p_.names[op.a] + "` does not take " + std::to_string(op.link_count) + " arguments");
+    return fail_at(
+        op, EvalErrorKind::no_such_overload,
+        "`" + p_.names[op.a] + "` does not take " + std::to_string(op.link_count) + " arguments");
   }
   if (function.lazy) return call_lazily(op);
   constexpr size_t few = 3;
@@ -176,9 +189,11 @@ Value Evaluator::call_lazily(const Op& op) {
   Value target = eval(link(op, 0));
   if (failed_) return {};
   if (target.kind() != Kind::optional) return overload(op, op.function->name, target.kind());
-  if (target.as_optional() != nullptr) return wants_optional ? target : Value(*target.as_optional());
+  if (target.as_optional() != nullptr)
+    return wants_optional ? target : Value(*target.as_optional());
   Value other = eval(link(op, 1));
-  if (!failed_ && wants_optional && other.kind() != Kind::optional) return overload(op, "or", other.kind());
+  if (!failed_ && wants_optional && other.kind() != Kind::optional)
+    return overload(op, "or", other.kind());
   return other;
 }
 

@@ -1,4 +1,5 @@
-// Evaluator: one evaluation of a program. A walk over its operations; values that exist already are passed by address.
+// Evaluator: one evaluation of a program. A walk over its operations; values that exist already are
+// passed by address.
 #pragma once
 
 #include <array>
@@ -13,8 +14,9 @@ namespace kflow::cel {
 /// Largest value an expression may build, written out (shared parts counted each time).
 inline constexpr uint64_t max_built_bytes = uint64_t{256} << 20;
 
-/// Used once, by one thread. Errors travel beside the values: after `failed_` is set every result is meaningless until
-/// an operation that absorbs errors clears it. Running out of budget is never absorbed.
+/// Used once, by one thread. Errors travel beside the values: after `failed_` is set every result
+/// is meaningless until an operation that absorbs errors clears it. Running out of budget is never
+/// absorbed.
 class Evaluator final : public CallContext {
  public:
   Evaluator(const Program& program, Bindings& bindings, uint64_t budget);
@@ -25,7 +27,9 @@ class Evaluator final : public CallContext {
   bool charge(uint64_t units) override;
   bool strict() const override { return p_.strict; }
   std::string_view function_name() const override { return p_.names[current_->a]; }
-  const Regex* constant_regex() const override { return current_ == nullptr ? nullptr : current_->regex; }
+  const Regex* constant_regex() const override {
+    return current_ == nullptr ? nullptr : current_->regex;
+  }
 
  private:
   // What a condition comes to; `other`: a value that is no bool (its kind is in `other_kind_`).

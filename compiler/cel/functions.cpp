@@ -15,7 +15,8 @@ using Table = std::map<std::pair<std::string_view, bool>, const Function*>;
 const Table& table() {
   static const Table all = [] {
     Table out;
-    for (const auto rows : {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
+    for (const auto rows :
+         {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
       for (const Function& f : rows) out.emplace(std::pair(f.name, f.member), &f);
     }
     return out;
@@ -25,7 +26,8 @@ const Table& table() {
 
 class Re2 final : public Regex {
  public:
-  explicit Re2(std::string_view pattern) : re_(re2::StringPiece(pattern.data(), pattern.size()), options()) {}
+  explicit Re2(std::string_view pattern)
+      : re_(re2::StringPiece(pattern.data(), pattern.size()), options()) {}
   bool matches(std::string_view text) const override {
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), re_);
   }
@@ -47,7 +49,9 @@ const Function* find_function(std::string_view name, bool member) {
   return it == table().end() ? nullptr : it->second;
 }
 
-bool is_function(std::string_view name) { return find_function(name, false) != nullptr || find_function(name, true) != nullptr; }
+bool is_function(std::string_view name) {
+  return find_function(name, false) != nullptr || find_function(name, true) != nullptr;
+}
 
 std::vector<std::string> function_names() {
   std::vector<std::string> out;
@@ -57,7 +61,8 @@ std::vector<std::string> function_names() {
 
 Value no_overload(CallContext& context, Args args) {
   std::string message = "`" + std::string(context.function_name()) + "` does not take (";
-  for (size_t i = 0; i < args.size(); ++i) message.append(i == 0 ? "" : ", ").append(type_name(args[i].kind()));
+  for (size_t i = 0; i < args.size(); ++i)
+    message.append(i == 0 ? "" : ", ").append(type_name(args[i].kind()));
   context.fail(EvalErrorKind::no_such_overload, message + ")");
   return {};
 }
@@ -66,11 +71,13 @@ size_t find_text(std::string_view text, std::string_view what, size_t from) {
   if (from > text.size()) return std::string_view::npos;
   if (what.empty()) return from;
   const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
-  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
 }
 
 size_t find_last_text(std::string_view text, std::string_view what, size_t from) {
-  // Searching backwards naively is quadratic for a long pattern; those are searched for in the reversed text.
+  // Searching backwards naively is quadratic for a long pattern; those are searched for in the
+  // reversed text.
   constexpr size_t short_pattern = 32;
   if (what.size() <= short_pattern) return text.rfind(what, from);
   if (what.size() > text.size()) return std::string_view::npos;

@@ -45,18 +45,21 @@ inline Value no_overload(CallContext& context, std::string message) {
   return {};
 }
 /// Pays for reading a text or a whole value; what is short is free.
-inline bool pay(CallContext& context, const Value& v) { return v.memory() < 512 || context.charge(v.memory() / 16); }
+inline bool pay(CallContext& context, const Value& v) {
+  return v.memory() < 512 || context.charge(v.memory() / 16);
+}
 
 using Implementation = Value (*)(CallContext& context, Args args);
 
 struct Function {
   std::string_view name;
-  bool member = false;       ///< receiver style: the first argument stands before the dot
+  bool member = false;  ///< receiver style: the first argument stands before the dot
   bool dialect_only = false;
-  uint8_t min_args = 0;      ///< receiver included
+  uint8_t min_args = 0;  ///< receiver included
   uint8_t max_args = 0;
-  /// Signatures "s,s>b; s,i>s": argument types, then the result. n null, b bool, i int, u uint, d double, s string,
-  /// y bytes, t timestamp, D duration, T type, L list, M map, O optional, * anything, S list of strings.
+  /// Signatures "s,s>b; s,i>s": argument types, then the result. n null, b bool, i int, u uint, d
+  /// double, s string, y bytes, t timestamp, D duration, T type, L list, M map, O optional, *
+  /// anything, S list of strings.
   std::string_view signatures;
   std::string_view doc;
   Implementation call = nullptr;
@@ -85,7 +88,8 @@ class Regex {
   virtual ~Regex() = default;
   /// Unanchored search.
   virtual bool matches(std::string_view text) const = 0;
-  static std::shared_ptr<const Regex> compile(std::string_view pattern, std::string* error = nullptr);
+  static std::shared_ptr<const Regex> compile(std::string_view pattern,
+                                              std::string* error = nullptr);
 };
 
 /// Text of a value in `${}`; nullopt for null, lists, maps, bytes, types and optionals.

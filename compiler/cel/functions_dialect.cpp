@@ -1,4 +1,5 @@
-// Pure functions that the language adds to CEL (language.md §8), and list functions of the wider CEL world.
+// Pure functions that the language adds to CEL (language.md §8), and list functions of the wider
+// CEL world.
 #include <algorithm>
 
 #include "compiler/base/hash.hpp"
@@ -11,7 +12,9 @@
 namespace kflow::cel {
 namespace {
 
-Value text(CallContext& c, std::string out) { return c.charge(out.size() / 16) ? Value::string(std::move(out)) : Value(); }
+Value text(CallContext& c, std::string out) {
+  return c.charge(out.size() / 16) ? Value::string(std::move(out)) : Value();
+}
 
 Value f_json(CallContext& c, Args a) { return pay(c, a[0]) ? text(c, to_json(a[0])) : Value(); }
 
@@ -31,8 +34,8 @@ Value f_url_encode(CallContext& c, Args a) {
   if (!pay(c, a[0])) return {};
   std::string out;
   for (const char ch : a[0].as_string()) {
-    const bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
-                       ch == '_' || ch == '.' || ch == '~';
+    const bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
+                       (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.' || ch == '~';
     if (plain) {
       out.push_back(ch);
       continue;
@@ -76,10 +79,13 @@ Value f_markdown_table(CallContext& c, Args a) {
   if (!pay(c, a[0])) return {};
   std::vector<std::string> columns;
   for (const Value& row : a[0].as_list()) {
-    if (row.kind() != Kind::map) return no_overload(c, "`markdown_table` takes a list of records, not of " + std::string(type_name(row.kind())));
+    if (row.kind() != Kind::map)
+      return no_overload(c, "`markdown_table` takes a list of records, not of " +
+                                std::string(type_name(row.kind())));
     for (const MapEntry& e : row.as_map()) {
       std::string name = cell(&e.key);
-      if (std::find(columns.begin(), columns.end(), name) == columns.end()) columns.push_back(std::move(name));
+      if (std::find(columns.begin(), columns.end(), name) == columns.end())
+        columns.push_back(std::move(name));
     }
     if (!c.charge(columns.size())) return {};
   }
@@ -89,16 +95,19 @@ Value f_markdown_table(CallContext& c, Args a) {
   for (size_t i = 0; i < columns.size(); ++i) out += " --- |";
   for (const Value& row : a[0].as_list()) {
     out += "\n|";
-    for (const std::string& name : columns) out.append(" ").append(cell(row.find(name))).append(" |");
+    for (const std::string& name : columns)
+      out.append(" ").append(cell(row.find(name))).append(" |");
   }
   return text(c, std::move(out));
 }
 
 Value f_format_time(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::timestamp || a[1].kind() != Kind::string || (a.size() > 2 && a[2].kind() != Kind::string)) {
+  if (a[0].kind() != Kind::timestamp || a[1].kind() != Kind::string ||
+      (a.size() > 2 && a[2].kind() != Kind::string)) {
     return no_overload(c, a);
   }
-  auto out = format_time(a[0].as_timestamp(), a[1].as_string(), a.size() > 2 ? a[2].as_string() : std::string_view());
+  auto out = format_time(a[0].as_timestamp(), a[1].as_string(),
+                         a.size() > 2 ? a[2].as_string() : std::string_view());
   if (!out) {
     c.fail(EvalErrorKind::invalid_argument, out.error().message);
     return {};
@@ -109,12 +118,14 @@ Value f_format_time(CallContext& c, Args a) {
 // ---- lists
 
 Value f_slice(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list || a[1].kind() != Kind::int_ || a[2].kind() != Kind::int_) return no_overload(c, a);
+  if (a[0].kind() != Kind::list || a[1].kind() != Kind::int_ || a[2].kind() != Kind::int_)
+    return no_overload(c, a);
   const auto items = a[0].as_list();
   const int64_t begin = a[1].as_int();
   const int64_t end = a[2].as_int();
   if (begin < 0 || end < begin || end > static_cast<int64_t>(items.size())) {
-    c.fail(EvalErrorKind::index_out_of_bounds, "slice(" + std::to_string(begin) + ", " + std::to_string(end) + ") of a list of " +
+    c.fail(EvalErrorKind::index_out_of_bounds, "slice(" + std::to_string(begin) + ", " +
+                                                   std::to_string(end) + ") of a list of " +
                                                    std::to_string(items.size()));
     return {};
   }
@@ -133,7 +144,8 @@ Value f_distinct(CallContext& c, Args a) {
       continue;
     }
     if (!c.charge(out.size() * (1 + v.memory() / 32))) return {};
-    if (std::none_of(out.begin(), out.end(), [&](const Value& o) { return o == v; })) out.push_back(v);
+    if (std::none_of(out.begin(), out.end(), [&](const Value& o) { return o == v; }))
+      out.push_back(v);
   }
   return Value::list(std::move(out));
 }
@@ -157,11 +169,13 @@ Value f_sort(CallContext& c, Args a) {
   for (const Value& v : items) {
     const auto order = compare(items.front(), v);
     if (!order || *order == std::partial_ordering::unordered) {
-      return no_overload(c, std::string(type_name(items.front().kind())) + " and " + std::string(type_name(v.kind())) + " have no order");
+      return no_overload(c, std::string(type_name(items.front().kind())) + " and " +
+                                std::string(type_name(v.kind())) + " have no order");
     }
   }
   if (!c.charge(items.size() * 8 + a[0].memory() / 16)) return {};
-  std::stable_sort(items.begin(), items.end(), [](const Value& x, const Value& y) { return *compare(x, y) < 0; });
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Value& x, const Value& y) { return *compare(x, y) < 0; });
   return Value::list(std::move(items));
 }
 Value f_range(CallContext& c, Args a) {
@@ -186,8 +200,10 @@ constexpr Function table[] = {
     {"url_encode", false, true, 1, 1, "s>s", "percent-encoded for a URL", f_url_encode},
     {"html_text", false, true, 1, 1, "s>s", "the text of an HTML page, without tags", f_html_text},
     {"sha256", false, true, 1, 1, "s>s; y>s", "SHA-256 in hexadecimal", f_sha256},
-    {"markdown_table", false, true, 1, 1, "L>s", "a list of records as a Markdown table", f_markdown_table},
-    {"format_time", false, true, 2, 3, "t,s>s; t,s,s>s", "a moment by a strftime pattern, in UTC or a time zone", f_format_time},
+    {"markdown_table", false, true, 1, 1, "L>s", "a list of records as a Markdown table",
+     f_markdown_table},
+    {"format_time", false, true, 2, 3, "t,s>s; t,s,s>s",
+     "a moment by a strftime pattern, in UTC or a time zone", f_format_time},
     {"slice", true, false, 3, 3, "L,i,i>L", "items from a position to another", f_slice},
     {"distinct", true, false, 1, 1, "L>L", "each value once", f_distinct},
     {"flatten", true, false, 1, 1, "L>L", "inner lists put in place of themselves", f_flatten},

@@ -28,8 +28,10 @@ Value f_size(CallContext& c, Args a) {
       [[fallthrough]];
     case Kind::bytes:
     case Kind::list:
-    case Kind::map: return Value::integer(a[0].size());
-    default: return no_overload(c, a);
+    case Kind::map:
+      return Value::integer(a[0].size());
+    default:
+      return no_overload(c, a);
   }
 }
 
@@ -47,12 +49,14 @@ Value f_ends_with(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, a);
   return Value::boolean(a[0].as_string().ends_with(a[1].as_string()));
 }
-// Compiling a pattern that is no constant takes some ten microseconds, and far more for a large one.
+// Compiling a pattern that is no constant takes some ten microseconds, and far more for a large
+// one.
 constexpr uint64_t regex_compile_cost = 500;
 Value f_matches(CallContext& c, Args a) {
   if (!two_strings(a)) return no_overload(c, a);
   if (!c.charge(a[0].as_string().size() / 16 + a[1].as_string().size() * 4)) return {};
-  if (const Regex* regex = c.constant_regex()) return Value::boolean(regex->matches(a[0].as_string()));
+  if (const Regex* regex = c.constant_regex())
+    return Value::boolean(regex->matches(a[0].as_string()));
   if (!c.charge(regex_compile_cost)) return {};
   std::string error;
   const auto regex = Regex::compile(a[1].as_string(), &error);
@@ -82,7 +86,8 @@ Value f_bool(CallContext& c, Args a) {
 template <typename T>
 std::optional<T> parse_whole(std::string_view s) {
   T out{};
-  if (std::is_signed_v<T> && s.starts_with('+')) s.remove_prefix(1), s = s.starts_with('-') ? std::string_view() : s;
+  if (std::is_signed_v<T> && s.starts_with('+'))
+    s.remove_prefix(1), s = s.starts_with('-') ? std::string_view() : s;
   const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), out);
   if (error != std::errc() || end != s.data() + s.size() || s.empty()) return std::nullopt;
   return out;
@@ -90,7 +95,8 @@ std::optional<T> parse_whole(std::string_view s) {
 
 Value f_int(CallContext& c, Args a) {
   switch (a[0].kind()) {
-    case Kind::int_: return a[0];
+    case Kind::int_:
+      return a[0];
     case Kind::uint_:
       if (a[0].as_uint() > static_cast<uint64_t>(INT64_MAX)) return out_of_range(c, "int");
       return Value::integer(static_cast<int64_t>(a[0].as_uint()));
@@ -103,13 +109,16 @@ Value f_int(CallContext& c, Args a) {
       const auto v = parse_whole<int64_t>(a[0].as_string());
       return v ? Value::integer(*v) : bad_conversion(c, a[0], "int");
     }
-    case Kind::timestamp: return Value::integer(a[0].as_timestamp().seconds);
-    default: return no_overload(c, a);
+    case Kind::timestamp:
+      return Value::integer(a[0].as_timestamp().seconds);
+    default:
+      return no_overload(c, a);
   }
 }
 Value f_uint(CallContext& c, Args a) {
   switch (a[0].kind()) {
-    case Kind::uint_: return a[0];
+    case Kind::uint_:
+      return a[0];
     case Kind::int_:
       if (a[0].as_int() < 0) return out_of_range(c, "uint");
       return Value::unsigned_integer(static_cast<uint64_t>(a[0].as_int()));
@@ -122,40 +131,54 @@ Value f_uint(CallContext& c, Args a) {
       const auto v = parse_whole<uint64_t>(a[0].as_string());
       return v ? Value::unsigned_integer(*v) : bad_conversion(c, a[0], "uint");
     }
-    default: return no_overload(c, a);
+    default:
+      return no_overload(c, a);
   }
 }
 Value f_double(CallContext& c, Args a) {
   switch (a[0].kind()) {
-    case Kind::double_: return a[0];
-    case Kind::int_: return Value::number(static_cast<double>(a[0].as_int()));
-    case Kind::uint_: return Value::number(static_cast<double>(a[0].as_uint()));
+    case Kind::double_:
+      return a[0];
+    case Kind::int_:
+      return Value::number(static_cast<double>(a[0].as_int()));
+    case Kind::uint_:
+      return Value::number(static_cast<double>(a[0].as_uint()));
     case Kind::string: {
       std::string_view s = a[0].as_string();
       if (s.starts_with('+')) s.remove_prefix(1);
       double out = 0;
       const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), out);
-      if (s.empty() || end != s.data() + s.size() || error == std::errc::invalid_argument) return bad_conversion(c, a[0], "double");
+      if (s.empty() || end != s.data() + s.size() || error == std::errc::invalid_argument)
+        return bad_conversion(c, a[0], "double");
       if (error == std::errc::result_out_of_range) {
         const size_t exponent = s.find_first_of("eE");
-        const bool tiny = exponent != std::string_view::npos && exponent + 1 < s.size() && s[exponent + 1] == '-';
+        const bool tiny =
+            exponent != std::string_view::npos && exponent + 1 < s.size() && s[exponent + 1] == '-';
         if (!tiny) return out_of_range(c, "double");
         out = 0;
       }
       return Value::number(out);
     }
-    default: return no_overload(c, a);
+    default:
+      return no_overload(c, a);
   }
 }
 Value f_string(CallContext& c, Args a) {
   switch (a[0].kind()) {
-    case Kind::string: return a[0];
-    case Kind::boolean: return Value::string(a[0].as_bool() ? "true" : "false");
-    case Kind::int_: return Value::string(std::to_string(a[0].as_int()));
-    case Kind::uint_: return Value::string(std::to_string(a[0].as_uint()));
-    case Kind::double_: return Value::string(double_text(a[0].as_double()));
-    case Kind::timestamp: return Value::string(format_timestamp(a[0].as_timestamp()));
-    case Kind::duration: return Value::string(format_duration(a[0].as_duration()));
+    case Kind::string:
+      return a[0];
+    case Kind::boolean:
+      return Value::string(a[0].as_bool() ? "true" : "false");
+    case Kind::int_:
+      return Value::string(std::to_string(a[0].as_int()));
+    case Kind::uint_:
+      return Value::string(std::to_string(a[0].as_uint()));
+    case Kind::double_:
+      return Value::string(double_text(a[0].as_double()));
+    case Kind::timestamp:
+      return Value::string(format_timestamp(a[0].as_timestamp()));
+    case Kind::duration:
+      return Value::string(format_duration(a[0].as_duration()));
     case Kind::bytes:
       if (!pay(c, a[0])) return {};
       if (find_invalid_utf8(a[0].as_bytes()) != std::string_view::npos) {
@@ -163,7 +186,8 @@ Value f_string(CallContext& c, Args a) {
         return {};
       }
       return Value::string(a[0].as_bytes());
-    default: return no_overload(c, a);
+    default:
+      return no_overload(c, a);
   }
 }
 Value f_bytes(CallContext& c, Args a) {
@@ -194,8 +218,10 @@ Value f_duration(CallContext& c, Args a) {
 
 template <typename Field>
 Value civil(CallContext& c, Args a, Field field) {
-  if (a[0].kind() != Kind::timestamp || (a.size() == 2 && a[1].kind() != Kind::string)) return no_overload(c, a);
-  const auto fields = civil_time(a[0].as_timestamp(), a.size() == 2 ? a[1].as_string() : std::string_view());
+  if (a[0].kind() != Kind::timestamp || (a.size() == 2 && a[1].kind() != Kind::string))
+    return no_overload(c, a);
+  const auto fields =
+      civil_time(a[0].as_timestamp(), a.size() == 2 ? a[1].as_string() : std::string_view());
   if (!fields) {
     c.fail(EvalErrorKind::invalid_argument, fields.error().message);
     return {};
@@ -237,7 +263,8 @@ Value f_seconds(CallContext& c, Args a) {
   return civil(c, a, [](const CivilTime& t, Timestamp) -> int64_t { return t.second; });
 }
 Value f_milliseconds(CallContext& c, Args a) {
-  if (a[0].kind() == Kind::duration && a.size() == 1) return Value::integer(a[0].as_duration().nanos / 1'000'000 % 1000);
+  if (a[0].kind() == Kind::duration && a.size() == 1)
+    return Value::integer(a[0].as_duration().nanos / 1'000'000 % 1000);
   return civil(c, a, [](const CivilTime&, Timestamp t) -> int64_t { return t.nanos / 1'000'000; });
 }
 
@@ -245,25 +272,36 @@ Value f_milliseconds(CallContext& c, Args a) {
 
 bool is_zero(const Value& v) {
   switch (v.kind()) {
-    case Kind::null: return true;
-    case Kind::boolean: return !v.as_bool();
-    case Kind::int_: return v.as_int() == 0;
-    case Kind::uint_: return v.as_uint() == 0;
-    case Kind::double_: return v.as_double() == 0;
+    case Kind::null:
+      return true;
+    case Kind::boolean:
+      return !v.as_bool();
+    case Kind::int_:
+      return v.as_int() == 0;
+    case Kind::uint_:
+      return v.as_uint() == 0;
+    case Kind::double_:
+      return v.as_double() == 0;
     case Kind::string:
     case Kind::bytes:
     case Kind::list:
-    case Kind::map: return v.size() == 0;
-    case Kind::timestamp: return v.as_timestamp() == Timestamp{};
-    case Kind::duration: return v.as_duration() == Duration{};
+    case Kind::map:
+      return v.size() == 0;
+    case Kind::timestamp:
+      return v.as_timestamp() == Timestamp{};
+    case Kind::duration:
+      return v.as_duration() == Duration{};
     case Kind::type:
-    case Kind::optional: return false;
+    case Kind::optional:
+      return false;
   }
   std::unreachable();
 }
 Value f_optional_of(CallContext&, Args a) { return Value::some(a[0]); }
 Value f_optional_none(CallContext&, Args) { return Value::none(); }
-Value f_optional_non_zero(CallContext&, Args a) { return is_zero(a[0]) ? Value::none() : Value::some(a[0]); }
+Value f_optional_non_zero(CallContext&, Args a) {
+  return is_zero(a[0]) ? Value::none() : Value::some(a[0]);
+}
 Value f_has_value(CallContext& c, Args a) {
   if (a[0].kind() != Kind::optional) return no_overload(c, a);
   return Value::boolean(a[0].as_optional() != nullptr);
@@ -281,7 +319,8 @@ Value f_lazy(CallContext& c, Args a) { return no_overload(c, a); }
 
 Value f_base64_encode(CallContext& c, Args a) {
   if (!pay(c, a[0])) return {};
-  if (a[0].kind() == Kind::string && !c.strict()) return Value::string(base64_encode(a[0].as_string()));
+  if (a[0].kind() == Kind::string && !c.strict())
+    return Value::string(base64_encode(a[0].as_string()));
   if (a[0].kind() != Kind::bytes) return no_overload(c, a);
   return Value::string(base64_encode(a[0].as_bytes()));
 }
@@ -297,38 +336,53 @@ Value f_base64_decode(CallContext& c, Args a) {
 }
 
 constexpr Function table[] = {
-    {"size", false, false, 1, 1, "s>i; y>i; L>i; M>i", "number of characters, bytes, items or entries", f_size},
-    {"size", true, false, 1, 1, "s>i; y>i; L>i; M>i", "number of characters, bytes, items or entries", f_size},
+    {"size", false, false, 1, 1, "s>i; y>i; L>i; M>i",
+     "number of characters, bytes, items or entries", f_size},
+    {"size", true, false, 1, 1, "s>i; y>i; L>i; M>i",
+     "number of characters, bytes, items or entries", f_size},
     {"contains", true, false, 2, 2, "s,s>b", "whether the text contains another", f_contains},
-    {"startsWith", true, false, 2, 2, "s,s>b", "whether the text begins with another", f_starts_with},
+    {"startsWith", true, false, 2, 2, "s,s>b", "whether the text begins with another",
+     f_starts_with},
     {"endsWith", true, false, 2, 2, "s,s>b", "whether the text ends with another", f_ends_with},
-    {"matches", true, false, 2, 2, "s,s>b", "whether an RE2 pattern is found in the text", f_matches},
-    {"matches", false, false, 2, 2, "s,s>b", "whether an RE2 pattern is found in the text", f_matches},
+    {"matches", true, false, 2, 2, "s,s>b", "whether an RE2 pattern is found in the text",
+     f_matches},
+    {"matches", false, false, 2, 2, "s,s>b", "whether an RE2 pattern is found in the text",
+     f_matches},
     {"type", false, false, 1, 1, "*>T", "the type of a value", f_type},
     {"dyn", false, false, 1, 1, "*>*", "the value, with its type forgotten", f_dyn},
     {"bool", false, false, 1, 1, "b>b; s>b", "conversion to bool", f_bool},
     {"int", false, false, 1, 1, "i>i; u>i; d>i; s>i; t>i", "conversion to int", f_int},
     {"uint", false, false, 1, 1, "u>u; i>u; d>u; s>u", "conversion to uint", f_uint},
     {"double", false, false, 1, 1, "d>d; i>d; u>d; s>d", "conversion to double", f_double},
-    {"string", false, false, 1, 1, "s>s; b>s; i>s; u>s; d>s; y>s; t>s; D>s", "conversion to string", f_string},
+    {"string", false, false, 1, 1, "s>s; b>s; i>s; u>s; d>s; y>s; t>s; D>s", "conversion to string",
+     f_string},
     {"bytes", false, false, 1, 1, "y>y; s>y", "conversion to bytes", f_bytes},
-    {"timestamp", false, false, 1, 1, "t>t; s>t; i>t", "a moment, from RFC 3339 text or Unix seconds", f_timestamp},
-    {"duration", false, false, 1, 1, "D>D; s>D", "a length of time, from text such as 1h30m", f_duration},
+    {"timestamp", false, false, 1, 1, "t>t; s>t; i>t",
+     "a moment, from RFC 3339 text or Unix seconds", f_timestamp},
+    {"duration", false, false, 1, 1, "D>D; s>D", "a length of time, from text such as 1h30m",
+     f_duration},
     {"getFullYear", true, false, 1, 2, "t>i; t,s>i", "year, in UTC or a time zone", f_full_year},
     {"getMonth", true, false, 1, 2, "t>i; t,s>i", "month from 0", f_month},
     {"getDate", true, false, 1, 2, "t>i; t,s>i", "day of the month from 1", f_date},
     {"getDayOfMonth", true, false, 1, 2, "t>i; t,s>i", "day of the month from 0", f_day_of_month},
-    {"getDayOfWeek", true, false, 1, 2, "t>i; t,s>i", "day of the week, Sunday is 0", f_day_of_week},
+    {"getDayOfWeek", true, false, 1, 2, "t>i; t,s>i", "day of the week, Sunday is 0",
+     f_day_of_week},
     {"getDayOfYear", true, false, 1, 2, "t>i; t,s>i", "day of the year from 0", f_day_of_year},
-    {"getHours", true, false, 1, 2, "t>i; t,s>i; D>i", "hour, or whole hours of a duration", f_hours},
-    {"getMinutes", true, false, 1, 2, "t>i; t,s>i; D>i", "minute, or whole minutes of a duration", f_minutes},
-    {"getSeconds", true, false, 1, 2, "t>i; t,s>i; D>i", "second, or whole seconds of a duration", f_seconds},
-    {"getMilliseconds", true, false, 1, 2, "t>i; t,s>i; D>i", "milliseconds within the second", f_milliseconds},
+    {"getHours", true, false, 1, 2, "t>i; t,s>i; D>i", "hour, or whole hours of a duration",
+     f_hours},
+    {"getMinutes", true, false, 1, 2, "t>i; t,s>i; D>i", "minute, or whole minutes of a duration",
+     f_minutes},
+    {"getSeconds", true, false, 1, 2, "t>i; t,s>i; D>i", "second, or whole seconds of a duration",
+     f_seconds},
+    {"getMilliseconds", true, false, 1, 2, "t>i; t,s>i; D>i", "milliseconds within the second",
+     f_milliseconds},
     {"optional.of", false, false, 1, 1, "*>O", "an optional with a value", f_optional_of},
     {"optional.none", false, false, 0, 0, ">O", "an optional without a value", f_optional_none},
-    {"optional.ofNonZeroValue", false, false, 1, 1, "*>O", "none for null, false, 0, and what is empty", f_optional_non_zero},
+    {"optional.ofNonZeroValue", false, false, 1, 1, "*>O",
+     "none for null, false, 0, and what is empty", f_optional_non_zero},
     {"hasValue", true, false, 1, 1, "O>b", "whether an optional has a value", f_has_value},
-    {"value", true, false, 1, 1, "O>*", "the value of an optional; an error if there is none", f_value},
+    {"value", true, false, 1, 1, "O>*", "the value of an optional; an error if there is none",
+     f_value},
     {"or", true, false, 2, 2, "O,O>O", "the optional, or another if it has no value", f_lazy, true},
     {"orValue", true, false, 2, 2, "O,*>*", "the optional's value, or another", f_lazy, true},
     {"base64.encode", false, false, 1, 1, "y>s; s>s", "base64 of bytes", f_base64_encode},
@@ -339,20 +393,26 @@ constexpr Function table[] = {
 
 std::span<const Function> standard_functions() { return table; }
 
-std::string double_text(double d) {
-  return format_double(d);
-}
+std::string double_text(double d) { return format_double(d); }
 
 std::optional<std::string> interpolated_text(const Value& v) {
   switch (v.kind()) {
-    case Kind::string: return std::string(v.as_string());
-    case Kind::boolean: return std::string(v.as_bool() ? "true" : "false");
-    case Kind::int_: return std::to_string(v.as_int());
-    case Kind::uint_: return std::to_string(v.as_uint());
-    case Kind::double_: return double_text(v.as_double());
-    case Kind::timestamp: return format_timestamp(v.as_timestamp());
-    case Kind::duration: return format_duration_literal(v.as_duration());
-    default: return std::nullopt;
+    case Kind::string:
+      return std::string(v.as_string());
+    case Kind::boolean:
+      return std::string(v.as_bool() ? "true" : "false");
+    case Kind::int_:
+      return std::to_string(v.as_int());
+    case Kind::uint_:
+      return std::to_string(v.as_uint());
+    case Kind::double_:
+      return double_text(v.as_double());
+    case Kind::timestamp:
+      return format_timestamp(v.as_timestamp());
+    case Kind::duration:
+      return format_duration_literal(v.as_duration());
+    default:
+      return std::nullopt;
   }
 }
 

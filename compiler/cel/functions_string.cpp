@@ -1,10 +1,10 @@
 // The strings extension: positions are code points, every position outside 0…size is an error.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-
-#include <fmt/format.h>
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/functions.hpp"
@@ -14,7 +14,8 @@ namespace kflow::cel {
 namespace {
 
 Value out_of_bounds(CallContext& c, int64_t at) {
-  c.fail(EvalErrorKind::index_out_of_bounds, "position " + std::to_string(at) + " is outside the text");
+  c.fail(EvalErrorKind::index_out_of_bounds,
+         "position " + std::to_string(at) + " is outside the text");
   return {};
 }
 
@@ -39,7 +40,8 @@ Value f_char_at(CallContext& c, Args a) {
 }
 
 Value f_index_of(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_)))
+    return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const int64_t from = a.size() > 2 ? a[2].as_int() : 0;
@@ -49,7 +51,8 @@ Value f_index_of(CallContext& c, Args a) {
   return Value::integer(found == std::string_view::npos ? -1 : points(s.substr(0, found)));
 }
 Value f_last_index_of(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_)))
+    return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   size_t last = std::string_view::npos;
@@ -74,7 +77,8 @@ Value change_case(CallContext& c, Args a) {
 }
 
 Value f_replace(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || !is(a[2], Kind::string) || (a.size() > 3 && !is(a[3], Kind::int_))) {
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || !is(a[2], Kind::string) ||
+      (a.size() > 3 && !is(a[3], Kind::int_))) {
     return no_overload(c, a);
   }
   if (!pay(c, a[0])) return {};
@@ -108,7 +112,8 @@ Value f_replace(CallContext& c, Args a) {
 }
 
 Value f_split(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::string) || (a.size() > 2 && !is(a[2], Kind::int_)))
+    return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const std::string_view separator = a[1].as_string();
@@ -135,7 +140,8 @@ Value f_split(CallContext& c, Args a) {
 }
 
 Value f_substring(CallContext& c, Args a) {
-  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_) || (a.size() > 2 && !is(a[2], Kind::int_))) return no_overload(c, a);
+  if (!is(a[0], Kind::string) || !is(a[1], Kind::int_) || (a.size() > 2 && !is(a[2], Kind::int_)))
+    return no_overload(c, a);
   if (!pay(c, a[0])) return {};
   const std::string_view s = a[0].as_string();
   const auto begin = offset_of(s, a[1].as_int());
@@ -151,8 +157,9 @@ Value f_substring(CallContext& c, Args a) {
 
 // Unicode White_Space.
 bool is_white_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
+         c == 0x3000;
 }
 Value f_trim(CallContext& c, Args a) {
   if (!is(a[0], Kind::string)) return no_overload(c, a);
@@ -177,7 +184,9 @@ Value f_join(CallContext& c, Args a) {
   bool first = true;
   const std::string_view separator = a.size() > 1 ? a[1].as_string() : std::string_view();
   for (const Value& item : a[0].as_list()) {
-    if (!is(item, Kind::string)) return no_overload(c, "`join` takes a list of strings, not of " + std::string(type_name(item.kind())));
+    if (!is(item, Kind::string))
+      return no_overload(
+          c, "`join` takes a list of strings, not of " + std::string(type_name(item.kind())));
     if (!c.charge(1 + (item.as_string().size() + separator.size()) / 16)) return {};
     if (!first) out.append(separator);
     first = false;
@@ -228,7 +237,8 @@ Value f_quote(CallContext& c, Args a) {
 
 class Formatter {
  public:
-  Formatter(CallContext& c, std::string_view pattern, std::span<const Value> args) : c_(c), pattern_(pattern), args_(args) {}
+  Formatter(CallContext& c, std::string_view pattern, std::span<const Value> args)
+      : c_(c), pattern_(pattern), args_(args) {}
 
   Value run() {
     std::string out;
@@ -246,13 +256,15 @@ class Formatter {
       if (i < pattern_.size() && pattern_[i] == '.') {
         precision = 0;
         size_t digits = 0;
-        for (++i; i < pattern_.size() && pattern_[i] >= '0' && pattern_[i] <= '9' && digits < 4; ++i, ++digits) {
+        for (++i; i < pattern_.size() && pattern_[i] >= '0' && pattern_[i] <= '9' && digits < 4;
+             ++i, ++digits) {
           precision = precision * 10 + (pattern_[i] - '0');
         }
         if (digits == 0 || precision > 1000) return error("malformed precision in a format string");
       }
       if (i >= pattern_.size()) return error("a format string ends in the middle of a conversion");
-      if (next_ >= args_.size()) return error("a format string has more conversions than there are arguments");
+      if (next_ >= args_.size())
+        return error("a format string has more conversions than there are arguments");
       if (!convert(pattern_[i], precision, args_[next_++], out)) return {};
     }
     return Value::string(std::move(out));
@@ -270,19 +282,25 @@ class Formatter {
 
   bool convert(char conversion, int precision, const Value& v, std::string& out) {
     switch (conversion) {
-      case 's': return text(v, out);
+      case 's':
+        return text(v, out);
       case 'd':
         if (is(v, Kind::double_)) return out.append(plain_double(v.as_double())), true;
         return integer(conversion, v, out, 10);
       case 'f':
-      case 'e': return real(conversion, precision < 0 ? 6 : precision, v, out);
+      case 'e':
+        return real(conversion, precision < 0 ? 6 : precision, v, out);
       case 'x':
-      case 'X': return hex(conversion, v, out);
-      case 'o': return integer(conversion, v, out, 8);
+      case 'X':
+        return hex(conversion, v, out);
+      case 'o':
+        return integer(conversion, v, out, 8);
       case 'b':
         if (is(v, Kind::boolean)) return out.append(v.as_bool() ? "1" : "0"), true;
         return integer(conversion, v, out, 2);
-      default: error(std::string("unknown conversion `%") + conversion + "` in a format string"); return false;
+      default:
+        error(std::string("unknown conversion `%") + conversion + "` in a format string");
+        return false;
     }
   }
 
@@ -291,7 +309,9 @@ class Formatter {
     if (std::isinf(d)) return d > 0 ? "Infinity" : "-Infinity";
     // The shortest digits that read back, `d.ddde±xx`, written out without the exponent.
     char buffer[40];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, std::fabs(d), std::chars_format::scientific).ptr;
+    const auto end =
+        std::to_chars(buffer, buffer + sizeof buffer, std::fabs(d), std::chars_format::scientific)
+            .ptr;
     const std::string_view text(buffer, static_cast<size_t>(end - buffer));
     const size_t e = text.find('e');
     *end = '\0';
@@ -299,7 +319,8 @@ class Formatter {
     std::string digits(text.substr(0, 1));
     if (e > 2) digits.append(text.substr(2, e - 2));
     std::string out = std::signbit(d) ? "-" : "";
-    if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+    if (exponent < 0)
+      return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
     const auto whole = static_cast<size_t>(exponent) + 1;
     if (digits.size() <= whole) return out + digits + std::string(whole - digits.size(), '0');
     return out + digits.substr(0, whole) + "." + digits.substr(whole);
@@ -310,7 +331,8 @@ class Formatter {
     bool negative = false;
     if (is(v, Kind::int_)) {
       negative = v.as_int() < 0;
-      magnitude = negative ? ~static_cast<uint64_t>(v.as_int()) + 1 : static_cast<uint64_t>(v.as_int());
+      magnitude =
+          negative ? ~static_cast<uint64_t>(v.as_int()) + 1 : static_cast<uint64_t>(v.as_int());
     } else if (is(v, Kind::uint_)) {
       magnitude = v.as_uint();
     } else {
@@ -318,10 +340,17 @@ class Formatter {
     }
     if (negative) out.push_back('-');
     switch (base) {
-      case 2: out += fmt::format("{:b}", magnitude); break;
-      case 8: out += fmt::format("{:o}", magnitude); break;
-      case 16: out += conversion == 'X' ? fmt::format("{:X}", magnitude) : fmt::format("{:x}", magnitude); break;
-      default: out += fmt::format("{}", magnitude);
+      case 2:
+        out += fmt::format("{:b}", magnitude);
+        break;
+      case 8:
+        out += fmt::format("{:o}", magnitude);
+        break;
+      case 16:
+        out += conversion == 'X' ? fmt::format("{:X}", magnitude) : fmt::format("{:x}", magnitude);
+        break;
+      default:
+        out += fmt::format("{}", magnitude);
     }
     return true;
   }
@@ -339,34 +368,64 @@ class Formatter {
   bool real(char conversion, int precision, const Value& v, std::string& out) {
     double d = 0;
     switch (v.kind()) {
-      case Kind::double_: d = v.as_double(); break;
-      case Kind::int_: d = static_cast<double>(v.as_int()); break;
-      case Kind::uint_: d = static_cast<double>(v.as_uint()); break;
-      default: return wrong(conversion, v);
+      case Kind::double_:
+        d = v.as_double();
+        break;
+      case Kind::int_:
+        d = static_cast<double>(v.as_int());
+        break;
+      case Kind::uint_:
+        d = static_cast<double>(v.as_uint());
+        break;
+      default:
+        return wrong(conversion, v);
     }
     if (!std::isfinite(d)) {
       out += plain_double(d);
     } else {
-      out += conversion == 'f' ? fmt::format("{:.{}f}", d, precision) : fmt::format("{:.{}e}", d, precision);
+      out += conversion == 'f' ? fmt::format("{:.{}f}", d, precision)
+                               : fmt::format("{:.{}e}", d, precision);
     }
     return c_.charge(static_cast<uint64_t>(precision) / 16);
   }
 
-  bool pay_text(const Value& v) { return (!is(v, Kind::string) && !is(v, Kind::bytes)) || pay(c_, v); }
+  bool pay_text(const Value& v) {
+    return (!is(v, Kind::string) && !is(v, Kind::bytes)) || pay(c_, v);
+  }
 
   bool text(const Value& v, std::string& out) {
     if (!pay_text(v)) return false;
     switch (v.kind()) {
-      case Kind::string: out.append(v.as_string()); break;
-      case Kind::bytes: out.append(replace_invalid_utf8(v.as_bytes())); break;
-      case Kind::null: out.append("null"); break;
-      case Kind::boolean: out.append(v.as_bool() ? "true" : "false"); break;
-      case Kind::int_: out.append(std::to_string(v.as_int())); break;
-      case Kind::uint_: out.append(std::to_string(v.as_uint())); break;
-      case Kind::double_: out.append(plain_double(v.as_double())); break;
-      case Kind::type: out.append(type_name(v.as_type())); break;
-      case Kind::duration: out.append(format_duration(v.as_duration())); break;
-      case Kind::timestamp: out.append(format_timestamp(v.as_timestamp())); break;
+      case Kind::string:
+        out.append(v.as_string());
+        break;
+      case Kind::bytes:
+        out.append(replace_invalid_utf8(v.as_bytes()));
+        break;
+      case Kind::null:
+        out.append("null");
+        break;
+      case Kind::boolean:
+        out.append(v.as_bool() ? "true" : "false");
+        break;
+      case Kind::int_:
+        out.append(std::to_string(v.as_int()));
+        break;
+      case Kind::uint_:
+        out.append(std::to_string(v.as_uint()));
+        break;
+      case Kind::double_:
+        out.append(plain_double(v.as_double()));
+        break;
+      case Kind::type:
+        out.append(type_name(v.as_type()));
+        break;
+      case Kind::duration:
+        out.append(format_duration(v.as_duration()));
+        break;
+      case Kind::timestamp:
+        out.append(format_timestamp(v.as_timestamp()));
+        break;
       case Kind::list: {
         out.push_back('[');
         const char* separator = "";
@@ -378,8 +437,10 @@ class Formatter {
         out.push_back(']');
         break;
       }
-      case Kind::map: return map_text(v, out);
-      case Kind::optional: return wrong('s', v);
+      case Kind::map:
+        return map_text(v, out);
+      case Kind::optional:
+        return wrong('s', v);
     }
     return c_.charge(1);
   }
@@ -414,13 +475,19 @@ Value f_format(CallContext& c, Args a) {
 
 constexpr Function table[] = {
     {"charAt", true, false, 2, 2, "s,i>s", "the character at a position", f_char_at},
-    {"indexOf", true, false, 2, 3, "s,s>i; s,s,i>i", "position of the first occurrence, or -1", f_index_of},
-    {"lastIndexOf", true, false, 2, 3, "s,s>i; s,s,i>i", "position of the last occurrence, or -1", f_last_index_of},
-    {"lowerAscii", true, false, 1, 1, "s>s", "ASCII letters in lower case", change_case<'A', 'Z', 32>},
-    {"upperAscii", true, false, 1, 1, "s>s", "ASCII letters in upper case", change_case<'a', 'z', -32>},
-    {"replace", true, false, 3, 4, "s,s,s>s; s,s,s,i>s", "every (or the first n) occurrences replaced", f_replace},
+    {"indexOf", true, false, 2, 3, "s,s>i; s,s,i>i", "position of the first occurrence, or -1",
+     f_index_of},
+    {"lastIndexOf", true, false, 2, 3, "s,s>i; s,s,i>i", "position of the last occurrence, or -1",
+     f_last_index_of},
+    {"lowerAscii", true, false, 1, 1, "s>s", "ASCII letters in lower case",
+     change_case<'A', 'Z', 32>},
+    {"upperAscii", true, false, 1, 1, "s>s", "ASCII letters in upper case",
+     change_case<'a', 'z', -32>},
+    {"replace", true, false, 3, 4, "s,s,s>s; s,s,s,i>s",
+     "every (or the first n) occurrences replaced", f_replace},
     {"split", true, false, 2, 3, "s,s>S; s,s,i>S", "the parts between a separator", f_split},
-    {"substring", true, false, 2, 3, "s,i>s; s,i,i>s", "the characters from a position to another", f_substring},
+    {"substring", true, false, 2, 3, "s,i>s; s,i,i>s", "the characters from a position to another",
+     f_substring},
     {"trim", true, false, 1, 1, "s>s", "without white space at both ends", f_trim},
     {"join", true, false, 1, 2, "L>s; L,s>s", "the strings of a list as one", f_join},
     {"reverse", true, false, 1, 1, "s>s; L>L", "in the opposite order", f_reverse},

@@ -14,9 +14,10 @@ using Names = std::string_view;
 
 // Elements that begin and end a line.
 constexpr auto block_elements = std::to_array<Names>(
-    {"address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer",
-     "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table",
-     "title", "tr", "ul"});
+    {"address",  "article",    "aside",  "blockquote", "br",   "dd",   "div", "dl", "dt",
+     "fieldset", "figcaption", "figure", "footer",     "form", "h1",   "h2",  "h3", "h4",
+     "h5",       "h6",         "header", "hr",         "li",   "main", "nav", "ol", "p",
+     "pre",      "section",    "table",  "title",      "tr",   "ul"});
 // Elements whose content is not for reading.
 constexpr auto hidden_elements = std::to_array<Names>({"script", "style", "template"});
 
@@ -25,15 +26,17 @@ struct Reference {
   char32_t value;
 };
 constexpr auto references = std::to_array<Reference>(
-    {{"amp", U'&'},      {"lt", U'<'},        {"gt", U'>'},       {"quot", U'"'},      {"apos", U'\''},    {"nbsp", U' '},
-     {"copy", U'©'},     {"reg", U'®'},       {"trade", U'™'},    {"hellip", U'…'},    {"mdash", U'—'},    {"ndash", U'–'},
-     {"lsquo", U'‘'},    {"rsquo", U'’'},     {"ldquo", U'“'},    {"rdquo", U'”'},     {"laquo", U'«'},    {"raquo", U'»'},
-     {"bull", U'•'},     {"middot", U'·'},    {"sect", U'§'},     {"para", U'¶'},      {"deg", U'°'},      {"plusmn", U'±'},
-     {"times", U'×'},    {"divide", U'÷'},    {"frac12", U'½'},   {"frac14", U'¼'},    {"euro", U'€'},     {"pound", U'£'},
-     {"yen", U'¥'},      {"cent", U'¢'},      {"larr", U'←'},     {"rarr", U'→'},      {"uarr", U'↑'},     {"darr", U'↓'},
-     {"auml", U'ä'},     {"ouml", U'ö'},      {"uuml", U'ü'},     {"Auml", U'Ä'},      {"Ouml", U'Ö'},     {"Uuml", U'Ü'},
-     {"szlig", U'ß'},    {"eacute", U'é'},    {"egrave", U'è'},   {"ecirc", U'ê'},     {"agrave", U'à'},   {"acirc", U'â'},
-     {"ccedil", U'ç'},   {"ntilde", U'ñ'},    {"oacute", U'ó'},   {"aacute", U'á'},    {"iacute", U'í'},   {"uacute", U'ú'}});
+    {{"amp", U'&'},    {"lt", U'<'},     {"gt", U'>'},     {"quot", U'"'},   {"apos", U'\''},
+     {"nbsp", U' '},   {"copy", U'©'},   {"reg", U'®'},    {"trade", U'™'},  {"hellip", U'…'},
+     {"mdash", U'—'},  {"ndash", U'–'},  {"lsquo", U'‘'},  {"rsquo", U'’'},  {"ldquo", U'“'},
+     {"rdquo", U'”'},  {"laquo", U'«'},  {"raquo", U'»'},  {"bull", U'•'},   {"middot", U'·'},
+     {"sect", U'§'},   {"para", U'¶'},   {"deg", U'°'},    {"plusmn", U'±'}, {"times", U'×'},
+     {"divide", U'÷'}, {"frac12", U'½'}, {"frac14", U'¼'}, {"euro", U'€'},   {"pound", U'£'},
+     {"yen", U'¥'},    {"cent", U'¢'},   {"larr", U'←'},   {"rarr", U'→'},   {"uarr", U'↑'},
+     {"darr", U'↓'},   {"auml", U'ä'},   {"ouml", U'ö'},   {"uuml", U'ü'},   {"Auml", U'Ä'},
+     {"Ouml", U'Ö'},   {"Uuml", U'Ü'},   {"szlig", U'ß'},  {"eacute", U'é'}, {"egrave", U'è'},
+     {"ecirc", U'ê'},  {"agrave", U'à'}, {"acirc", U'â'},  {"ccedil", U'ç'}, {"ntilde", U'ñ'},
+     {"oacute", U'ó'}, {"aacute", U'á'}, {"iacute", U'í'}, {"uacute", U'ú'}});
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 bool is_letter(char c) { return lower(c) >= 'a' && lower(c) <= 'z'; }
@@ -88,7 +91,9 @@ class Scanner {
     const bool closing = rest.starts_with("</");
     size_t at = closing ? 2 : 1;
     std::string name;
-    for (; at < rest.size() && (is_letter(rest[at]) || is_digit(rest[at])) && name.size() < 12; ++at) name.push_back(lower(rest[at]));
+    for (; at < rest.size() && (is_letter(rest[at]) || is_digit(rest[at])) && name.size() < 12;
+         ++at)
+      name.push_back(lower(rest[at]));
     if (name.empty() || !is_letter(name.front())) return false;
     skip_past(tag_end(rest, at), 1);
     if (contains(block_elements, name)) {
@@ -129,7 +134,9 @@ class Scanner {
       }
       pos_ = close + 2;
       const std::string_view found = in_.substr(pos_, name.size());
-      if (!std::equal(found.begin(), found.end(), name.begin(), name.end(), [](char a, char b) { return lower(a) == b; })) continue;
+      if (!std::equal(found.begin(), found.end(), name.begin(), name.end(),
+                      [](char a, char b) { return lower(a) == b; }))
+        continue;
       const size_t end = in_.find('>', pos_);
       pos_ = end == std::string_view::npos ? in_.size() : end + 1;
       return;

@@ -15,10 +15,12 @@ std::pair<uint32_t, uint32_t> arity(const Op& op) {
     case OpCode::constant:
     case OpCode::load:
     case OpCode::local:
-    case OpCode::undeclared: return {0, 0};
+    case OpCode::undeclared:
+      return {0, 0};
     case OpCode::select:
     case OpCode::not_:
-    case OpCode::negate: return {1, 1};
+    case OpCode::negate:
+      return {1, 1};
     case OpCode::index:
     case OpCode::and_:
     case OpCode::or_:
@@ -41,15 +43,19 @@ std::pair<uint32_t, uint32_t> arity(const Op& op) {
     case OpCode::filter:
     case OpCode::bind:
     case OpCode::opt_map:
-    case OpCode::opt_flat_map: return {2, 2};
-    case OpCode::conditional: return {3, 3};
+    case OpCode::opt_flat_map:
+      return {2, 2};
+    case OpCode::conditional:
+      return {3, 3};
     case OpCode::map_list:
     case OpCode::transform_map:
-    case OpCode::transform_map_entry: return op.flags & op_flag::filtered ? std::pair{3U, 3U} : std::pair{2U, 2U};
+    case OpCode::transform_map_entry:
+      return op.flags & op_flag::filtered ? std::pair{3U, 3U} : std::pair{2U, 2U};
     case OpCode::call:
     case OpCode::list:
     case OpCode::map:
-    case OpCode::interpolate: return {0, UINT32_MAX};
+    case OpCode::interpolate:
+      return {0, UINT32_MAX};
   }
   std::unreachable();
 }
@@ -62,22 +68,29 @@ uint32_t slots(const Op& op) {
 
 bool flags_fit(const Op& op) {
   switch (op.code) {
-    case OpCode::select: return (op.flags & ~(op_flag::optional | op_flag::test)) == 0;
-    case OpCode::index: return (op.flags & ~op_flag::optional) == 0;
-    case OpCode::call: return (op.flags & ~op_flag::member) == 0;
+    case OpCode::select:
+      return (op.flags & ~(op_flag::optional | op_flag::test)) == 0;
+    case OpCode::index:
+      return (op.flags & ~op_flag::optional) == 0;
+    case OpCode::call:
+      return (op.flags & ~op_flag::member) == 0;
     case OpCode::map_list:
     case OpCode::transform_map:
-    case OpCode::transform_map_entry: return (op.flags & ~(op_flag::two_vars | op_flag::filtered)) == 0;
+    case OpCode::transform_map_entry:
+      return (op.flags & ~(op_flag::two_vars | op_flag::filtered)) == 0;
     case OpCode::all:
     case OpCode::exists:
     case OpCode::exists_one:
-    case OpCode::filter: return (op.flags & ~op_flag::two_vars) == 0;
-    default: return op.flags == 0;
+    case OpCode::filter:
+      return (op.flags & ~op_flag::two_vars) == 0;
+    default:
+      return op.flags == 0;
   }
 }
 
-// Each operation but the root is the operand of exactly one other, and an iteration variable is read only where it is
-// set: within the body of its loop, whose slots lie above those of the loops around it.
+// Each operation but the root is the operand of exactly one other, and an iteration variable is
+// read only where it is set: within the body of its loop, whose slots lie above those of the loops
+// around it.
 bool well_scoped(const Program& p) {
   std::vector<uint32_t> scope(p.ops.size(), UINT32_MAX);
   scope.back() = 0;
@@ -103,7 +116,8 @@ bool well_formed(const Program& p) {
     const Op& op = p.ops[i];
     const auto [least, most] = arity(op);
     if (op.link_count < least || op.link_count > most || !flags_fit(op)) return false;
-    if (op.first_link > p.links.size() || op.link_count > p.links.size() - op.first_link) return false;
+    if (op.first_link > p.links.size() || op.link_count > p.links.size() - op.first_link)
+      return false;
     for (uint32_t k = 0; k < op.link_count; ++k) {
       const uint32_t child = p.links[op.first_link + k];
       if (child >= i) return false;
@@ -127,7 +141,8 @@ bool well_formed(const Program& p) {
       case OpCode::map:
         if (op.link_count % 2 != 0) return false;
         break;
-      default: break;
+      default:
+        break;
     }
     if (op.a + uint64_t{slots(op)} > p.locals && slots(op) > 0) return false;
   }
@@ -164,7 +179,8 @@ void encode_program(const Program& p, ByteWriter& out, bool with_places) {
   out.varint(p.constants.size());
   for (const Value& v : p.constants) encode_value(v, out);
   out.varint(p.links.size());
-  for (size_t i = 0; i < p.links.size(); ++i) out.varint((static_cast<uint64_t>(p.links[i]) << 1) | p.optional_marks[i]);
+  for (size_t i = 0; i < p.links.size(); ++i)
+    out.varint((static_cast<uint64_t>(p.links[i]) << 1) | p.optional_marks[i]);
   out.varint(p.ops.size());
   for (const Op& op : p.ops) {
     out.u8(static_cast<uint8_t>(op.code));

@@ -33,7 +33,9 @@ bool take(std::string_view& in, char c) {
   return true;
 }
 
-bool in_range(Timestamp t) { return t.seconds >= min_timestamp_seconds && t.seconds <= max_timestamp_seconds; }
+bool in_range(Timestamp t) {
+  return t.seconds >= min_timestamp_seconds && t.seconds <= max_timestamp_seconds;
+}
 
 std::string fraction(int64_t nanos) {
   if (nanos == 0) return "";
@@ -121,7 +123,10 @@ Result<Offset> offset_at(Timestamp t, std::string_view zone) {
   if (is_utc(zone)) return Offset{0, "UTC"};
   if (const auto fixed = fixed_offset(zone)) return Offset{*fixed, fmt::format("{}", zone)};
   if (!has_zone_database()) {
-    return fail(ErrorCode::unavailable, fmt::format("no time zone `{}`: this system has no time zone database; install tzdata", zone));
+    return fail(
+        ErrorCode::unavailable,
+        fmt::format("no time zone `{}`: this system has no time zone database; install tzdata",
+                    zone));
   }
   try {
     const auto info = zone_info(zone, t.seconds);
@@ -149,7 +154,8 @@ std::optional<int64_t> duration_part(std::string_view& in, bool allow_fraction, 
   size_t length = 0;
   bool dot = false;
   size_t digit_count = 0;
-  while (length < in.size() && (is_digit(in[length]) || (in[length] == '.' && !dot && allow_fraction))) {
+  while (length < in.size() &&
+         (is_digit(in[length]) || (in[length] == '.' && !dot && allow_fraction))) {
     dot |= in[length] == '.';
     digit_count += in[length] != '.';
     ++length;
@@ -193,7 +199,8 @@ std::optional<int64_t> duration_part(std::string_view& in, bool allow_fraction, 
   return static_cast<int64_t>(total);
 }
 
-std::optional<Duration> parse_parts(std::string_view in, bool negative, bool allow_fraction, bool allow_days) {
+std::optional<Duration> parse_parts(std::string_view in, bool negative, bool allow_fraction,
+                                    bool allow_days) {
   if (in.empty()) return std::nullopt;
   int64_t total = 0;
   while (!in.empty()) {
@@ -205,38 +212,81 @@ std::optional<Duration> parse_parts(std::string_view in, bool negative, bool all
 
 constexpr std::array<std::string_view, 7> day_names{"Sunday",   "Monday", "Tuesday", "Wednesday",
                                                     "Thursday", "Friday", "Saturday"};
-constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
-                                                       "July",    "August",   "September", "October", "November", "December"};
+constexpr std::array<std::string_view, 12> month_names{
+    "January", "February", "March",     "April",   "May",      "June",
+    "July",    "August",   "September", "October", "November", "December"};
 
 // One conversion of format_time; false if it is unknown.
 bool append_field(std::string& out, char conversion, Timestamp t, const CivilTime& c) {
   const int hour12 = c.hour % 12 == 0 ? 12 : c.hour % 12;
   const int32_t offset_minutes = std::abs(c.offset_seconds) / 60;
   switch (conversion) {
-    case 'Y': out += fmt::format("{:04}", c.year); return true;
-    case 'y': out += fmt::format("{:02}", c.year % 100); return true;
-    case 'm': out += fmt::format("{:02}", c.month); return true;
-    case 'd': out += fmt::format("{:02}", c.day); return true;
-    case 'e': out += fmt::format("{:2}", c.day); return true;
-    case 'H': out += fmt::format("{:02}", c.hour); return true;
-    case 'I': out += fmt::format("{:02}", hour12); return true;
-    case 'M': out += fmt::format("{:02}", c.minute); return true;
-    case 'S': out += fmt::format("{:02}", c.second); return true;
-    case 'p': out += c.hour < 12 ? "AM" : "PM"; return true;
-    case 'j': out += fmt::format("{:03}", c.day_of_year + 1); return true;
-    case 'a': out += day_names[static_cast<size_t>(c.day_of_week)].substr(0, 3); return true;
-    case 'A': out += day_names[static_cast<size_t>(c.day_of_week)]; return true;
-    case 'b': out += month_names[static_cast<size_t>(c.month - 1)].substr(0, 3); return true;
-    case 'B': out += month_names[static_cast<size_t>(c.month - 1)]; return true;
-    case 'F': out += fmt::format("{:04}-{:02}-{:02}", c.year, c.month, c.day); return true;
-    case 'T': out += fmt::format("{:02}:{:02}:{:02}", c.hour, c.minute, c.second); return true;
-    case 'Z': out += c.abbreviation; return true;
-    case 'z':
-      out += fmt::format("{}{:02}{:02}", c.offset_seconds < 0 ? '-' : '+', offset_minutes / 60, offset_minutes % 60);
+    case 'Y':
+      out += fmt::format("{:04}", c.year);
       return true;
-    case 's': out += std::to_string(t.seconds); return true;
-    case '%': out += '%'; return true;
-    default: return false;
+    case 'y':
+      out += fmt::format("{:02}", c.year % 100);
+      return true;
+    case 'm':
+      out += fmt::format("{:02}", c.month);
+      return true;
+    case 'd':
+      out += fmt::format("{:02}", c.day);
+      return true;
+    case 'e':
+      out += fmt::format("{:2}", c.day);
+      return true;
+    case 'H':
+      out += fmt::format("{:02}", c.hour);
+      return true;
+    case 'I':
+      out += fmt::format("{:02}", hour12);
+      return true;
+    case 'M':
+      out += fmt::format("{:02}", c.minute);
+      return true;
+    case 'S':
+      out += fmt::format("{:02}", c.second);
+      return true;
+    case 'p':
+      out += c.hour < 12 ? "AM" : "PM";
+      return true;
+    case 'j':
+      out += fmt::format("{:03}", c.day_of_year + 1);
+      return true;
+    case 'a':
+      out += day_names[static_cast<size_t>(c.day_of_week)].substr(0, 3);
+      return true;
+    case 'A':
+      out += day_names[static_cast<size_t>(c.day_of_week)];
+      return true;
+    case 'b':
+      out += month_names[static_cast<size_t>(c.month - 1)].substr(0, 3);
+      return true;
+    case 'B':
+      out += month_names[static_cast<size_t>(c.month - 1)];
+      return true;
+    case 'F':
+      out += fmt::format("{:04}-{:02}-{:02}", c.year, c.month, c.day);
+      return true;
+    case 'T':
+      out += fmt::format("{:02}:{:02}:{:02}", c.hour, c.minute, c.second);
+      return true;
+    case 'Z':
+      out += c.abbreviation;
+      return true;
+    case 'z':
+      out += fmt::format("{}{:02}{:02}", c.offset_seconds < 0 ? '-' : '+', offset_minutes / 60,
+                         offset_minutes % 60);
+      return true;
+    case 's':
+      out += std::to_string(t.seconds);
+      return true;
+    case '%':
+      out += '%';
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -245,10 +295,12 @@ bool append_field(std::string& out, char conversion, Timestamp t, const CivilTim
 std::string format_timestamp(Timestamp t) {
   const auto days = date::floor<date::days>(date::sys_seconds(std::chrono::seconds(t.seconds)));
   const date::year_month_day ymd(days);
-  const int64_t second_of_day = t.seconds - std::chrono::duration_cast<std::chrono::seconds>(days.time_since_epoch()).count();
+  const int64_t second_of_day =
+      t.seconds - std::chrono::duration_cast<std::chrono::seconds>(days.time_since_epoch()).count();
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", static_cast<int>(ymd.year()),
-                     static_cast<unsigned>(ymd.month()), static_cast<unsigned>(ymd.day()), second_of_day / 3600,
-                     second_of_day / 60 % 60, second_of_day % 60, fraction(t.nanos));
+                     static_cast<unsigned>(ymd.month()), static_cast<unsigned>(ymd.day()),
+                     second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60,
+                     fraction(t.nanos));
 }
 
 std::optional<Timestamp> parse_timestamp(std::string_view in) {
@@ -287,13 +339,15 @@ std::optional<Timestamp> parse_timestamp(std::string_view in) {
                                  date::day(static_cast<unsigned>(*day))};
   if (!ymd.ok()) return std::nullopt;
   const int64_t days = date::sys_days(ymd).time_since_epoch().count();
-  const Timestamp t{days * 86400 + *hour * 3600 + *minute * 60 + *second - offset, static_cast<int32_t>(nanos)};
+  const Timestamp t{days * 86400 + *hour * 3600 + *minute * 60 + *second - offset,
+                    static_cast<int32_t>(nanos)};
   if (!in_range(t)) return std::nullopt;
   return t;
 }
 
 std::string format_duration(Duration d) {
-  const uint64_t magnitude = d.nanos < 0 ? ~static_cast<uint64_t>(d.nanos) + 1 : static_cast<uint64_t>(d.nanos);
+  const uint64_t magnitude =
+      d.nanos < 0 ? ~static_cast<uint64_t>(d.nanos) + 1 : static_cast<uint64_t>(d.nanos);
   return fmt::format("{}{}{}s", d.nanos < 0 ? "-" : "", magnitude / static_cast<uint64_t>(giga),
                      fraction(static_cast<int64_t>(magnitude % static_cast<uint64_t>(giga))));
 }
@@ -301,7 +355,8 @@ std::string format_duration(Duration d) {
 std::string format_duration_literal(Duration d) {
   if (d.nanos == 0) return "0s";
   std::string out = d.nanos < 0 ? "-" : "";
-  uint64_t rest = d.nanos < 0 ? ~static_cast<uint64_t>(d.nanos) + 1 : static_cast<uint64_t>(d.nanos);
+  uint64_t rest =
+      d.nanos < 0 ? ~static_cast<uint64_t>(d.nanos) + 1 : static_cast<uint64_t>(d.nanos);
   constexpr std::array<Unit, 7> parts{{{"d", 86400 * giga},
                                        {"h", 3600 * giga},
                                        {"m", 60 * giga},
@@ -325,7 +380,9 @@ std::optional<Duration> parse_duration(std::string_view in) {
   return parse_parts(in, negative, true, false);
 }
 
-std::optional<Duration> parse_duration_literal(std::string_view in) { return parse_parts(in, false, false, true); }
+std::optional<Duration> parse_duration_literal(std::string_view in) {
+  return parse_parts(in, false, false, true);
+}
 
 Result<CivilTime> civil_time(Timestamp t, std::string_view zone) {
   auto offset = offset_at(t, zone);
@@ -378,8 +435,9 @@ Result<std::string> format_time(Timestamp t, std::string_view pattern, std::stri
     }
     const char conversion = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
     if (!append_field(out, conversion, t, *civil)) {
-      return fail(ErrorCode::invalid_argument, fmt::format("unknown conversion `%{}` in a time pattern",
-                                                           conversion == '\0' ? std::string() : std::string(1, conversion)));
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("unknown conversion `%{}` in a time pattern",
+                              conversion == '\0' ? std::string() : std::string(1, conversion)));
     }
     ++i;
   }
@@ -404,7 +462,8 @@ std::optional<Timestamp> add(Timestamp t, Duration d) {
 std::optional<Duration> difference(Timestamp a, Timestamp b) {
   int64_t nanos = 0;
   if (__builtin_mul_overflow(a.seconds - b.seconds, giga, &nanos)) return std::nullopt;
-  if (__builtin_add_overflow(nanos, static_cast<int64_t>(a.nanos) - b.nanos, &nanos)) return std::nullopt;
+  if (__builtin_add_overflow(nanos, static_cast<int64_t>(a.nanos) - b.nanos, &nanos))
+    return std::nullopt;
   return Duration{nanos};
 }
 

@@ -1,4 +1,5 @@
-// Timestamps and durations: text forms, calendar fields in a time zone, ranges. The only users of the zone database.
+// Timestamps and durations: text forms, calendar fields in a time zone, ranges. The only users of
+// the zone database.
 #pragma once
 
 #include <cstdint>
@@ -23,16 +24,18 @@ std::optional<Timestamp> parse_timestamp(std::string_view text);
 std::string format_duration(Duration d);
 /// As the language writes literals: `1h30m`, `250ms`, `0s`.
 std::string format_duration_literal(Duration d);
-/// `[-+]?(number unit)+` with units h m s ms us µs ns, or `0`; nullopt if malformed or beyond ±292 years.
+/// `[-+]?(number unit)+` with units h m s ms us µs ns, or `0`; nullopt if malformed or beyond ±292
+/// years.
 std::optional<Duration> parse_duration(std::string_view text);
 /// A duration literal of the language: as above, also `d`, no sign, no fractions.
 std::optional<Duration> parse_duration_literal(std::string_view text);
 
-/// Calendar fields of a moment in a zone. Months, days of month and year count from 0 where CEL says so.
+/// Calendar fields of a moment in a zone. Months, days of month and year count from 0 where CEL
+/// says so.
 struct CivilTime {
   int64_t year = 0;
-  int month = 1;        ///< 1…12
-  int day = 1;          ///< 1…31
+  int month = 1;  ///< 1…12
+  int day = 1;    ///< 1…31
   int hour = 0;
   int minute = 0;
   int second = 0;
@@ -58,7 +61,8 @@ struct ZoneSpan {
 /// The span that contains `seconds` (of the range of timestamps); nullopt if there is no such zone.
 std::optional<ZoneSpan> zone_span(int64_t seconds, std::string_view zone);
 
-/// strftime-like text of `t` in `zone` (%Y %m %d %H %M %S %j %a %A %b %B %e %I %p %y %F %T %Z %z %s %%).
+/// strftime-like text of `t` in `zone` (%Y %m %d %H %M %S %j %a %A %b %B %e %I %p %y %F %T %Z %z %s
+/// %%).
 Result<std::string> format_time(Timestamp t, std::string_view pattern, std::string_view zone);
 
 /// Nanoseconds since 1970 do not fit 64 bits; these check the ranges and give nullopt beyond them.

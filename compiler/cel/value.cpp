@@ -31,13 +31,15 @@ NumberKey number_key(const Value& v) {
       const int64_t i = v.as_int();
       return {true, i < 0, i < 0 ? ~static_cast<uint64_t>(i) + 1 : static_cast<uint64_t>(i)};
     }
-    case Kind::uint_: return {true, false, v.as_uint()};
+    case Kind::uint_:
+      return {true, false, v.as_uint()};
     case Kind::double_: {
       const double d = v.as_double();
       if (d != std::trunc(d) || d < -0x1p63 || d >= 0x1p64) return {};
       return {true, d < 0, static_cast<uint64_t>(std::fabs(d))};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -51,8 +53,10 @@ bool keys_equal(const Value& a, const Value& b) {
 // nullopt: not a possible key.
 std::optional<uint64_t> hash_key(const Value& key) {
   switch (key.kind()) {
-    case Kind::string: return xxh3(key.as_string());
-    case Kind::boolean: return key.as_bool() ? 0x9e3779b97f4a7c15U : 0x7f4a7c159e3779b9U;
+    case Kind::string:
+      return xxh3(key.as_string());
+    case Kind::boolean:
+      return key.as_bool() ? 0x9e3779b97f4a7c15U : 0x7f4a7c159e3779b9U;
     default: {
       const NumberKey n = number_key(key);
       if (!n.ok) return std::nullopt;
@@ -80,19 +84,32 @@ struct MapBuilder::Index {
 
 std::string_view type_name(Kind kind) {
   switch (kind) {
-    case Kind::null: return "null_type";
-    case Kind::boolean: return "bool";
-    case Kind::int_: return "int";
-    case Kind::uint_: return "uint";
-    case Kind::double_: return "double";
-    case Kind::timestamp: return "google.protobuf.Timestamp";
-    case Kind::duration: return "google.protobuf.Duration";
-    case Kind::type: return "type";
-    case Kind::string: return "string";
-    case Kind::bytes: return "bytes";
-    case Kind::list: return "list";
-    case Kind::map: return "map";
-    case Kind::optional: return "optional_type";
+    case Kind::null:
+      return "null_type";
+    case Kind::boolean:
+      return "bool";
+    case Kind::int_:
+      return "int";
+    case Kind::uint_:
+      return "uint";
+    case Kind::double_:
+      return "double";
+    case Kind::timestamp:
+      return "google.protobuf.Timestamp";
+    case Kind::duration:
+      return "google.protobuf.Duration";
+    case Kind::type:
+      return "type";
+    case Kind::string:
+      return "string";
+    case Kind::bytes:
+      return "bytes";
+    case Kind::list:
+      return "list";
+    case Kind::map:
+      return "map";
+    case Kind::optional:
+      return "optional_type";
   }
   std::unreachable();
 }
@@ -163,11 +180,20 @@ void Value::release() noexcept {
   if (bits_.object->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   switch (kind_) {
     case Kind::string:
-    case Kind::bytes: delete static_cast<detail::StringObject*>(bits_.object); return;
-    case Kind::list: delete static_cast<detail::ListObject*>(bits_.object); return;
-    case Kind::map: delete static_cast<detail::MapObject*>(bits_.object); return;
-    case Kind::optional: delete static_cast<detail::OptionalObject*>(bits_.object); return;
-    default: std::unreachable();
+    case Kind::bytes:
+      delete static_cast<detail::StringObject*>(bits_.object);
+      return;
+    case Kind::list:
+      delete static_cast<detail::ListObject*>(bits_.object);
+      return;
+    case Kind::map:
+      delete static_cast<detail::MapObject*>(bits_.object);
+      return;
+    case Kind::optional:
+      delete static_cast<detail::OptionalObject*>(bits_.object);
+      return;
+    default:
+      std::unreachable();
   }
 }
 
@@ -215,11 +241,17 @@ const Value* Value::find(std::string_view key) const {
 
 int64_t Value::size() const {
   switch (kind_) {
-    case Kind::string: return static_cast<int64_t>(count_code_points(text()));
-    case Kind::bytes: return static_cast<int64_t>(text().size());
-    case Kind::list: return static_cast<int64_t>(as_list().size());
-    case Kind::map: return static_cast<int64_t>(as_map().size());
-    default: KFLOW_CHECK(false, "value without a size"); return 0;
+    case Kind::string:
+      return static_cast<int64_t>(count_code_points(text()));
+    case Kind::bytes:
+      return static_cast<int64_t>(text().size());
+    case Kind::list:
+      return static_cast<int64_t>(as_list().size());
+    case Kind::map:
+      return static_cast<int64_t>(as_map().size());
+    default:
+      KFLOW_CHECK(false, "value without a size");
+      return 0;
   }
 }
 
@@ -233,16 +265,22 @@ bool operator==(const Value& a, const Value& b) {
   }
   if (a.kind_ != b.kind_) return false;
   switch (a.kind_) {
-    case Kind::null: return true;
-    case Kind::boolean: return a.bits_.boolean == b.bits_.boolean;
+    case Kind::null:
+      return true;
+    case Kind::boolean:
+      return a.bits_.boolean == b.bits_.boolean;
     case Kind::int_:
     case Kind::uint_:
-    case Kind::double_: break;
-    case Kind::timestamp: return a.bits_.integer == b.bits_.integer && a.aux_ == b.aux_;
+    case Kind::double_:
+      break;
+    case Kind::timestamp:
+      return a.bits_.integer == b.bits_.integer && a.aux_ == b.aux_;
     case Kind::duration:
-    case Kind::type: return a.bits_.integer == b.bits_.integer;
+    case Kind::type:
+      return a.bits_.integer == b.bits_.integer;
     case Kind::string:
-    case Kind::bytes: return a.bits_.object == b.bits_.object || a.text() == b.text();
+    case Kind::bytes:
+      return a.bits_.object == b.bits_.object || a.text() == b.text();
     case Kind::list: {
       const auto x = a.as_list();
       const auto y = b.as_list();
@@ -280,7 +318,9 @@ bool Value::identical(const Value& a, const Value& b) {
       if (a.size() != b.size()) return false;
       for (const MapEntry& entry : a.as_map()) {
         const MapEntry* other = b.find_entry(entry.key);
-        if (other == nullptr || !identical(entry.key, other->key) || !identical(entry.value, other->value)) return false;
+        if (other == nullptr || !identical(entry.key, other->key) ||
+            !identical(entry.value, other->value))
+          return false;
       }
       return true;
     }
@@ -289,7 +329,8 @@ bool Value::identical(const Value& a, const Value& b) {
       const Value* y = b.as_optional();
       return x == nullptr || y == nullptr ? x == y : identical(*x, *y);
     }
-    default: return a == b;
+    default:
+      return a == b;
   }
 }
 
@@ -315,13 +356,16 @@ bool MapBuilder::add(Value key, Value value) {
   entries_.push_back({std::move(key), std::move(value)});
   if (!index_ && entries_.size() > linear_map_size) {
     index_ = std::make_unique<Index>();
-    for (uint32_t i = 0; i < entries_.size(); ++i) index_->positions.emplace(*hash_key(entries_[i].key), i);
+    for (uint32_t i = 0; i < entries_.size(); ++i)
+      index_->positions.emplace(*hash_key(entries_[i].key), i);
   }
   return true;
 }
 
 void MapBuilder::set(std::string_view key, Value value) {
-  const auto is_it = [&](const MapEntry& entry) { return entry.key.kind() == Kind::string && entry.key.as_string() == key; };
+  const auto is_it = [&](const MapEntry& entry) {
+    return entry.key.kind() == Kind::string && entry.key.as_string() == key;
+  };
   if (index_) {
     const auto [begin, end] = index_->positions.equal_range(xxh3(key));
     for (auto it = begin; it != end; ++it) {
@@ -351,7 +395,8 @@ Value make_record(std::initializer_list<std::pair<std::string_view, Value>> fiel
 }
 
 std::partial_ordering compare_numbers(const Value& a, const Value& b) {
-  if (a.kind() == Kind::double_ && b.kind() == Kind::double_) return a.as_double() <=> b.as_double();
+  if (a.kind() == Kind::double_ && b.kind() == Kind::double_)
+    return a.as_double() <=> b.as_double();
   if (a.kind() == Kind::int_ && b.kind() == Kind::int_) return a.as_int() <=> b.as_int();
   if (a.kind() == Kind::uint_ && b.kind() == Kind::uint_) return a.as_uint() <=> b.as_uint();
   if (a.kind() == Kind::double_) {
@@ -359,7 +404,8 @@ std::partial_ordering compare_numbers(const Value& a, const Value& b) {
     return 0 <=> flipped;
   }
   if (b.kind() == Kind::double_) {
-    // As the tests of the language have it: exact at the ends of the integer range, by conversion within.
+    // As the tests of the language have it: exact at the ends of the integer range, by conversion
+    // within.
     const double d = b.as_double();
     if (std::isnan(d)) return std::partial_ordering::unordered;
     if (a.kind() == Kind::int_) {
@@ -393,18 +439,37 @@ class Display {
 
   void value(const Value& v) {
     switch (v.kind()) {
-      case Kind::null: out.append("null"); return;
-      case Kind::boolean: out.append(v.as_bool() ? "true" : "false"); return;
-      case Kind::int_: out.append(std::to_string(v.as_int())); return;
-      case Kind::uint_: out.append(std::to_string(v.as_uint())).push_back('u'); return;
-      case Kind::double_: return number(v.as_double());
-      case Kind::timestamp: out.append("timestamp(\"").append(format_timestamp(v.as_timestamp())).append("\")"); return;
-      case Kind::duration: out.append("duration(\"").append(format_duration(v.as_duration())).append("\")"); return;
-      case Kind::type: out.append(type_name(v.as_type())); return;
-      case Kind::string: return append_json_string(out, within(v.as_string()));
-      case Kind::bytes: return bytes(within(v.as_bytes()));
-      case Kind::list: return list(v);
-      case Kind::map: return map(v);
+      case Kind::null:
+        out.append("null");
+        return;
+      case Kind::boolean:
+        out.append(v.as_bool() ? "true" : "false");
+        return;
+      case Kind::int_:
+        out.append(std::to_string(v.as_int()));
+        return;
+      case Kind::uint_:
+        out.append(std::to_string(v.as_uint())).push_back('u');
+        return;
+      case Kind::double_:
+        return number(v.as_double());
+      case Kind::timestamp:
+        out.append("timestamp(\"").append(format_timestamp(v.as_timestamp())).append("\")");
+        return;
+      case Kind::duration:
+        out.append("duration(\"").append(format_duration(v.as_duration())).append("\")");
+        return;
+      case Kind::type:
+        out.append(type_name(v.as_type()));
+        return;
+      case Kind::string:
+        return append_json_string(out, within(v.as_string()));
+      case Kind::bytes:
+        return bytes(within(v.as_bytes()));
+      case Kind::list:
+        return list(v);
+      case Kind::map:
+        return map(v);
       case Kind::optional:
         if (v.as_optional() == nullptr) {
           out.append("optional.none()");

@@ -1,4 +1,5 @@
-// Value: what an expression computes on and what a run records; 16 bytes, immutable, shared by reference count.
+// Value: what an expression computes on and what a run records; 16 bytes, immutable, shared by
+// reference count.
 #pragma once
 
 #include <atomic>
@@ -25,7 +26,7 @@ enum class Kind : uint8_t {
   double_,
   timestamp,
   duration,
-  type,      ///< a type as a value: `type(1)`
+  type,  ///< a type as a value: `type(1)`
   // From here on the value is a heap object with a reference count.
   string,
   bytes,
@@ -34,7 +35,8 @@ enum class Kind : uint8_t {
   optional,
 };
 
-/// Lower-case CEL name of the runtime type ("int", "null_type", "google.protobuf.Timestamp", "optional_type").
+/// Lower-case CEL name of the runtime type ("int", "null_type", "google.protobuf.Timestamp",
+/// "optional_type").
 std::string_view type_name(Kind kind);
 
 /// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds in [0, 1e9).
@@ -51,7 +53,8 @@ struct Duration {
   friend auto operator<=>(const Duration&, const Duration&) = default;
 };
 
-/// Deepest nesting of lists, maps and optionals that an expression may build; decoders accept somewhat more.
+/// Deepest nesting of lists, maps and optionals that an expression may build; decoders accept
+/// somewhat more.
 inline constexpr uint32_t max_value_depth = 500;
 
 namespace detail {
@@ -75,7 +78,9 @@ class Value {
   Value(const Value& other) noexcept : kind_(other.kind_), aux_(other.aux_), bits_(other.bits_) {
     if (is_heap()) bits_.object->refs.fetch_add(1, std::memory_order_relaxed);
   }
-  Value(Value&& other) noexcept : kind_(other.kind_), aux_(other.aux_), bits_(other.bits_) { other.kind_ = Kind::null; }
+  Value(Value&& other) noexcept : kind_(other.kind_), aux_(other.aux_), bits_(other.bits_) {
+    other.kind_ = Kind::null;
+  }
   Value& operator=(const Value& other) noexcept {
     Value copy(other);
     swap(copy);
@@ -97,12 +102,19 @@ class Value {
   static Value null() { return {}; }
   static Value boolean(bool v) { return Value(Kind::boolean, Bits{.boolean = v}); }
   static Value integer(int64_t v) { return Value(Kind::int_, Bits{.integer = v}); }
-  static Value unsigned_integer(uint64_t v) { return Value(Kind::uint_, Bits{.unsigned_integer = v}); }
+  static Value unsigned_integer(uint64_t v) {
+    return Value(Kind::uint_, Bits{.unsigned_integer = v});
+  }
   static Value number(double v) { return Value(Kind::double_, Bits{.number = v}); }
-  static Value timestamp(Timestamp v) { return Value(Kind::timestamp, Bits{.integer = v.seconds}, v.nanos); }
+  static Value timestamp(Timestamp v) {
+    return Value(Kind::timestamp, Bits{.integer = v.seconds}, v.nanos);
+  }
   static Value duration(Duration v) { return Value(Kind::duration, Bits{.integer = v.nanos}); }
-  /// The type value whose name is that of `kind`; `timestamp` and `duration` have their protobuf names.
-  static Value type(Kind kind) { return Value(Kind::type, Bits{.integer = static_cast<int64_t>(kind)}); }
+  /// The type value whose name is that of `kind`; `timestamp` and `duration` have their protobuf
+  /// names.
+  static Value type(Kind kind) {
+    return Value(Kind::type, Bits{.integer = static_cast<int64_t>(kind)});
+  }
   /// The type of types (`type(type(1))`).
   static Value type_type() { return type(Kind::type); }
   /// `text` must be valid UTF-8.
@@ -111,8 +123,8 @@ class Value {
   static Value string(const char* text) { return string(std::string_view(text)); }
   static Value bytes(std::string_view octets);
   static Value list(std::vector<Value> items);
-  /// Entries keep their order. Keys must be bool, int, uint or string, and distinct (CEL key equality): use MapBuilder
-  /// where that is not known.
+  /// Entries keep their order. Keys must be bool, int, uint or string, and distinct (CEL key
+  /// equality): use MapBuilder where that is not known.
   static Value map(std::vector<MapEntry> entries);
   static Value none();
   static Value some(Value v);
@@ -136,8 +148,8 @@ class Value {
   /// The value inside an optional; nullptr for none.
   const Value* as_optional() const;
 
-  /// Map entry by CEL key equality (int, uint and integral double keys are interchangeable); nullptr if missing or if
-  /// `key` cannot be a key. Constant time for large maps.
+  /// Map entry by CEL key equality (int, uint and integral double keys are interchangeable);
+  /// nullptr if missing or if `key` cannot be a key. Constant time for large maps.
   const Value* find(const Value& key) const;
   /// Map entry by string key.
   const Value* find(std::string_view key) const;
@@ -147,12 +159,15 @@ class Value {
   /// Code points of a string, octets of bytes, number of list items or map entries.
   int64_t size() const;
 
-  /// CEL equality: numbers on one line, different kinds unequal, NaN unequal to all, maps in any order.
+  /// CEL equality: numbers on one line, different kinds unequal, NaN unequal to all, maps in any
+  /// order.
   friend bool operator==(const Value& a, const Value& b);
-  /// Same kind and same content, recursively: 1 ≠ 1u ≠ 1.0, NaN is NaN, -0.0 is not 0.0, map order matters not.
+  /// Same kind and same content, recursively: 1 ≠ 1u ≠ 1.0, NaN is NaN, -0.0 is not 0.0, map order
+  /// matters not.
   static bool identical(const Value& a, const Value& b);
 
-  /// Rough bytes of this value written out, so shared parts count once per reference. Constant time.
+  /// Rough bytes of this value written out, so shared parts count once per reference. Constant
+  /// time.
   uint64_t memory() const { return is_heap() ? bits_.object->weight : sizeof(Value); }
   /// Levels of nesting: 0 for scalars and texts, 1 for a list of them. Constant time.
   uint32_t depth() const { return is_heap() ? bits_.object->depth : 0; }
@@ -201,7 +216,9 @@ struct OptionalObject : Object {
 };
 }  // namespace detail
 
-inline std::string_view Value::text() const { return static_cast<const detail::StringObject*>(bits_.object)->text; }
+inline std::string_view Value::text() const {
+  return static_cast<const detail::StringObject*>(bits_.object)->text;
+}
 inline std::span<const Value> Value::as_list() const {
   return expect(Kind::list), static_cast<const detail::ListObject*>(bits_.object)->items;
 }
@@ -238,11 +255,12 @@ class MapBuilder {
 /// A record from string keys in the given order; keys must be distinct.
 Value make_record(std::initializer_list<std::pair<std::string_view, Value>> fields);
 
-/// Order of two numbers of any kinds on one line; NaN is unordered. int and uint exactly; with a double on one side by
-/// conversion, as the conformance tests of CEL have it.
+/// Order of two numbers of any kinds on one line; NaN is unordered. int and uint exactly; with a
+/// double on one side by conversion, as the conformance tests of CEL have it.
 std::partial_ordering compare_numbers(const Value& a, const Value& b);
 
-/// CEL literal syntax, for people, tests and diagnostics: `{"a": [1, 2u, 3.0]}`, timestamps as `timestamp("…")`.
+/// CEL literal syntax, for people, tests and diagnostics: `{"a": [1, 2u, 3.0]}`, timestamps as
+/// `timestamp("…")`.
 std::string to_display(const Value& v);
 /// The same, cut off with `…` after about `most` bytes: for messages.
 std::string to_brief(const Value& v, size_t most = 60);

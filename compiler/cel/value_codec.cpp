@@ -57,28 +57,39 @@ Value decode_large(ByteReader& in, bool text) {
   const std::string_view hash = in.raw(32);
   if (in.failed() || in.large() == nullptr) return in.fail(), Value();
   auto found = in.large()->get(hash);
-  if (!found || (text && find_invalid_utf8(*found) != std::string_view::npos)) return in.fail(), Value();
+  if (!found || (text && find_invalid_utf8(*found) != std::string_view::npos))
+    return in.fail(), Value();
   return text ? Value::string(std::move(*found)) : Value::bytes(*found);
 }
 
 Value decode(ByteReader& in, int depth) {
   if (depth > max_value_depth) return in.fail(), Value();
   const auto tag = static_cast<Tag>(in.u8());
-  if (tag == Tag::large_string || tag == Tag::large_bytes) return decode_large(in, tag == Tag::large_string);
+  if (tag == Tag::large_string || tag == Tag::large_bytes)
+    return decode_large(in, tag == Tag::large_string);
   switch (tag) {
-    case Tag::null: return {};
-    case Tag::false_: return Value::boolean(false);
-    case Tag::true_: return Value::boolean(true);
-    case Tag::int_: return Value::integer(in.svarint());
-    case Tag::uint_: return Value::unsigned_integer(in.varint());
-    case Tag::double_: return Value::number(in.f64());
+    case Tag::null:
+      return {};
+    case Tag::false_:
+      return Value::boolean(false);
+    case Tag::true_:
+      return Value::boolean(true);
+    case Tag::int_:
+      return Value::integer(in.svarint());
+    case Tag::uint_:
+      return Value::unsigned_integer(in.varint());
+    case Tag::double_:
+      return Value::number(in.f64());
     case Tag::timestamp: {
       const int64_t seconds = in.svarint();
       const uint64_t nanos = in.varint();
-      if (nanos >= 1'000'000'000 || seconds < min_timestamp_seconds || seconds > max_timestamp_seconds) in.fail();
+      if (nanos >= 1'000'000'000 || seconds < min_timestamp_seconds ||
+          seconds > max_timestamp_seconds)
+        in.fail();
       return in.failed() ? Value() : Value::timestamp({seconds, static_cast<int32_t>(nanos)});
     }
-    case Tag::duration: return Value::duration({in.svarint()});
+    case Tag::duration:
+      return Value::duration({in.svarint()});
     case Tag::type: {
       const uint8_t kind = in.u8();
       if (kind > static_cast<uint8_t>(Kind::optional)) in.fail();
@@ -89,13 +100,19 @@ Value decode(ByteReader& in, int depth) {
       if (find_invalid_utf8(text) != std::string_view::npos) in.fail();
       return in.failed() ? Value() : Value::string(text);
     }
-    case Tag::bytes: return Value::bytes(in.string());
+    case Tag::bytes:
+      return Value::bytes(in.string());
     case Tag::large_string:
-    case Tag::large_bytes: break;
-    case Tag::list: return decode_list(in, depth);
-    case Tag::map: return decode_map(in, depth);
-    case Tag::none: return Value::none();
-    case Tag::some: return Value::some(decode(in, depth + 1));
+    case Tag::large_bytes:
+      break;
+    case Tag::list:
+      return decode_list(in, depth);
+    case Tag::map:
+      return decode_map(in, depth);
+    case Tag::none:
+      return Value::none();
+    case Tag::some:
+      return Value::some(decode(in, depth + 1));
   }
   return in.fail(), Value();
 }
@@ -149,25 +166,39 @@ class Builder : public JsonHandler {
 
 std::string key_text(const Value& key) {
   switch (key.kind()) {
-    case Kind::string: return std::string(key.as_string());
-    case Kind::boolean: return key.as_bool() ? "true" : "false";
-    case Kind::int_: return std::to_string(key.as_int());
-    default: return std::to_string(key.as_uint());
+    case Kind::string:
+      return std::string(key.as_string());
+    case Kind::boolean:
+      return key.as_bool() ? "true" : "false";
+    case Kind::int_:
+      return std::to_string(key.as_int());
+    default:
+      return std::to_string(key.as_uint());
   }
 }
 
 void write_json(const Value& v, JsonWriter& out) {
   switch (v.kind()) {
-    case Kind::null: return out.null();
-    case Kind::boolean: return out.boolean(v.as_bool());
-    case Kind::int_: return out.integer(v.as_int());
-    case Kind::uint_: return out.unsigned_integer(v.as_uint());
-    case Kind::double_: return out.number(v.as_double());
-    case Kind::timestamp: return out.string(format_timestamp(v.as_timestamp()));
-    case Kind::duration: return out.string(format_duration(v.as_duration()));
-    case Kind::type: return out.string(type_name(v.as_type()));
-    case Kind::string: return out.string(v.as_string());
-    case Kind::bytes: return out.string(base64_encode(v.as_bytes()));
+    case Kind::null:
+      return out.null();
+    case Kind::boolean:
+      return out.boolean(v.as_bool());
+    case Kind::int_:
+      return out.integer(v.as_int());
+    case Kind::uint_:
+      return out.unsigned_integer(v.as_uint());
+    case Kind::double_:
+      return out.number(v.as_double());
+    case Kind::timestamp:
+      return out.string(format_timestamp(v.as_timestamp()));
+    case Kind::duration:
+      return out.string(format_duration(v.as_duration()));
+    case Kind::type:
+      return out.string(type_name(v.as_type()));
+    case Kind::string:
+      return out.string(v.as_string());
+    case Kind::bytes:
+      return out.string(base64_encode(v.as_bytes()));
     case Kind::list:
       out.begin_array();
       for (const Value& item : v.as_list()) write_json(item, out);
@@ -179,7 +210,8 @@ void write_json(const Value& v, JsonWriter& out) {
         write_json(entry.value, out);
       }
       return out.end_object();
-    case Kind::optional: return v.as_optional() == nullptr ? out.null() : write_json(*v.as_optional(), out);
+    case Kind::optional:
+      return v.as_optional() == nullptr ? out.null() : write_json(*v.as_optional(), out);
   }
 }
 
@@ -189,17 +221,24 @@ void put(ByteWriter& out, Tag tag) { out.u8(static_cast<uint8_t>(tag)); }
 
 void encode_value(const Value& v, ByteWriter& out) {
   switch (v.kind()) {
-    case Kind::null: return put(out, Tag::null);
-    case Kind::boolean: return put(out, v.as_bool() ? Tag::true_ : Tag::false_);
-    case Kind::int_: return put(out, Tag::int_), out.svarint(v.as_int());
-    case Kind::uint_: return put(out, Tag::uint_), out.varint(v.as_uint());
-    case Kind::double_: return put(out, Tag::double_), out.f64(v.as_double());
+    case Kind::null:
+      return put(out, Tag::null);
+    case Kind::boolean:
+      return put(out, v.as_bool() ? Tag::true_ : Tag::false_);
+    case Kind::int_:
+      return put(out, Tag::int_), out.svarint(v.as_int());
+    case Kind::uint_:
+      return put(out, Tag::uint_), out.varint(v.as_uint());
+    case Kind::double_:
+      return put(out, Tag::double_), out.f64(v.as_double());
     case Kind::timestamp:
       put(out, Tag::timestamp);
       out.svarint(v.as_timestamp().seconds);
       return out.varint(static_cast<uint64_t>(v.as_timestamp().nanos));
-    case Kind::duration: return put(out, Tag::duration), out.svarint(v.as_duration().nanos);
-    case Kind::type: return put(out, Tag::type), out.u8(static_cast<uint8_t>(v.as_type()));
+    case Kind::duration:
+      return put(out, Tag::duration), out.svarint(v.as_duration().nanos);
+    case Kind::type:
+      return put(out, Tag::type), out.u8(static_cast<uint8_t>(v.as_type()));
     case Kind::string:
     case Kind::bytes: {
       const bool is_text = v.kind() == Kind::string;

@@ -22,7 +22,8 @@ Outcome evaluate_strict(const std::string& text, Environment& environment, bool 
     out.error_kind = "parse";
     return out;
   }
-  const cel::Ast ast = cel::build_ast(parsed.tree.root().expression(), {.strict = true, .block_macros = block_macros});
+  const cel::Ast ast = cel::build_ast(parsed.tree.root().expression(),
+                                      {.strict = true, .block_macros = block_macros});
   if (!ast.errors.empty()) {
     out.error = ast.errors.front().message;
     out.error_kind = "parse";
@@ -63,7 +64,8 @@ std::optional<Value> read_value(const Value& v) {
   if (key == "null") return Value();
   if (key == "bool") return x;
   if (key == "int") return Value::integer(std::strtoll(std::string(text).c_str(), nullptr, 10));
-  if (key == "uint") return Value::unsigned_integer(std::strtoull(std::string(text).c_str(), nullptr, 10));
+  if (key == "uint")
+    return Value::unsigned_integer(std::strtoull(std::string(text).c_str(), nullptr, 10));
   if (key == "double") {
     const auto d = read_double(text);
     return d ? std::optional(Value::number(*d)) : std::nullopt;
@@ -80,7 +82,8 @@ std::optional<Value> read_value(const Value& v) {
   }
   if (key == "type") {
     for (uint8_t k = 0; k <= static_cast<uint8_t>(cel::Kind::optional); ++k) {
-      if (cel::type_name(static_cast<cel::Kind>(k)) == text) return Value::type(static_cast<cel::Kind>(k));
+      if (cel::type_name(static_cast<cel::Kind>(k)) == text)
+        return Value::type(static_cast<cel::Kind>(k));
     }
     return std::nullopt;
   }
@@ -114,12 +117,16 @@ std::string text_of(const Value& record, std::string_view key) {
 }
 
 void print(std::FILE* out, const std::string& name, const ConformanceCounts& c) {
-  std::fprintf(out, "%s: %d passed, %d failed, %d skipped\n", name.c_str(), c.passed, c.failed, c.skipped);
+  std::fprintf(out, "%s: %d passed, %d failed, %d skipped\n", name.c_str(), c.passed, c.failed,
+               c.skipped);
 }
 
-// Why a test is skipped, "" if it is not: it is about the static checker or about network addresses.
+// Why a test is skipped, "" if it is not: it is about the static checker or about network
+// addresses.
 std::string skip_reason(const Value& test) {
-  if (const Value* only = test.find("check_only"); only != nullptr && only->kind() == cel::Kind::boolean && only->as_bool()) return "checker";
+  if (const Value* only = test.find("check_only");
+      only != nullptr && only->kind() == cel::Kind::boolean && only->as_bool())
+    return "checker";
   const Value* expect = test.find("expect");
   if (expect != nullptr && expect->find("type_only") != nullptr) return "checker";
   for (const Value& feature : test.find("features")->as_list()) {
@@ -148,7 +155,8 @@ std::string run_test(const Value& test) {
   }
   if (got.error.empty()) return cel::to_display(got.value);
   // A function that is simply missing passes only where that is the point.
-  if (got.error_kind == "undeclared_function" && text_of(expect, "kind") != "undeclared_function") return "error: " + got.error;
+  if (got.error_kind == "undeclared_function" && text_of(expect, "kind") != "undeclared_function")
+    return "error: " + got.error;
   return "";
 }
 
@@ -158,8 +166,9 @@ bool is_test(const Value& v) {
     const Value* part = v.find(key);
     return part != nullptr && part->kind() == kind;
   };
-  return v.kind() == cel::Kind::map && has("expr", cel::Kind::string) && has("expect", cel::Kind::map) &&
-         has("bindings", cel::Kind::map) && has("features", cel::Kind::list);
+  return v.kind() == cel::Kind::map && has("expr", cel::Kind::string) &&
+         has("expect", cel::Kind::map) && has("bindings", cel::Kind::map) &&
+         has("features", cel::Kind::list);
 }
 
 }  // namespace
@@ -174,7 +183,8 @@ Result<ConformanceCounts> run_conformance(std::istream& in, std::FILE* out, std:
     if (line.empty()) continue;
     const auto test = cel::from_json(line);
     if (!test || !is_test(*test)) {
-      return fail(ErrorCode::invalid_argument, "line " + std::to_string(number) + " is not a conformance test" +
+      return fail(ErrorCode::invalid_argument, "line " + std::to_string(number) +
+                                                   " is not a conformance test" +
                                                    (test ? "" : ": " + test.error().message));
     }
     ConformanceCounts& counts = files[text_of(*test, "file")];
@@ -188,8 +198,9 @@ Result<ConformanceCounts> run_conformance(std::istream& in, std::FILE* out, std:
       continue;
     }
     ++counts.failed, ++total.failed;
-    std::fprintf(errors, "FAIL %s %s want=%s got=%s\n", text_of(*test, "id").c_str(), text_of(*test, "expr").c_str(),
-                 cel::to_json(*test->find("expect")).c_str(), wrong.c_str());
+    std::fprintf(errors, "FAIL %s %s want=%s got=%s\n", text_of(*test, "id").c_str(),
+                 text_of(*test, "expr").c_str(), cel::to_json(*test->find("expect")).c_str(),
+                 wrong.c_str());
   }
   for (const auto& [name, counts] : files) print(out, name, counts);
   print(out, "TOTAL", total);

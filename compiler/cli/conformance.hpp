@@ -24,7 +24,8 @@ class Environment : public cel::NameResolver, public cel::Bindings {
   std::optional<uint32_t> variable(uint32_t, std::string_view dotted, bool root) override {
     std::string prefix = root ? "" : container_;
     for (;;) {
-      const std::string full = prefix.empty() ? std::string(dotted) : prefix + "." + std::string(dotted);
+      const std::string full =
+          prefix.empty() ? std::string(dotted) : prefix + "." + std::string(dotted);
       for (uint32_t i = 0; i < values_.size(); ++i) {
         if (values_[i].first == full) return i;
       }
@@ -49,7 +50,8 @@ struct Outcome {
 };
 
 /// Parses and evaluates exactly CEL; `block_macros` adds those that only conformance tests use.
-Outcome evaluate_strict(const std::string& text, Environment& environment, bool block_macros = false);
+Outcome evaluate_strict(const std::string& text, Environment& environment,
+                        bool block_macros = false);
 
 struct ConformanceCounts {
   int passed = 0;
@@ -57,8 +59,9 @@ struct ConformanceCounts {
   int skipped = 0;
 };
 
-/// Runs tests in JSON Lines: a line for each of their files and a total to `out`, failures to `errors`. An error is one of
-/// reading the data. Tests of the static checker and of network addresses are skipped.
+/// Runs tests in JSON Lines: a line for each of their files and a total to `out`, failures to
+/// `errors`. An error is one of reading the data. Tests of the static checker and of network
+/// addresses are skipped.
 Result<ConformanceCounts> run_conformance(std::istream& in, std::FILE* out, std::FILE* errors);
 
 }  // namespace kflow::cli

@@ -19,15 +19,19 @@ int evaluate_dialect(const EvalOptions& options, Environment& environment) {
   source::Manager sources;
   diagnostics::Sink sink;
   const std::string head = "const value = ";
-  const source::FileId file = sources.add("<expression>", "<expression>", head + options.expression);
+  const source::FileId file =
+      sources.add("<expression>", "<expression>", head + options.expression);
   const syntax::Tree tree = syntax::parse(sources[file], sink);
   const syntax::Cursor declaration = tree.root().child(syntax::Node::const_decl);
-  const cel::Ast ast = cel::build_ast(declaration ? declaration.expression() : syntax::Cursor(), {});
+  const cel::Ast ast =
+      cel::build_ast(declaration ? declaration.expression() : syntax::Cursor(), {});
   if (declaration && !sink.has_errors() && tree.root().next(declaration)) {
     const syntax::Cursor rest = tree.root().next(declaration);
-    sink.report(diagnostics::Kind::bad_expression, {file, rest.begin(), rest.end()}, "expected one expression and nothing after it");
+    sink.report(diagnostics::Kind::bad_expression, {file, rest.begin(), rest.end()},
+                "expected one expression and nothing after it");
   }
-  for (const cel::AstError& e : ast.errors) sink.report(diagnostics::Kind::bad_expression, {file, e.begin, e.end}, e.message);
+  for (const cel::AstError& e : ast.errors)
+    sink.report(diagnostics::Kind::bad_expression, {file, e.begin, e.end}, e.message);
   if (!sink.has_errors()) {
     const cel::Program program = cel::compile(ast, environment, false);
     const auto result = cel::evaluate(program, environment);
@@ -36,12 +40,15 @@ int evaluate_dialect(const EvalOptions& options, Environment& environment) {
       return 0;
     }
     const auto& error = std::get<cel::EvalError>(result);
-    std::fprintf(stderr, "kflowc: error: column %zu: %s (%s)\n", error.begin - std::min<size_t>(error.begin, head.size()) + 1,
+    std::fprintf(stderr, "kflowc: error: column %zu: %s (%s)\n",
+                 error.begin - std::min<size_t>(error.begin, head.size()) + 1,
                  error.message.c_str(), std::string(cel::to_string(error.kind)).c_str());
     return 1;
   }
   for (const diagnostics::Diagnostic* d : sink.sorted()) {
-    std::fprintf(stderr, "kflowc: error: column %zu: %s\n", d->span.begin - std::min<size_t>(d->span.begin, head.size()) + 1, d->message.c_str());
+    std::fprintf(stderr, "kflowc: error: column %zu: %s\n",
+                 d->span.begin - std::min<size_t>(d->span.begin, head.size()) + 1,
+                 d->message.c_str());
   }
   return 1;
 }
@@ -66,7 +73,8 @@ int run_eval(const EvalOptions& options) {
     }
     auto value = cel::from_json(std::string_view(input).substr(equal + 1));
     if (!value) {
-      std::fprintf(stderr, "kflowc: error: the value of `%s` is not JSON: %s\n", input.substr(0, equal).c_str(), value.error().message.c_str());
+      std::fprintf(stderr, "kflowc: error: the value of `%s` is not JSON: %s\n",
+                   input.substr(0, equal).c_str(), value.error().message.c_str());
       return 2;
     }
     environment.bind(input.substr(0, equal), std::move(*value));

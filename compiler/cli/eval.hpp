@@ -10,7 +10,7 @@ struct EvalOptions {
   std::string expression;
   std::vector<std::string> inputs;  ///< name=json
   bool strict = false;
-  bool conformance = false;         ///< tests as JSON Lines on standard input
+  bool conformance = false;  ///< tests as JSON Lines on standard input
 };
 
 /// Exit status of the verb.

@@ -1,12 +1,12 @@
 // kflowc: the compiler's command line.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
-
-#include <unistd.h>
 
 #include "compiler/cli/eval.hpp"
 #include "compiler/diagnostics/render.hpp"
@@ -37,9 +37,13 @@ std::vector<std::string> expand(const std::vector<std::string>& paths) {
       continue;
     }
     std::vector<std::string> found;
-    for (fs::recursive_directory_iterator it(path, fs::directory_options::skip_permission_denied, error), end; it != end; it.increment(error)) {
+    for (fs::recursive_directory_iterator
+             it(path, fs::directory_options::skip_permission_denied, error),
+         end;
+         it != end; it.increment(error)) {
       if (error) break;
-      if (it->path().extension() == ".kflow" && it->is_regular_file(error)) found.push_back(it->path().string());
+      if (it->path().extension() == ".kflow" && it->is_regular_file(error))
+        found.push_back(it->path().string());
     }
     std::sort(found.begin(), found.end());
     out.insert(out.end(), found.begin(), found.end());
@@ -71,7 +75,8 @@ int check(const CheckOptions& options) {
   for (const std::string& file : files) {
     std::unique_ptr<driver::Compilation> compilation;
     if (file == "-") {
-      compilation = driver::compile_text("<stdin>", std::string(std::istreambuf_iterator<char>(std::cin), {}));
+      compilation = driver::compile_text("<stdin>",
+                                         std::string(std::istreambuf_iterator<char>(std::cin), {}));
     } else {
       auto compiled = driver::compile_file(file);
       if (!compiled) {
@@ -81,12 +86,17 @@ int check(const CheckOptions& options) {
       }
       compilation = std::move(*compiled);
     }
-    bad |= compilation->sink.has_errors() || (options.deny == "warnings" && compilation->sink.warnings() > 0);
+    bad |= compilation->sink.has_errors() ||
+           (options.deny == "warnings" && compilation->sink.warnings() > 0);
     if (compilation->program) nodes += compilation->program->nodes.size();
     if (options.format == "json") {
-      std::fputs(diagnostics::render_json(compilation->sink, *compilation->sources).c_str(), stdout);
+      std::fputs(diagnostics::render_json(compilation->sink, *compilation->sources).c_str(),
+                 stdout);
     } else {
-      std::fputs(diagnostics::render_human(compilation->sink, *compilation->sources, wants_colour(options.colour)).c_str(), stderr);
+      std::fputs(diagnostics::render_human(compilation->sink, *compilation->sources,
+                                           wants_colour(options.colour))
+                     .c_str(),
+                 stderr);
     }
   }
   if (options.stats) std::fprintf(stderr, "%zu files, %zu statements\n", files.size(), nodes);
@@ -102,13 +112,17 @@ int build(const std::string& file, const std::string& output, const std::string&
   }
   auto compiled = driver::compile_file(file);
   if (!compiled) return fail_with(compiled.error());
-  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, wants_colour("auto")).c_str(), stderr);
+  std::fputs(
+      diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, wants_colour("auto"))
+          .c_str(),
+      stderr);
   if (!(*compiled)->program) return failed;
   const ir::Program& program = *(*compiled)->program;
   if (print == "ir") std::fputs(ir::print(program).c_str(), stdout);
   if (print == "hash") std::printf("%s\n", to_hex(ir::hash(program)).c_str());
   if (output.empty()) return ok;
-  const std::string content = output.ends_with(".json") ? ir::to_json(program) : ir::encode(program);
+  const std::string content =
+      output.ends_with(".json") ? ir::to_json(program) : ir::encode(program);
   if (output == "-") {
     std::fwrite(content.data(), 1, content.size(), stdout);
     return ok;
@@ -122,15 +136,19 @@ int build(const std::string& file, const std::string& output, const std::string&
 
 int explain(const std::string& code) {
   if (code.empty()) {
-    for (const diagnostics::KindInfo& row : diagnostics::all_kinds()) std::printf("%s  %s\n", diagnostics::code_text(row.kind).c_str(), std::string(row.title).c_str());
+    for (const diagnostics::KindInfo& row : diagnostics::all_kinds())
+      std::printf("%s  %s\n", diagnostics::code_text(row.kind).c_str(),
+                  std::string(row.title).c_str());
     return ok;
   }
   const diagnostics::KindInfo* row = diagnostics::find_kind(code);
   if (row == nullptr) {
-    std::fprintf(stderr, "kflowc: error: there is no diagnostic `%s`; `kflowc explain` lists all\n", code.c_str());
+    std::fprintf(stderr, "kflowc: error: there is no diagnostic `%s`; `kflowc explain` lists all\n",
+                 code.c_str());
     return usage;
   }
-  std::printf("%s: %s\n\n%s\n", code.c_str(), std::string(row->title).c_str(), std::string(row->explanation).c_str());
+  std::printf("%s: %s\n\n%s\n", code.c_str(), std::string(row->title).c_str(),
+              std::string(row->explanation).c_str());
   return ok;
 }
 
@@ -143,10 +161,14 @@ int main(int argc, char** argv) {
 
   CheckOptions checking;
   auto* check_verb = app.add_subcommand("check", "report all problems of files and folders");
-  check_verb->add_option("FILE", checking.paths, "files, folders, or - for standard input")->required();
-  check_verb->add_option("--format", checking.format, "human or json")->check(CLI::IsMember({"human", "json"}));
-  check_verb->add_option("--color", checking.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
-  check_verb->add_option("--deny", checking.deny, "fail also on: warnings")->check(CLI::IsMember({"warnings"}));
+  check_verb->add_option("FILE", checking.paths, "files, folders, or - for standard input")
+      ->required();
+  check_verb->add_option("--format", checking.format, "human or json")
+      ->check(CLI::IsMember({"human", "json"}));
+  check_verb->add_option("--color", checking.colour, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  check_verb->add_option("--deny", checking.deny, "fail also on: warnings")
+      ->check(CLI::IsMember({"warnings"}));
   check_verb->add_flag("--stats", checking.stats, "print what was read");
   check_verb->footer("example: kflowc check examples/");
 
@@ -155,20 +177,25 @@ int main(int argc, char** argv) {
   std::string print;
   auto* build_verb = app.add_subcommand("build", "compile a file to a program");
   build_verb->add_option("FILE", file, "the file")->required();
-  build_verb->add_option("-o,--output", output, "where to write the program; .json is readable, others are binary");
-  build_verb->add_option("--print", print, "print ir, tree or hash")->check(CLI::IsMember({"ir", "tree", "hash"}));
+  build_verb->add_option("-o,--output", output,
+                         "where to write the program; .json is readable, others are binary");
+  build_verb->add_option("--print", print, "print ir, tree or hash")
+      ->check(CLI::IsMember({"ir", "tree", "hash"}));
   build_verb->footer("example: kflowc build report.kflow -o report.kir");
 
   std::string code;
-  auto* explain_verb = app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
+  auto* explain_verb =
+      app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
   explain_verb->add_option("CODE", code, "such as KF2004");
 
   cli::EvalOptions evaluation;
   auto* eval_verb = app.add_subcommand("eval", "evaluate an expression");
   eval_verb->add_option("EXPR", evaluation.expression, "the expression");
   eval_verb->add_option("-i", evaluation.inputs, "a variable: name=json");
-  eval_verb->add_flag("--strict", evaluation.strict, "exactly CEL, without the language's additions");
-  eval_verb->add_flag("--conformance", evaluation.conformance, "run conformance tests (JSON Lines) from standard input");
+  eval_verb->add_flag("--strict", evaluation.strict,
+                      "exactly CEL, without the language's additions");
+  eval_verb->add_flag("--conformance", evaluation.conformance,
+                      "run conformance tests (JSON Lines) from standard input");
   eval_verb->footer("example: kflowc eval '[1, 2, 3].map(x, x * 2)'");
 
   try {

@@ -28,7 +28,8 @@ size_t edit_distance(std::string_view a, std::string_view b, size_t limit) {
     current[0] = j;
     size_t best = j;
     for (size_t i = 1; i <= a.size(); ++i) {
-      current[i] = std::min({last[i] + 1, current[i - 1] + 1, last[i - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      current[i] =
+          std::min({last[i] + 1, current[i - 1] + 1, last[i - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
         current[i] = std::min(current[i], before_last[i - 2] + 1);
       }
@@ -69,7 +70,8 @@ Builder& Builder::label(std::string text) {
 }
 
 Builder& Builder::secondary(Span span, std::string text) {
-  if (diagnostic_ != nullptr && span.valid()) diagnostic_->secondary.push_back({span, std::move(text)});
+  if (diagnostic_ != nullptr && span.valid())
+    diagnostic_->secondary.push_back({span, std::move(text)});
   return *this;
 }
 
@@ -81,7 +83,8 @@ Builder& Builder::note(std::string text) {
 Builder& Builder::suggest(std::string_view name, const std::vector<std::string>& candidates) {
   if (diagnostic_ == nullptr) return *this;
   diagnostic_->suggestions = did_you_mean(name, candidates);
-  if (diagnostic_->suggestions.size() == 1) diagnostic_->fixes.push_back({diagnostic_->span, diagnostic_->suggestions[0]});
+  if (diagnostic_->suggestions.size() == 1)
+    diagnostic_->fixes.push_back({diagnostic_->span, diagnostic_->suggestions[0]});
   return *this;
 }
 
@@ -110,17 +113,20 @@ std::vector<const Diagnostic*> Sink::sorted() const {
   std::vector<const Diagnostic*> out;
   out.reserve(all_.size());
   for (const auto& diagnostic : all_) out.push_back(diagnostic.get());
-  std::stable_sort(out.begin(), out.end(), [](const Diagnostic* a, const Diagnostic* b) { return a->span < b->span; });
+  std::stable_sort(out.begin(), out.end(),
+                   [](const Diagnostic* a, const Diagnostic* b) { return a->span < b->span; });
   return out;
 }
 
-std::vector<std::string> did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
+std::vector<std::string> did_you_mean(std::string_view name,
+                                      const std::vector<std::string>& candidates) {
   const size_t limit = name.size() <= 2 ? 1 : name.size() <= 5 ? 2 : 3;
   std::vector<std::pair<size_t, std::string>> near;
   for (const std::string& candidate : candidates) {
     if (candidate == name) continue;
     size_t distance = edit_distance(name, candidate, limit);
-    const bool prefix = name.size() >= 3 && (candidate.starts_with(name) || name.starts_with(candidate));
+    const bool prefix =
+        name.size() >= 3 && (candidate.starts_with(name) || name.starts_with(candidate));
     if (distance > limit && !(prefix && candidate.size() >= 3)) continue;
     if (distance >= std::max(name.size(), candidate.size())) continue;
     near.emplace_back(distance, candidate);

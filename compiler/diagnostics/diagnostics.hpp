@@ -26,7 +26,7 @@ enum class Kind : uint16_t {
 
 struct KindInfo {
   Kind kind;
-  uint16_t code;                 ///< shown as KF%04d; never reused
+  uint16_t code;  ///< shown as KF%04d; never reused
   std::string_view name;
   Severity severity;
   std::string_view title;
@@ -54,8 +54,8 @@ struct Fix {
 struct Diagnostic {
   Kind kind;
   Span span;
-  std::string message;           ///< facts first; code in backticks
-  std::string label;             ///< beside the carets; "" for none
+  std::string message;  ///< facts first; code in backticks
+  std::string label;    ///< beside the carets; "" for none
   std::vector<Label> secondary;
   std::vector<std::string> notes;
   std::vector<std::string> suggestions;  ///< at most three
@@ -69,7 +69,8 @@ class Builder {
   Builder& label(std::string text);
   Builder& secondary(Span span, std::string text);
   Builder& note(std::string text);
-  /// Candidates that look like `name`, the likeliest first, become "did you mean …"; a single one also a fix.
+  /// Candidates that look like `name`, the likeliest first, become "did you mean …"; a single one
+  /// also a fix.
   Builder& suggest(std::string_view name, const std::vector<std::string>& candidates);
   Builder& fix(Span span, std::string text);
 
@@ -80,7 +81,8 @@ class Builder {
 /// Most diagnostics that are kept; more are counted only.
 inline constexpr size_t max_diagnostics = 200;
 
-/// Collects diagnostics. A second one of the same kind at the same place is dropped. Not thread-safe.
+/// Collects diagnostics. A second one of the same kind at the same place is dropped. Not
+/// thread-safe.
 class Sink {
  public:
   Builder report(Kind kind, Span span, std::string message);
@@ -100,6 +102,7 @@ class Sink {
 };
 
 /// At most three of `candidates` within a small edit distance of `name`, the nearest first.
-std::vector<std::string> did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
+std::vector<std::string> did_you_mean(std::string_view name,
+                                      const std::vector<std::string>& candidates);
 
 }  // namespace kflow::diagnostics

@@ -26,17 +26,20 @@ struct Style {
 // Columns a code point takes on a terminal.
 size_t width_of(char32_t c) {
   if (c < 0x20 || (c >= 0x7f && c < 0xa0)) return 1;
-  if ((c >= 0x300 && c <= 0x36f) || (c >= 0x200b && c <= 0x200f) || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff) return 0;
-  if ((c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||
-      (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
+  if ((c >= 0x300 && c <= 0x36f) || (c >= 0x200b && c <= 0x200f) || (c >= 0xfe00 && c <= 0xfe0f) ||
+      c == 0xfeff)
+    return 0;
+  if ((c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) ||
+      (c >= 0xac00 && c <= 0xd7a3) || (c >= 0xf900 && c <= 0xfaff) ||
+      (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
       (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd)) {
     return 2;
   }
   return 1;
 }
 
-// A line made fit for a terminal: tabs widened, control characters and malformed bytes replaced. `columns[i]` is the
-// display column at which byte i begins.
+// A line made fit for a terminal: tabs widened, control characters and malformed bytes replaced.
+// `columns[i]` is the display column at which byte i begins.
 struct ShownLine {
   std::string text;
   std::vector<size_t> columns;
@@ -95,7 +98,8 @@ class HumanRenderer {
     out += style_("1", fmt::format(": {}", d.message));
     out += '\n';
     if (d.span.valid()) place(d, colour, out);
-    for (const std::string& note : d.notes) out += fmt::format("{}{} {}\n", pad(), style_("1;34", "="), note);
+    for (const std::string& note : d.notes)
+      out += fmt::format("{}{} {}\n", pad(), style_("1;34", "="), note);
   }
 
  private:
@@ -103,7 +107,8 @@ class HumanRenderer {
 
   void place(const Diagnostic& d, std::string_view colour, std::string& out) {
     const source::File& file = sources_[d.span.file];
-    // Lines to show, with their marks, of the primary's file; secondary places elsewhere follow as lines of their own.
+    // Lines to show, with their marks, of the primary's file; secondary places elsewhere follow as
+    // lines of their own.
     std::map<uint32_t, std::vector<Mark>> lines;
     add_mark(lines, file, d.span, true, primary_text(d));
     std::vector<const Label*> elsewhere;
@@ -116,7 +121,8 @@ class HumanRenderer {
     }
     gutter_ = std::to_string(lines.rbegin()->first).size();
     const source::Position at = file.position(d.span.begin);
-    out += fmt::format("{}{} {}:{}:{}\n", std::string(gutter_, ' '), style_("1;34", "-->"), file.name(), at.line, at.column);
+    out += fmt::format("{}{} {}:{}:{}\n", std::string(gutter_, ' '), style_("1;34", "-->"),
+                       file.name(), at.line, at.column);
     out += fmt::format("{}{}\n", pad(), style_("1;34", "|"));
     uint32_t previous = 0;
     for (auto& [number, marks] : lines) {
@@ -127,8 +133,8 @@ class HumanRenderer {
     for (const Label* label : elsewhere) {
       const source::File& other = sources_[label->span.file];
       const source::Position p = other.position(label->span.begin);
-      out += fmt::format("{}{} {}:{}:{}: {}\n", std::string(gutter_, ' '), style_("1;34", ":::"), other.name(), p.line,
-                         p.column, label->text);
+      out += fmt::format("{}{} {}:{}:{}: {}\n", std::string(gutter_, ' '), style_("1;34", ":::"),
+                         other.name(), p.line, p.column, label->text);
     }
   }
 
@@ -144,8 +150,8 @@ class HumanRenderer {
     return text.empty() ? mean : text + "; " + mean;
   }
 
-  static void add_mark(std::map<uint32_t, std::vector<Mark>>& lines, const source::File& file, Span span, bool primary,
-                       std::string text) {
+  static void add_mark(std::map<uint32_t, std::vector<Mark>>& lines, const source::File& file,
+                       Span span, bool primary, std::string text) {
     const source::Position begin = file.position(span.begin);
     const std::string_view line = file.line(begin.line);
     const size_t from = std::min<size_t>(begin.column - 1, line.size());
@@ -154,9 +160,10 @@ class HumanRenderer {
     lines[begin.line].push_back({from, std::max(to, from), primary, std::move(text)});
   }
 
-  void line(const source::File& file, uint32_t number, std::vector<Mark>& marks, std::string_view colour,
-            std::string& out) const {
-    std::sort(marks.begin(), marks.end(), [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
+  void line(const source::File& file, uint32_t number, std::vector<Mark>& marks,
+            std::string_view colour, std::string& out) const {
+    std::sort(marks.begin(), marks.end(),
+              [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
     std::string_view text = file.line(number);
     if (marks.size() == 1) {
       text = window(text, marks[0].begin, marks[0].end);
@@ -164,7 +171,8 @@ class HumanRenderer {
       text = text.substr(0, max_shown_columns);
     }
     const ShownLine shown = show(text);
-    out += fmt::format("{} {} {}\n", style_("1;34", fmt::format("{:>{}}", number, gutter_)), style_("1;34", "|"), shown.text);
+    out += fmt::format("{} {} {}\n", style_("1;34", fmt::format("{:>{}}", number, gutter_)),
+                       style_("1;34", "|"), shown.text);
     for (const Mark& mark : marks) {
       const size_t begin = shown.columns[std::min(mark.begin, shown.columns.size() - 1)];
       const size_t end = shown.columns[std::min(mark.end, shown.columns.size() - 1)];
@@ -209,10 +217,13 @@ std::string render_human(const Sink& sink, const source::Manager& sources, bool 
     out += '\n';
   }
   if (out.empty()) return out;
-  const auto count = [](size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); };
+  const auto count = [](size_t n, std::string_view what) {
+    return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+  };
   if (sink.dropped() > 0) out += fmt::format("and {} more that are not shown\n", sink.dropped());
   out += sink.errors() > 0 && sink.warnings() > 0
-             ? fmt::format("{}, {}\n", count(sink.errors(), "error"), count(sink.warnings(), "warning"))
+             ? fmt::format("{}, {}\n", count(sink.errors(), "error"),
+                           count(sink.warnings(), "warning"))
          : sink.errors() > 0 ? fmt::format("{}\n", count(sink.errors(), "error"))
                              : fmt::format("{}\n", count(sink.warnings(), "warning"));
   return out;
@@ -226,7 +237,8 @@ std::string render_json(const Sink& sink, const source::Manager& sources) {
   for (const Diagnostic* d : sink.sorted()) {
     out.begin_object();
     out.key("code"), out.string(code_text(d->kind));
-    out.key("severity"), out.string(info(d->kind).severity == Severity::error ? "error" : "warning");
+    out.key("severity"),
+        out.string(info(d->kind).severity == Severity::error ? "error" : "warning");
     out.key("message"), out.string(d->message);
     json_place(out, sources, d->span);
     out.key("label"), out.string(d->label);

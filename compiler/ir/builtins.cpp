@@ -4,11 +4,13 @@
 namespace kflow::ir {
 namespace {
 
-constexpr std::string_view http_answer = "{status: int, headers: map<string, string>, body: any, url: string}";
+constexpr std::string_view http_answer =
+    "{status: int, headers: map<string, string>, body: any, url: string}";
 
-#define KFLOW_HTTP_COMMON                                                  \
+#define KFLOW_HTTP_COMMON                                                                      \
   {"headers", "map<string, string>", false, "{}"}, {"query", "map<string, any>", false, "{}"}, \
-      {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"}, {"follow", "bool", false, "true"}
+      {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"},  \
+      {"follow", "bool", false, "true"}
 
 constexpr BuiltinParam http_get[] = {{"url", "string"}, KFLOW_HTTP_COMMON};
 constexpr BuiltinParam http_body[] = {{"url", "string"},
@@ -41,7 +43,8 @@ constexpr BuiltinParam confirm[] = {{"question", "string"},
                                     {"expires", "duration", false, "never"},
                                     {"default", "any", false, "none: an error when it expires"}};
 constexpr BuiltinParam wait[] = {{"name", "string"}};
-constexpr BuiltinParam send[] = {{"run_id", "string"}, {"name", "string"}, {"value", "any", false, "null"}};
+constexpr BuiltinParam send[] = {
+    {"run_id", "string"}, {"name", "string"}, {"value", "any", false, "null"}};
 constexpr BuiltinParam run_id[] = {{"id", "string"}};
 constexpr BuiltinParam key[] = {{"key", "string"}};
 constexpr BuiltinParam key_value[] = {{"key", "string"}, {"value", "any"}};
@@ -58,14 +61,18 @@ constexpr Builtin table[] = {
     {"http.delete", http_get, http_answer, true, true, "DELETE"},
     {"http.put", http_body, http_answer, true, true, "PUT"},
     {"http.post", http_body, http_answer, false, true, "POST; sent with an Idempotency-Key header"},
-    {"http.patch", http_body, http_answer, false, true, "PATCH; sent with an Idempotency-Key header"},
+    {"http.patch", http_body, http_answer, false, true,
+     "PATCH; sent with an Idempotency-Key header"},
     {"http.request", http_request, http_answer, false, true, "a request with any method"},
     {"exec.run", exec_run, "{exit_code: int, stdout: string, stderr: string}", false, true,
-     "runs a program without a shell; an exit status other than 0 is an error unless `check: false`"},
-    {"file.read", file_read, "any", true, true, "the content of a file: string, or bytes with `binary: true`"},
+     "runs a program without a shell; an exit status other than 0 is an error unless `check: "
+     "false`"},
+    {"file.read", file_read, "any", true, true,
+     "the content of a file: string, or bytes with `binary: true`"},
     {"file.write", file_write, "null", true, true, "writes a file atomically"},
     {"file.append", file_write, "null", false, true, "appends to a file"},
-    {"file.glob", glob, "string[]", true, true, "paths that match a pattern (`*`, `?`, `**`), sorted"},
+    {"file.glob", glob, "string[]", true, true,
+     "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
     {"human.confirm", confirm, "bool", false, true, "asks a person for yes or no"},
     {"human.ask", confirm, "any", false, true, "asks a person to fill in a form"},

@@ -1,4 +1,5 @@
-// The callables that come with the language (language.md §7): one row each, for the checker, the machine and the activities.
+// The callables that come with the language (language.md §7): one row each, for the checker, the
+// machine and the activities.
 #pragma once
 
 #include <span>
@@ -10,7 +11,7 @@ namespace kflow::ir {
 
 struct BuiltinParam {
   std::string_view name;
-  std::string_view type;      ///< as the language writes it
+  std::string_view type;  ///< as the language writes it
   bool required = true;
   std::string_view fallback;  ///< shown in documents; applied by the activity
 };
@@ -18,9 +19,9 @@ struct BuiltinParam {
 struct Builtin {
   std::string_view name;
   std::span<const BuiltinParam> params;
-  std::string_view result;    ///< type, as the language writes it
-  bool idempotent = false;    ///< may be repeated: the default retry policy holds
-  bool runs = true;           ///< false: checked, but not executed yet
+  std::string_view result;  ///< type, as the language writes it
+  bool idempotent = false;  ///< may be repeated: the default retry policy holds
+  bool runs = true;         ///< false: checked, but not executed yet
   std::string_view doc;
 };
 

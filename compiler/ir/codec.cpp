@@ -18,7 +18,9 @@ class Writer {
   Writer(ByteWriter& out, bool meaning) : out_(out), meaning_(meaning) {}
 
   template <typename T>
-  void operator()(const char*, T& x) { put(x); }
+  void operator()(const char*, T& x) {
+    put(x);
+  }
   void origin(const char*, Origin& x) {
     if (!meaning_) fields(*this, x);
   }
@@ -45,10 +47,14 @@ class Writer {
   void put(schema::TypeTable& x) { x.encode(out_); }
   void put(std::vector<schema::Constraint>& x) { schema::encode_constraints(x, out_); }
   template <typename Tag>
-  void put(Id<Tag>& x) { out_.varint(x ? static_cast<uint64_t>(x.value) + 1 : 0); }
+  void put(Id<Tag>& x) {
+    out_.varint(x ? static_cast<uint64_t>(x.value) + 1 : 0);
+  }
   template <typename E>
     requires std::is_enum_v<E>
-  void put(E& x) { out_.u8(static_cast<uint8_t>(x)); }
+  void put(E& x) {
+    out_.u8(static_cast<uint8_t>(x));
+  }
   template <typename T>
   void put(std::optional<T>& x) {
     out_.boolean(x.has_value());
@@ -66,7 +72,9 @@ class Writer {
   }
   template <typename T>
     requires std::is_class_v<T>
-  void put(T& x) { fields(*this, x); }
+  void put(T& x) {
+    fields(*this, x);
+  }
 
   ByteWriter& out_;
   bool meaning_;
@@ -77,7 +85,9 @@ class Reader {
   explicit Reader(ByteReader& in) : in_(in) {}
 
   template <typename T>
-  void operator()(const char*, T& x) { get(x); }
+  void operator()(const char*, T& x) {
+    get(x);
+  }
   void origin(const char*, Origin& x) { fields(*this, x); }
   void doc(const char*, std::string& x) { get(x); }
   void files(const char*, std::vector<std::string>& x) { get(x); }
@@ -131,10 +141,14 @@ class Reader {
     }
   }
   template <typename... Ts>
-  void get(std::variant<Ts...>& x) { alternative(in_.u8(), x); }
+  void get(std::variant<Ts...>& x) {
+    alternative(in_.u8(), x);
+  }
   template <typename T>
     requires std::is_class_v<T>
-  void get(T& x) { fields(*this, x); }
+  void get(T& x) {
+    fields(*this, x);
+  }
 
   ByteReader& in_;
 };
@@ -167,12 +181,18 @@ class Json {
     out_.end_array();
   }
   template <typename Tag>
-  void put(Id<Tag>& x) { x ? out_.integer(x.value) : out_.null(); }
+  void put(Id<Tag>& x) {
+    x ? out_.integer(x.value) : out_.null();
+  }
   template <typename E>
     requires std::is_enum_v<E>
-  void put(E& x) { out_.integer(static_cast<int>(x)); }
+  void put(E& x) {
+    out_.integer(static_cast<int>(x));
+  }
   template <typename T>
-  void put(std::optional<T>& x) { x ? put(*x) : out_.null(); }
+  void put(std::optional<T>& x) {
+    x ? put(*x) : out_.null();
+  }
   template <typename T>
   void put(std::vector<T>& x) {
     out_.begin_array();
@@ -181,7 +201,9 @@ class Json {
   }
   template <typename... Ts>
   void put(std::variant<Ts...>& x) {
-    static constexpr const char* kinds[] = {"step", "let", "set", "if", "match", "parallel", "for", "loop", "try", "return", "fail", "emit", "break", "continue"};
+    static constexpr const char* kinds[] = {"step",     "let",  "set",   "if",      "match",
+                                            "parallel", "for",  "loop",  "try",     "return",
+                                            "fail",     "emit", "break", "continue"};
     out_.begin_object();
     out_.key("kind"), out_.string(kinds[x.index()]);
     std::visit([&](auto& alternative) { fields(*this, alternative); }, x);
@@ -229,20 +251,24 @@ Result<Program> decode(std::string_view bytes) {
   ByteReader in(bytes.substr(magic.size()));
   const uint8_t format = in.u8();
   if (format < oldest_program_format) {
-    return fail(ErrorCode::incompatible, "the program was compiled by a version before the first release; compile it again");
+    return fail(ErrorCode::incompatible,
+                "the program was compiled by a version before the first release; compile it again");
   }
   if (format > program_format) {
-    return fail(ErrorCode::incompatible, "the program was compiled by a newer version (format " + std::to_string(format) + ")");
+    return fail(ErrorCode::incompatible, "the program was compiled by a newer version (format " +
+                                             std::to_string(format) + ")");
   }
   const uint64_t checksum = in.u64();
   const std::string_view body = in.raw(in.remaining());
-  if (in.failed() || xxh3(body) != checksum) return fail(ErrorCode::corrupt, "the compiled program is damaged");
+  if (in.failed() || xxh3(body) != checksum)
+    return fail(ErrorCode::corrupt, "the compiled program is damaged");
   ByteReader body_in(body);
   Program program;
   Reader reader(body_in);
   fields(reader, program);
   if (!body_in.done()) return fail(ErrorCode::corrupt, "the compiled program is malformed");
-  if (auto ok = verify(program); !ok) return std::unexpected(std::move(ok).error().with_context("the compiled program is malformed"));
+  if (auto ok = verify(program); !ok)
+    return std::unexpected(std::move(ok).error().with_context("the compiled program is malformed"));
   return program;
 }
 

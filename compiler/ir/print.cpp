@@ -16,10 +16,12 @@ class Printer {
     static constexpr const char* kinds[] = {"workflow", "tool", "extern tool", "agent", "team"};
     std::string params;
     for (const Param& param : c.params) {
-      params += fmt::format("{}{}: {}", params.empty() ? "" : ", ", param.name, p_.types.display(param.type));
+      params += fmt::format("{}{}: {}", params.empty() ? "" : ", ", param.name,
+                            p_.types.display(param.type));
       if (param.fallback) params += " = " + text(param.fallback);
     }
-    line(0, "{} {}({}) -> {}", kinds[static_cast<size_t>(c.kind)], c.name, params, p_.types.display(c.result));
+    line(0, "{} {}({}) -> {}", kinds[static_cast<size_t>(c.kind)], c.name, params,
+         p_.types.display(c.result));
     if (c.workflow.timeout) line(1, "timeout {}", text(c.workflow.timeout));
     if (c.body) block(c.scope, c.body, 1);
   }
@@ -36,16 +38,22 @@ class Printer {
     const Expr& e = p_[id];
     std::string previous;
     for (const VarRef& v : e.variables) {
-      if (v.source == VarSource::previous) previous += previous.empty() ? " (previous iteration)" : "";
+      if (v.source == VarSource::previous)
+        previous += previous.empty() ? " (previous iteration)" : "";
     }
     return e.text + previous + (e.check ? " as " + p_.types.display(e.type) : "");
   }
   std::string call(const Call& c) const {
     std::string args;
-    for (const Argument& a : c.arguments) args += fmt::format("{}{}: {}", args.empty() ? "" : ", ", a.name, text(a.value));
+    for (const Argument& a : c.arguments)
+      args += fmt::format("{}{}: {}", args.empty() ? "" : ", ", a.name, text(a.value));
     return fmt::format("{}({})", c.name, args);
   }
-  std::string slot(ScopeId s, Slot x) const { return x == no_slot ? "_" : fmt::format("{}: {}", p_[s].slots[x].name, p_.types.display(p_[s].slots[x].type)); }
+  std::string slot(ScopeId s, Slot x) const {
+    return x == no_slot
+               ? "_"
+               : fmt::format("{}: {}", p_[s].slots[x].name, p_.types.display(p_[s].slots[x].type));
+  }
 
   void block(ScopeId s, BlockId id, int depth) {
     if (!id) return;
@@ -58,17 +66,29 @@ class Printer {
     std::string options;
     const StepOptions& o = x.options;
     if (o.retry) options += fmt::format(" retry={}", o.retry->max);
-    for (const auto& [name, e] : {std::pair{"timeout", o.timeout}, {"attempt_timeout", o.attempt_timeout}, {"default", o.fallback}, {"key", o.idempotency_key}, {"cache", o.cache}, {"ensure", o.ensure}, {"confirm", o.confirm}, {"review", o.review}}) {
+    for (const auto& [name, e] : {std::pair{"timeout", o.timeout},
+                                  {"attempt_timeout", o.attempt_timeout},
+                                  {"default", o.fallback},
+                                  {"key", o.idempotency_key},
+                                  {"cache", o.cache},
+                                  {"ensure", o.ensure},
+                                  {"confirm", o.confirm},
+                                  {"review", o.review}}) {
       if (e) options += fmt::format(" {}={}", name, text(e));
     }
     if (o.on_error == OnError::continue_) options += " on_error=continue";
     if (o.at_most_once) options += " at_most_once";
     if (o.cancel_at_end) options += " at_end=cancel";
     if (o.undo) options += " undo=" + call(std::get<StepNode>(p_[o.undo].data).call);
-    line(d, "step {} [{}] = {}{}{}", n.name, slot(s, x.slot), call(x.call), x.check ? " checked" : "", options);
+    line(d, "step {} [{}] = {}{}{}", n.name, slot(s, x.slot), call(x.call),
+         x.check ? " checked" : "", options);
   }
-  void node(ScopeId s, const Node&, const LetNode& x, int d) { line(d, "let {} = {}", slot(s, x.slot), text(x.value)); }
-  void node(ScopeId, const Node&, const SetNode& x, int d) { line(d, "set session.{} = {}", fmt::join(x.path, "."), text(x.value)); }
+  void node(ScopeId s, const Node&, const LetNode& x, int d) {
+    line(d, "let {} = {}", slot(s, x.slot), text(x.value));
+  }
+  void node(ScopeId, const Node&, const SetNode& x, int d) {
+    line(d, "set session.{} = {}", fmt::join(x.path, "."), text(x.value));
+  }
   void node(ScopeId s, const Node& n, const IfNode& x, int d) {
     line(d, "if {}", n.name);
     for (const IfNode::Arm& arm : x.arms) {
@@ -80,14 +100,16 @@ class Printer {
     line(d, "match {} {}", n.name, text(x.subject));
     for (const MatchNode::Arm& arm : x.arms) {
       std::string patterns;
-      for (const cel::Value& v : arm.patterns) patterns += (patterns.empty() ? "" : ", ") + cel::to_display(v);
+      for (const cel::Value& v : arm.patterns)
+        patterns += (patterns.empty() ? "" : ", ") + cel::to_display(v);
       line(d, "when {}", patterns.empty() ? "else" : patterns);
       block(s, arm.body, d + 1);
     }
   }
   void node(ScopeId s, const Node& n, const ParallelNode& x, int d) {
     static constexpr const char* joins[] = {"all", "settled", "any", "first"};
-    line(d, "parallel {} join={} first={} limit={}", n.name, joins[static_cast<size_t>(x.join)], x.first, x.limit);
+    line(d, "parallel {} join={} first={} limit={}", n.name, joins[static_cast<size_t>(x.join)],
+         x.first, x.limit);
     for (const ParallelNode::Branch& b : x.branches) {
       line(d, "branch {}", b.name.empty() ? "-" : b.name);
       block(s, b.body, d + 1);
@@ -97,7 +119,8 @@ class Printer {
     for (const Export& x : all) line(d, "gives {}", slot(outer, x.outer));
   }
   void node(ScopeId s, const Node& n, const ForNode& x, int d) {
-    line(d, "for {} in {} limit={}{}", n.name, text(x.items), x.limit, x.on_error == OnError::continue_ ? " on_error=continue" : "");
+    line(d, "for {} in {} limit={}{}", n.name, text(x.items), x.limit,
+         x.on_error == OnError::continue_ ? " on_error=continue" : "");
     exports(s, x.exports, d + 1);
     block(x.scope, x.body, d + 1);
   }
@@ -116,8 +139,12 @@ class Printer {
     if (x.finally) line(d, "finally");
     block(s, x.finally, d + 1);
   }
-  void node(ScopeId, const Node&, const ReturnNode& x, int d) { line(d, "return {}", text(x.value)); }
-  void node(ScopeId, const Node&, const FailNode& x, int d) { line(d, "fail code={} message={} data={}", text(x.code), text(x.message), text(x.data)); }
+  void node(ScopeId, const Node&, const ReturnNode& x, int d) {
+    line(d, "return {}", text(x.value));
+  }
+  void node(ScopeId, const Node&, const FailNode& x, int d) {
+    line(d, "fail code={} message={} data={}", text(x.code), text(x.message), text(x.data));
+  }
   void node(ScopeId, const Node&, const EmitNode& x, int d) { line(d, "emit {}", text(x.value)); }
   void node(ScopeId, const Node&, const BreakNode&, int d) { line(d, "break"); }
   void node(ScopeId, const Node&, const ContinueNode&, int d) { line(d, "continue"); }

@@ -1,4 +1,5 @@
-// Program: the step graph of one file and what it imports; immutable, position-free in meaning, identified by its hash.
+// Program: the step graph of one file and what it imports; immutable, position-free in meaning,
+// identified by its hash.
 #pragma once
 
 #include <cstdint>
@@ -38,15 +39,17 @@ inline constexpr Slot no_slot = 0xffffffffU;
 
 /// Where an expression's variable gets its value from.
 enum class VarSource : uint8_t {
-  slot,       ///< `index` in the scope `hops` outwards
-  previous,   ///< the same slot's value in the preceding iteration of that (loop) scope; null in the first
+  slot,      ///< `index` in the scope `hops` outwards
+  previous,  ///< the same slot's value in the preceding iteration of that (loop) scope; null in the
+             ///< first
   iteration,  ///< number of the current iteration, from 1, of the loop scope `hops` outwards
   constant,   ///< Program::constants[index]
   run,        ///< record {id, workflow, started_at, parent, attempt}
   session,    ///< the session's state record with `id`
   user,       ///< record {id}
-  info,       ///< info(name): facts on the step, loop, for … of the slot `index` in the scope `hops` outwards
-  errors,     ///< errors(name) of the `for` whose info slot is `index` in the scope `hops` outwards
+  info,    ///< info(name): facts on the step, loop, for … of the slot `index` in the scope `hops`
+           ///< outwards
+  errors,  ///< errors(name) of the `for` whose info slot is `index` in the scope `hops` outwards
   own_value,  ///< the step's own value, in ensure, undo, review
   message,    ///< in prompts of agents: parameters are slots; this is the implicit `message`
   own_key,    ///< the idempotency key of the step that `undo` compensates
@@ -70,7 +73,8 @@ struct Expr {
   cel::Program program;
   std::vector<VarRef> variables;  ///< by the program's variable index
   TypeId type;
-  bool check = false;  ///< the value must be validated against `type` at run time (an `any` met a declared type)
+  bool check = false;  ///< the value must be validated against `type` at run time (an `any` met a
+                       ///< declared type)
   std::string text;    ///< source, for graphs and messages
   Origin origin;
 };
@@ -86,8 +90,9 @@ struct SlotInfo {
 
 enum class ScopeKind : uint8_t { body, for_each, loop };
 
-/// The names of one callable body (parameters first) or of one iteration of a `for` or `loop`. `if`, `match`, `parallel`,
-/// `try` have no scope of their own: their names are slots of the surrounding one.
+/// The names of one callable body (parameters first) or of one iteration of a `for` or `loop`.
+/// `if`, `match`, `parallel`, `try` have no scope of their own: their names are slots of the
+/// surrounding one.
 struct Scope {
   ScopeKind kind = ScopeKind::body;
   ScopeId parent;  ///< none for a body
@@ -103,14 +108,14 @@ struct Export {
 // ---------------------------------------------------------------- calls and step options
 
 enum class CalleeKind : uint8_t {
-  builtin,         ///< of ir/builtins.hpp, by name
-  tool,            ///< inline
+  builtin,  ///< of ir/builtins.hpp, by name
+  tool,     ///< inline
   extern_tool,
   workflow,        ///< attached child run
   workflow_start,  ///< `name.start(…)`: detached
   agent,
   team,
-  mcp_tool,        ///< `name` is server.tool
+  mcp_tool,  ///< `name` is server.tool
 };
 
 struct Argument {
@@ -120,9 +125,10 @@ struct Argument {
 
 struct Call {
   CalleeKind kind = CalleeKind::builtin;
-  std::string name;      ///< as written: "http.get", "research_team"
-  CallableId callable;   ///< of tool, extern_tool, workflow, agent, team
-  std::vector<Argument> arguments;  ///< by parameter name, in the callee's order; defaults are filled in at run time
+  std::string name;     ///< as written: "http.get", "research_team"
+  CallableId callable;  ///< of tool, extern_tool, workflow, agent, team
+  std::vector<Argument>
+      arguments;  ///< by parameter name, in the callee's order; defaults are filled in at run time
 };
 
 enum class BackoffKind : uint8_t { constant, linear, exponential };
@@ -154,17 +160,17 @@ struct StepOptions {
   ExprId timeout;                    ///< duration, all attempts
   ExprId attempt_timeout;            ///< duration, one attempt
   OnError on_error = OnError::fail;
-  ExprId fallback;                   ///< `default:`
+  ExprId fallback;  ///< `default:`
   ExprId idempotency_key;
   bool at_most_once = false;
   ExprId cache;
-  NodeId undo;                       ///< a step node that stands in no block; its arguments see the step's value
+  NodeId undo;  ///< a step node that stands in no block; its arguments see the step's value
   ExprId ensure;
   ExprId confirm;
   ExprId review;
   ExprId label;
   std::vector<std::string> tags;
-  bool cancel_at_end = false;        ///< `at_end: cancel` of a detached child
+  bool cancel_at_end = false;  ///< `at_end: cancel` of a detached child
 };
 
 // ---------------------------------------------------------------- nodes
@@ -173,7 +179,8 @@ struct StepNode {
   Slot slot = no_slot;
   Call call;
   TypeId type;         ///< of the value
-  bool check = false;  ///< validate the value against `type`: the step has a declared type narrower than the callee's
+  bool check = false;  ///< validate the value against `type`: the step has a declared type narrower
+                       ///< than the callee's
   StepOptions options;
 };
 struct LetNode {
@@ -258,12 +265,13 @@ struct EmitNode {
 struct BreakNode {};
 struct ContinueNode {};
 
-using NodeData = std::variant<StepNode, LetNode, SetNode, IfNode, MatchNode, ParallelNode, ForNode, LoopNode, TryNode,
-                              ReturnNode, FailNode, EmitNode, BreakNode, ContinueNode>;
+using NodeData =
+    std::variant<StepNode, LetNode, SetNode, IfNode, MatchNode, ParallelNode, ForNode, LoopNode,
+                 TryNode, ReturnNode, FailNode, EmitNode, BreakNode, ContinueNode>;
 
 struct Node {
-  /// Path segment, unique among the nodes of one execution path of its block: a step's or loop's name, or one made from
-  /// the callee or keyword (`sleep`, `sleep_2`, `for`, `parallel_2`).
+  /// Path segment, unique among the nodes of one execution path of its block: a step's or loop's
+  /// name, or one made from the callee or keyword (`sleep`, `sleep_2`, `for`, `parallel_2`).
   std::string name;
   bool named = false;  ///< written by the author
   NodeData data;
@@ -287,7 +295,8 @@ struct Param {
   std::string doc;
 };
 
-/// An option of an agent, team, model or workflow that the machine does not run yet, kept whole so that the hash covers it.
+/// An option of an agent, team, model or workflow that the machine does not run yet, kept whole so
+/// that the hash covers it.
 struct RawOption {
   std::string name;
   std::string text;
@@ -304,13 +313,13 @@ struct Concurrency {
 struct WorkflowOptions {
   ExprId timeout;
   std::vector<std::string> tags;
-  TypeId session;                 ///< record of the declared session state; none: none
+  TypeId session;  ///< record of the declared session state; none: none
   Concurrency concurrency;
-  std::string schedule;           ///< encoded ScheduleSpec (schedule.hpp); "": none
-  int64_t retention_ms = 0;       ///< 0: as the store has it
-  NodeId on_failure;              ///< step nodes that stand in no block
+  std::string schedule;      ///< encoded ScheduleSpec (schedule.hpp); "": none
+  int64_t retention_ms = 0;  ///< 0: as the store has it
+  NodeId on_failure;         ///< step nodes that stand in no block
   NodeId on_cancel;
-  std::vector<RawOption> other;   ///< what does not run yet
+  std::vector<RawOption> other;  ///< what does not run yet
 };
 
 struct Callable {
@@ -356,8 +365,8 @@ inline constexpr uint32_t program_format = 2;
 /// Layouts below this were those of versions before the first release.
 inline constexpr uint32_t oldest_program_format = 2;
 
-/// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was decoded or lowered is
-/// run only after this.
+/// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was
+/// decoded or lowered is run only after this.
 Result<void> verify(const Program& program);
 /// Binary form: "KIR" and version, then the content, then a checksum.
 std::string encode(const Program& program);

@@ -80,10 +80,10 @@ struct FirePlan {
     start_queued,     ///< create its run, to wait until those before it have ended
     skipped_overlap,  ///< no run: one has not ended (with `queue`: too many wait already)
     skipped_missed,   ///< no run: it was missed
-    invalid,          ///< spec fails check_schedule (its zone may be gone), or a time is out of range
+    invalid,  ///< spec fails check_schedule (its zone may be gone), or a time is out of range
   };
   Verdict verdict = Verdict::invalid;
-  bool cancel_oldest = false;  ///< cancel the oldest unfinished run, in the same commit
+  bool cancel_oldest = false;      ///< cancel the oldest unfinished run, in the same commit
   std::optional<Occurrence> next;  ///< what the schedule stands at afterwards; nullopt: no more
   bool starts() const { return verdict == Verdict::start || verdict == Verdict::start_queued; }
   bool operator==(const FirePlan&) const = default;

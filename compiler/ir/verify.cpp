@@ -14,7 +14,8 @@ constexpr size_t max_block_depth = 300;
 
 class Verifier {
  public:
-  explicit Verifier(const Program& p) : p_(p), used_(p.nodes.size(), false), block_used_(p.blocks.size(), false) {}
+  explicit Verifier(const Program& p)
+      : p_(p), used_(p.nodes.size(), false), block_used_(p.blocks.size(), false) {}
   std::string problem;
 
   void run() {
@@ -46,13 +47,19 @@ class Verifier {
       expr({}, param.fallback);
     }
     if (c.kind != CallableKind::workflow && c.kind != CallableKind::tool) return;
-    need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body && !p_[c.scope].parent, "body scope");
+    need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body &&
+             !p_[c.scope].parent,
+         "body scope");
     if (!problem.empty()) return;
     need(p_[c.scope].slots.size() >= c.params.size(), "parameter slots");
     expr(c.scope, c.workflow.timeout);
     expr(c.scope, c.workflow.concurrency.key);
-    if (c.workflow.session) need(type(c.workflow.session) && p_.types[c.workflow.session].kind == schema::TypeKind::record, "session");
-    if (!c.workflow.schedule.empty()) need(decode_schedule(c.workflow.schedule).has_value(), "schedule");
+    if (c.workflow.session)
+      need(
+          type(c.workflow.session) && p_.types[c.workflow.session].kind == schema::TypeKind::record,
+          "session");
+    if (!c.workflow.schedule.empty())
+      need(decode_schedule(c.workflow.schedule).has_value(), "schedule");
     for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel}) hidden(c.scope, hook);
     need(c.body.has_value(), "body");
     block(c.scope, c.body, 0);
@@ -70,27 +77,32 @@ class Verifier {
 
   void variable(ScopeId scope, const VarRef& v) {
     switch (v.source) {
-      case VarSource::constant: return need(v.index < p_.constants.size(), "constant");
+      case VarSource::constant:
+        return need(v.index < p_.constants.size(), "constant");
       case VarSource::run:
       case VarSource::session:
       case VarSource::user:
       case VarSource::own_value:
       case VarSource::own_key:
-      case VarSource::message: return;
+      case VarSource::message:
+        return;
       case VarSource::slot:
       case VarSource::previous:
       case VarSource::iteration:
       case VarSource::info:
-      case VarSource::errors: break;
+      case VarSource::errors:
+        break;
     }
     for (uint32_t i = 0; i < v.hops && scope; ++i) scope = p_[scope].parent;
     if (!scope) return need(false, "reference outside its scope");
-    need(v.source == VarSource::iteration || v.index < p_[scope].slots.size(), "reference to a slot");
+    need(v.source == VarSource::iteration || v.index < p_[scope].slots.size(),
+         "reference to a slot");
   }
 
   void block(ScopeId scope, BlockId id, size_t depth) {
     if (!problem.empty() || !id) return;
-    if (id.value >= p_.blocks.size() || block_used_[id.value] || depth > max_block_depth) return need(false, "block");
+    if (id.value >= p_.blocks.size() || block_used_[id.value] || depth > max_block_depth)
+      return need(false, "block");
     block_used_[id.value] = true;
     for (const NodeId n : p_[id].statements) {
       if (n.value >= p_.nodes.size() || used_[n.value]) return need(false, "statement");
@@ -105,18 +117,26 @@ class Verifier {
       expr(scope, a.value);
     }
     switch (c.kind) {
-      case CalleeKind::builtin: return need(find_builtin(c.name) != nullptr, "built-in");
-      case CalleeKind::mcp_tool: return;
-      case CalleeKind::tool: return callee(c, CallableKind::tool);
-      case CalleeKind::extern_tool: return callee(c, CallableKind::extern_tool);
+      case CalleeKind::builtin:
+        return need(find_builtin(c.name) != nullptr, "built-in");
+      case CalleeKind::mcp_tool:
+        return;
+      case CalleeKind::tool:
+        return callee(c, CallableKind::tool);
+      case CalleeKind::extern_tool:
+        return callee(c, CallableKind::extern_tool);
       case CalleeKind::workflow:
-      case CalleeKind::workflow_start: return callee(c, CallableKind::workflow);
-      case CalleeKind::agent: return callee(c, CallableKind::agent);
-      case CalleeKind::team: return callee(c, CallableKind::team);
+      case CalleeKind::workflow_start:
+        return callee(c, CallableKind::workflow);
+      case CalleeKind::agent:
+        return callee(c, CallableKind::agent);
+      case CalleeKind::team:
+        return callee(c, CallableKind::team);
     }
   }
   void callee(const Call& c, CallableKind kind) {
-    need(c.callable.value < p_.callables.size() && p_.callables[c.callable.value].kind == kind, "callee");
+    need(c.callable.value < p_.callables.size() && p_.callables[c.callable.value].kind == kind,
+         "callee");
   }
 
   // A step that stands in no block: what undoes another, or a hook of a workflow.
@@ -125,7 +145,9 @@ class Verifier {
     if (id.value >= p_.nodes.size() || used_[id.value]) return need(false, "hidden step");
     used_[id.value] = true;
     const auto* step = std::get_if<StepNode>(&p_[id].data);
-    if (step == nullptr || step->slot != no_slot || step->options.undo || step->options.confirm || step->options.review) return need(false, "hidden step");
+    if (step == nullptr || step->slot != no_slot || step->options.undo || step->options.confirm ||
+        step->options.review)
+      return need(false, "hidden step");
     node(s, *step, 0);
   }
 
@@ -133,9 +155,14 @@ class Verifier {
     need(slot(s, n.slot) && type(n.type), "step");
     call(s, n.call);
     const StepOptions& o = n.options;
-    for (const ExprId e : {o.timeout, o.attempt_timeout, o.fallback, o.idempotency_key, o.cache, o.ensure, o.confirm, o.review, o.label}) expr(s, e);
+    for (const ExprId e : {o.timeout, o.attempt_timeout, o.fallback, o.idempotency_key, o.cache,
+                           o.ensure, o.confirm, o.review, o.label})
+      expr(s, e);
     hidden(s, o.undo);
-    if (o.retry) need(o.retry->max >= 1 && o.retry->base_ms >= 0 && o.retry->cap_ms >= 0 && o.retry->factor >= 1, "retry policy");
+    if (o.retry)
+      need(o.retry->max >= 1 && o.retry->base_ms >= 0 && o.retry->cap_ms >= 0 &&
+               o.retry->factor >= 1,
+           "retry policy");
   }
   void node(ScopeId s, const LetNode& n, size_t) {
     need(n.slot != no_slot && slot(s, n.slot) && n.value, "let");
@@ -159,7 +186,8 @@ class Verifier {
   }
   // The scope of an iteration stands right inside the present one.
   bool inner(ScopeId outer, ScopeId scope, ScopeKind kind) {
-    const bool ok = scope.value < p_.scopes.size() && p_[scope].kind == kind && p_[scope].parent == outer;
+    const bool ok =
+        scope.value < p_.scopes.size() && p_[scope].kind == kind && p_[scope].parent == outer;
     need(ok, "iteration scope");
     return ok;
   }
@@ -170,7 +198,9 @@ class Verifier {
   }
   void node(ScopeId s, const ForNode& n, size_t d) {
     if (!inner(s, n.scope, ScopeKind::for_each)) return;
-    need(n.items.has_value() && n.limit >= 1 && slot(s, n.facts) && slot(n.scope, n.key) && slot(n.scope, n.value), "for");
+    need(n.items.has_value() && n.limit >= 1 && slot(s, n.facts) && slot(n.scope, n.key) &&
+             slot(n.scope, n.value),
+         "for");
     expr(s, n.items);
     exports(s, n.scope, n.exports);
     block(n.scope, n.body, d);
@@ -194,7 +224,9 @@ class Verifier {
     block(s, n.finally, d);
   }
   void node(ScopeId s, const ReturnNode& n, size_t) { expr(s, n.value); }
-  void node(ScopeId s, const FailNode& n, size_t) { expr(s, n.code), expr(s, n.message), expr(s, n.data); }
+  void node(ScopeId s, const FailNode& n, size_t) {
+    expr(s, n.code), expr(s, n.message), expr(s, n.data);
+  }
   void node(ScopeId s, const EmitNode& n, size_t) {
     need(n.value.has_value(), "emit");
     expr(s, n.value);

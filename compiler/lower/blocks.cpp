@@ -8,7 +8,8 @@ BlockId Lowerer::add_block(std::vector<ir::NodeId> statements) {
   return BlockId(out_.blocks.size() - 1);
 }
 
-// The statements of a block in the present level. What they define is taken out of the level again and given back.
+// The statements of a block in the present level. What they define is taken out of the level again
+// and given back.
 BlockResult Lowerer::statements(Cursor block, bool keep_names) {
   BlockResult result;
   std::vector<ir::NodeId> nodes;
@@ -44,11 +45,16 @@ std::string Lowerer::unique(std::map<std::string, int>& used, const std::string&
   return n == 1 ? base : fmt::format("{}_{}", base, n);
 }
 
-std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int>& used, bool& leaves) {
+std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int>& used,
+                                             bool& leaves) {
   ir::Node node{.doc = c.doc(), .origin = origin(c)};
   switch (c.kind()) {
-    case Node::step_stmt: step(c, node, used); break;
-    case Node::let_stmt: let(c, node, used); break;
+    case Node::step_stmt:
+      step(c, node, used);
+      break;
+    case Node::let_stmt:
+      let(c, node, used);
+      break;
     case Node::set_stmt:
       node.name = unique(used, "set");
       set(c, node);
@@ -65,8 +71,12 @@ std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int
       node.name = unique(used, "parallel");
       parallel(c, node);
       break;
-    case Node::for_stmt: for_(c, node, used); break;
-    case Node::loop_stmt: loop(c, node, used); break;
+    case Node::for_stmt:
+      for_(c, node, used);
+      break;
+    case Node::loop_stmt:
+      loop(c, node, used);
+      break;
     case Node::try_stmt:
       node.name = unique(used, "try");
       leaves |= try_(c, node);
@@ -97,14 +107,17 @@ std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int
       m_.sink.report(Kind::misplaced, c.span(), "`branch` stands only directly inside `parallel`");
       return std::nullopt;
     default:
-      m_.sink.report(Kind::misplaced, c.child(Node::keyword) ? c.child(Node::keyword).span() : c.span(), "this statement stands only in a `test`");
+      m_.sink.report(Kind::misplaced,
+                     c.child(Node::keyword) ? c.child(Node::keyword).span() : c.span(),
+                     "this statement stands only in a `test`");
       return std::nullopt;
   }
   out_.nodes.push_back(std::move(node));
   return ir::NodeId(out_.nodes.size() - 1);
 }
 
-// Merges what exclusive arms defined into the level: the type is plain if every arm that does not leave defines it.
+// Merges what exclusive arms defined into the level: the type is plain if every arm that does not
+// leave defines it.
 void Lowerer::merge_arms(const std::vector<BlockResult>& arms, bool exhaustive) {
   std::set<std::string> names;
   for (const BlockResult& arm : arms) {
@@ -129,7 +142,8 @@ void Lowerer::merge_arms(const std::vector<BlockResult>& arms, bool exhaustive) 
 }
 
 bool Lowerer::all_leave(const std::vector<BlockResult>& arms, bool exhaustive) const {
-  return exhaustive && !arms.empty() && std::all_of(arms.begin(), arms.end(), [](const BlockResult& a) { return a.leaves; });
+  return exhaustive && !arms.empty() &&
+         std::all_of(arms.begin(), arms.end(), [](const BlockResult& a) { return a.leaves; });
 }
 
 }  // namespace kflow::lower

@@ -7,14 +7,17 @@ bool Lowerer::if_(Cursor c, ir::Node& node) {
   ir::IfNode out;
   std::vector<BlockResult> arms;
   bool exhaustive = false;
-  std::vector<std::string> otherwise;  // what is known not to be null once every condition so far was false
+  std::vector<std::string>
+      otherwise;  // what is known not to be null once every condition so far was false
   const size_t before = non_null_.size();
   for (Cursor at = c; at;) {
     const Cursor condition = at.expression();
     const CheckedExpression checked = check(condition);
     ExprId e;
-    if (condition && sema::require_assignable(m_, checked, TypeTable::simple(TypeKind::boolean), condition.span(), "a condition")) {
-      e = add(checked, condition, TypeTable::simple(TypeKind::boolean), t_.needs_check(sema::outer_type(m_, checked), TypeTable::simple(TypeKind::boolean)));
+    if (condition && sema::require_assignable(m_, checked, TypeTable::simple(TypeKind::boolean),
+                                              condition.span(), "a condition")) {
+      e = add(checked, condition, TypeTable::simple(TypeKind::boolean),
+              t_.needs_check(sema::outer_type(m_, checked), TypeTable::simple(TypeKind::boolean)));
     }
     if (!e) e = constant_expr(cel::Value::boolean(false), TypeTable::simple(TypeKind::boolean), at);
     const auto when_true = sema::non_null_when(checked.ast, checked.ast.root, true);
@@ -36,7 +39,8 @@ bool Lowerer::if_(Cursor c, ir::Node& node) {
   non_null_.resize(before);
   merge_arms(arms, exhaustive);
   // A guard that leaves: after it, its condition was false.
-  const bool guard = !exhaustive && std::all_of(arms.begin(), arms.end(), [](const BlockResult& a) { return a.leaves; });
+  const bool guard = !exhaustive && std::all_of(arms.begin(), arms.end(),
+                                                [](const BlockResult& a) { return a.leaves; });
   if (guard) non_null_.insert(non_null_.end(), otherwise.begin(), otherwise.end());
   node.data = std::move(out);
   return all_leave(arms, exhaustive);
@@ -60,7 +64,8 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
         if (!syntax::is_expression(p.kind())) continue;
         pattern(p, type, covered, made.patterns);
       }
-      if (made.patterns.empty()) made.patterns.push_back(cel::Value::none());  // an arm in error takes nothing
+      if (made.patterns.empty())
+        made.patterns.push_back(cel::Value::none());  // an arm in error takes nothing
     }
     arms.push_back(statements(arm.child(Node::block)));
     made.body = arms.back().block;
@@ -72,15 +77,19 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
   return all_leave(arms, exhaustive);
 }
 
-void Lowerer::pattern(Cursor p, TypeId type, std::vector<cel::Value>& covered, std::vector<cel::Value>& patterns) {
+void Lowerer::pattern(Cursor p, TypeId type, std::vector<cel::Value>& covered,
+                      std::vector<cel::Value>& patterns) {
   const auto v = sema::constant_value(m_, *module_, p);
   if (!v) return;
   if (std::any_of(covered.begin(), covered.end(), [&](const cel::Value& x) { return x == *v; })) {
-    m_.sink.report(Kind::duplicate_name, p.span(), fmt::format("the pattern {} stands twice", cel::to_display(*v)));
+    m_.sink.report(Kind::duplicate_name, p.span(),
+                   fmt::format("the pattern {} stands twice", cel::to_display(*v)));
   }
   const TypeId own = sema::type_of(m_, *v);
   if (!t_.assignable(own, type)) {
-    m_.sink.report(Kind::type_mismatch, p.span(), fmt::format("{} never equals a value of {}", cel::to_display(*v), t_.display(type)));
+    m_.sink.report(
+        Kind::type_mismatch, p.span(),
+        fmt::format("{} never equals a value of {}", cel::to_display(*v), t_.display(type)));
   }
   covered.push_back(*v);
   patterns.push_back(*v);
@@ -94,11 +103,15 @@ bool Lowerer::exhausts(Cursor c, TypeId type, const std::vector<cel::Value>& cov
   if (t_[type].kind == TypeKind::nullable) all.emplace_back();
   std::vector<std::string> open;
   for (const cel::Value& v : all) {
-    if (std::none_of(covered.begin(), covered.end(), [&](const cel::Value& x) { return x == v; })) open.push_back(cel::to_display(v));
+    if (std::none_of(covered.begin(), covered.end(), [&](const cel::Value& x) { return x == v; }))
+      open.push_back(cel::to_display(v));
   }
   const bool finite = t.kind == TypeKind::literal_union || t.kind == TypeKind::boolean;
   if (finite && open.empty()) return true;
-  auto d = m_.sink.report(Kind::not_exhaustive, c.child(Node::keyword).span(), finite ? fmt::format("this `match` leaves out {}", fmt::join(open, ", ")) : fmt::format("a `match` on {} needs an `else`", t_.display(type)));
+  auto d =
+      m_.sink.report(Kind::not_exhaustive, c.child(Node::keyword).span(),
+                     finite ? fmt::format("this `match` leaves out {}", fmt::join(open, ", "))
+                            : fmt::format("a `match` on {} needs an `else`", t_.display(type)));
   if (finite) d.note("add an arm for it, or `else { … }`");
   return false;
 }
@@ -151,17 +164,22 @@ std::vector<Definition> Lowerer::definitions_of(Cursor statement) {
   std::vector<Definition> out;
   if (statement.is(Node::step_stmt)) {
     const Cursor binding = statement.child(Node::step_binding);
-    if (const Cursor name = binding ? binding.child(Node::identifier) : Cursor()) out.push_back({std::string(name.text()), statement, name.span(), false});
+    if (const Cursor name = binding ? binding.child(Node::identifier) : Cursor())
+      out.push_back({std::string(name.text()), statement, name.span(), false});
     return out;
   }
   if (statement.is(Node::let_stmt)) {
-    if (const Cursor name = statement.child(Node::identifier)) out.push_back({std::string(name.text()), statement, name.span(), false});
+    if (const Cursor name = statement.child(Node::identifier))
+      out.push_back({std::string(name.text()), statement, name.span(), false});
     return out;
   }
   return definitions_in(statement);
 }
 
-ir::ParallelNode::Branch Lowerer::lower_branch(Cursor branch, std::map<std::string, int>& used, std::set<std::string>& branch_names, std::map<std::string, Binding, std::less<>>& defined, const std::map<std::string, Binding, std::less<>>& before) {
+ir::ParallelNode::Branch Lowerer::lower_branch(
+    Cursor branch, std::map<std::string, int>& used, std::set<std::string>& branch_names,
+    std::map<std::string, Binding, std::less<>>& defined,
+    const std::map<std::string, Binding, std::less<>>& before) {
   ir::ParallelNode::Branch out;
   BlockResult result;
   level().names = before;
@@ -169,7 +187,8 @@ ir::ParallelNode::Branch Lowerer::lower_branch(Cursor branch, std::map<std::stri
     const Cursor name = branch.child(Node::identifier);
     out.name = name ? std::string(name.text()) : "branch";
     if (name && !branch_names.insert(out.name).second) {
-      m_.sink.report(Kind::duplicate_name, name.span(), fmt::format("two branches are named `{}`", out.name));
+      m_.sink.report(Kind::duplicate_name, name.span(),
+                     fmt::format("two branches are named `{}`", out.name));
     }
     result = statements(branch.child(Node::block));
   } else {
@@ -183,7 +202,11 @@ ir::ParallelNode::Branch Lowerer::lower_branch(Cursor branch, std::map<std::stri
   }
   for (const auto& [name, binding] : result.defined) {
     const auto [it, added] = defined.emplace(name, binding);
-    if (!added) m_.sink.report(Kind::duplicate_name, binding.span, fmt::format("`{}` is defined in another branch too", name)).secondary(it->second.span, "here");
+    if (!added)
+      m_.sink
+          .report(Kind::duplicate_name, binding.span,
+                  fmt::format("`{}` is defined in another branch too", name))
+          .secondary(it->second.span, "here");
   }
   out.body = result.block;
   return out;
@@ -194,11 +217,14 @@ void Lowerer::join(const OptionNode& o, ir::ParallelNode& out, size_t branches) 
   const Cursor arguments = o.value.is(Node::reference) ? o.value.child(Node::arguments) : Cursor();
   if (word == "first" && arguments) {
     const auto v = sema::constant_value(m_, *module_, arguments.expression());
-    if (v && v->kind() == cel::Kind::int_ && v->as_int() >= 1 && v->as_int() <= static_cast<int64_t>(branches)) {
+    if (v && v->kind() == cel::Kind::int_ && v->as_int() >= 1 &&
+        v->as_int() <= static_cast<int64_t>(branches)) {
       out.join = ir::JoinKind::first;
       out.first = static_cast<uint32_t>(v->as_int());
     } else if (v) {
-      m_.sink.report(Kind::bad_option_value, arguments.span(), fmt::format("first(n) takes a number from 1 to {}, the number of branches", branches));
+      m_.sink.report(
+          Kind::bad_option_value, arguments.span(),
+          fmt::format("first(n) takes a number from 1 to {}, the number of branches", branches));
     }
   } else if (word == "all" && !arguments) {
     out.join = ir::JoinKind::all;
@@ -207,7 +233,9 @@ void Lowerer::join(const OptionNode& o, ir::ParallelNode& out, size_t branches) 
   } else if (word == "any" && !arguments) {
     out.join = ir::JoinKind::any;
   } else {
-    m_.sink.report(Kind::bad_option_value, o.value.span(), "`join` is all, settled, any or first(n)").suggest(word, {"all", "settled", "any", "first"});
+    m_.sink
+        .report(Kind::bad_option_value, o.value.span(), "`join` is all, settled, any or first(n)")
+        .suggest(word, {"all", "settled", "any", "first"});
   }
 }
 
@@ -225,9 +253,11 @@ bool Lowerer::try_(Cursor c, ir::Node& node) {
     const auto before = level().names;
     if (const Cursor name = part.child(Node::identifier)) {
       made.error = add_slot(level().scope, "", error_type());
-      level().names[std::string(name.text())] = {level().scope, made.error, error_type(), name.span()};
+      level().names[std::string(name.text())] = {level().scope, made.error, error_type(),
+                                                 name.span()};
     }
-    if (part.token("if")) made.guard = typed(part.expression(), TypeTable::simple(TypeKind::boolean), "a guard");
+    if (part.token("if"))
+      made.guard = typed(part.expression(), TypeTable::simple(TypeKind::boolean), "a guard");
     arms.push_back(statements(part.child(Node::block)));
     made.body = arms.back().block;
     level().names = before;

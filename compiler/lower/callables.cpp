@@ -17,7 +17,8 @@ std::optional<ir::Program> Lowerer::run() {
   tool_cycles();
   if (m_.sink.has_errors()) return std::nullopt;
   out_.types = m_.types;
-  for (uint32_t i = 0; i < m_.sources.size(); ++i) out_.files.push_back(m_.sources[source::FileId(i)].name());
+  for (uint32_t i = 0; i < m_.sources.size(); ++i)
+    out_.files.push_back(m_.sources[source::FileId(i)].name());
   const std::string& name = m_.sources[m_.modules[0]->file].name();
   const size_t slash = name.rfind('/');
   out_.name = slash == std::string::npos ? name : name.substr(slash + 1);
@@ -30,7 +31,8 @@ ir::CallableId Lowerer::need(uint32_t index) {
   const CallableInfo& info = m_.callables[index];
   const ir::CallableId id(out_.callables.size());
   callable_ids_[index] = id;
-  ir::Callable c{.kind = info.kind, .name = info.name, .doc = info.node.doc(), .result = info.result};
+  ir::Callable c{
+      .kind = info.kind, .name = info.name, .doc = info.node.doc(), .result = info.result};
   if (info.module != 0) c.name = module_name(info.module) + "." + info.name;
   out_.callables.push_back(std::move(c));
   todo_.push_back(index);
@@ -62,10 +64,13 @@ void Lowerer::body(uint32_t index) {
   out_.callables[id.value].params = std::move(params);
   switch (info.kind) {
     case ir::CallableKind::agent:
-    case ir::CallableKind::team: return agent(id, info);
-    case ir::CallableKind::extern_tool: return extern_tool(id, info);
+    case ir::CallableKind::team:
+      return agent(id, info);
+    case ir::CallableKind::extern_tool:
+      return extern_tool(id, info);
     case ir::CallableKind::workflow:
-    case ir::CallableKind::tool: break;
+    case ir::CallableKind::tool:
+      break;
   }
   out_.callables[id.value].scope = levels_[0].scope;
   const Cursor block = info.node.child(Node::block);
@@ -85,8 +90,12 @@ void Lowerer::body(uint32_t index) {
   result_declared_ = info.result_declared;
   const BlockResult result = statements(block, true);
   out_.callables[id.value].body = result.block;
-  if (info.result_declared && !result.leaves && !t_.accepts_null(info.result) && !block.has_errors()) {
-    m_.sink.report(Kind::type_mismatch, info.span, fmt::format("`{}` can end without a `return`", info.name)).note(fmt::format("its result is {}", t_.display(info.result)));
+  if (info.result_declared && !result.leaves && !t_.accepts_null(info.result) &&
+      !block.has_errors()) {
+    m_.sink
+        .report(Kind::type_mismatch, info.span,
+                fmt::format("`{}` can end without a `return`", info.name))
+        .note(fmt::format("its result is {}", t_.display(info.result)));
   }
   later_.clear();
 }
@@ -96,7 +105,9 @@ ExprId Lowerer::default_value(const sema::ParamInfo& p) {
   if (!value) return {};
   const auto checked = schema::validate(t_, p.type, *value, schema::Source::internal);
   if (!checked.ok()) {
-    m_.sink.report(Kind::type_mismatch, p.fallback.span(), fmt::format("the default of `{}` is not {}: {}", p.name, t_.display(p.type), checked.violations[0].rule));
+    m_.sink.report(Kind::type_mismatch, p.fallback.span(),
+                   fmt::format("the default of `{}` is not {}: {}", p.name, t_.display(p.type),
+                               checked.violations[0].rule));
     return {};
   }
   return constant_expr(checked.value, p.type, p.fallback);
@@ -111,7 +122,8 @@ ExprId Lowerer::constant_expr(const cel::Value& value, TypeId type, Cursor at) {
 }
 
 void Lowerer::raw_options(Cursor block, std::vector<ir::RawOption>& into) {
-  for (const OptionNode& o : sema::options_in(block)) into.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
+  for (const OptionNode& o : sema::options_in(block))
+    into.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
 }
 
 void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
@@ -128,9 +140,13 @@ void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
       }
       continue;
     }
-    const bool list = v->kind() == cel::Kind::list && v->size() > 0 && std::all_of(v->as_list().begin(), v->as_list().end(), [](const cel::Value& x) { return x.kind() == cel::Kind::string; });
+    const bool list =
+        v->kind() == cel::Kind::list && v->size() > 0 &&
+        std::all_of(v->as_list().begin(), v->as_list().end(),
+                    [](const cel::Value& x) { return x.kind() == cel::Kind::string; });
     if (!list) {
-      m_.sink.report(Kind::bad_option_value, o.value.span(), "`command` is a list of strings: the program and its arguments");
+      m_.sink.report(Kind::bad_option_value, o.value.span(),
+                     "`command` is a list of strings: the program and its arguments");
       continue;
     }
     for (const cel::Value& x : v->as_list()) c.command.emplace_back(x.as_string());
@@ -138,7 +154,8 @@ void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
 }
 
 void Lowerer::not_built(source::Span span, std::string_view what) {
-  m_.sink.report(Kind::not_built, span, fmt::format("{} does not run yet", what)).note("it is checked, but this version of kflow cannot execute it");
+  m_.sink.report(Kind::not_built, span, fmt::format("{} does not run yet", what))
+      .note("it is checked, but this version of kflow cannot execute it");
 }
 
 void Lowerer::workflow_options(ir::CallableId id, const CallableInfo& info, Cursor block) {
@@ -163,18 +180,25 @@ void Lowerer::session_state(Cursor block) {
   for (const OptionNode& o : sema::options_in(block)) {
     if (o.name != "session" || !o.value) continue;
     if (!o.value.is(Node::record_type)) {
-      m_.sink.report(Kind::bad_option_value, o.value.span(), "`session` declares fields: `{ visited: string[] = [] }`");
+      m_.sink.report(Kind::bad_option_value, o.value.span(),
+                     "`session` declares fields: `{ visited: string[] = [] }`");
       continue;
     }
     session_type_ = sema::resolve_type(m_, *module_, o.value);
     for (const Cursor f : o.value.children(Node::field)) {
       const Cursor name = f.child(Node::identifier);
       const auto& fields = t_[session_type_].fields;
-      const auto it = std::find_if(fields.begin(), fields.end(), [&](const schema::Field& x) { return name && x.name == name.text(); });
+      const auto it = std::find_if(fields.begin(), fields.end(), [&](const schema::Field& x) {
+        return name && x.name == name.text();
+      });
       if (it == fields.end()) continue;
-      if (it->name == "id") m_.sink.report(Kind::duplicate_name, name.span(), "`session.id` has a meaning of its own");
+      if (it->name == "id")
+        m_.sink.report(Kind::duplicate_name, name.span(), "`session.id` has a meaning of its own");
       if (!it->fallback && !t_.accepts_null(it->type)) {
-        m_.sink.report(Kind::bad_option_value, name.span(), fmt::format("the session's field `{}` needs a value to begin with", it->name)).note(fmt::format("write `{}: {} = …`", it->name, t_.display(it->type)));
+        m_.sink
+            .report(Kind::bad_option_value, name.span(),
+                    fmt::format("the session's field `{}` needs a value to begin with", it->name))
+            .note(fmt::format("write `{}: {} = …`", it->name, t_.display(it->type)));
       }
     }
   }
@@ -198,7 +222,8 @@ void Lowerer::workflow_option(ir::WorkflowOptions& out, const OptionNode& o) {
     if (v && v->kind() == cel::Kind::duration && v->as_duration().nanos >= 1'000'000) {
       out.retention_ms = v->as_duration().nanos / 1'000'000;
     } else if (v) {
-      m_.sink.report(Kind::bad_option_value, o.value.span(), "`retention` is a duration such as `30d`");
+      m_.sink.report(Kind::bad_option_value, o.value.span(),
+                     "`retention` is a duration such as `30d`");
     }
   }
 }
@@ -206,7 +231,8 @@ void Lowerer::workflow_option(ir::WorkflowOptions& out, const OptionNode& o) {
 ir::Concurrency Lowerer::concurrency(Cursor value) {
   ir::Concurrency out;
   if (!value.is(Node::map) && !value.is(Node::options)) {
-    m_.sink.report(Kind::bad_option_value, value.span(), "`concurrency` is a block: `{ limit: 1, key: topic, when_full: queue }`");
+    m_.sink.report(Kind::bad_option_value, value.span(),
+                   "`concurrency` is a block: `{ limit: 1, key: topic, when_full: queue }`");
     return out;
   }
   for (const OptionNode& o : sema::check_options(m_, "concurrency", value, value)) {
@@ -215,13 +241,20 @@ ir::Concurrency Lowerer::concurrency(Cursor value) {
       out.limit = count(o, 1'000'000);
     } else if (o.name == "when_full") {
       const std::string word = sema::symbol_value(m_, o, "concurrency");
-      out.when_full = word == "reject" ? ir::WhenFull::reject : word == "cancel_oldest" ? ir::WhenFull::cancel_oldest : ir::WhenFull::queue;
+      out.when_full = word == "reject"          ? ir::WhenFull::reject
+                      : word == "cancel_oldest" ? ir::WhenFull::cancel_oldest
+                                                : ir::WhenFull::queue;
     } else {
       const CheckedExpression checked = check(o.value);
       const TypeId type = sema::outer_type(m_, checked);
-      const bool pure = std::all_of(checked.references.begin(), checked.references.end(), [](const auto& r) { return r.second.source == ir::VarSource::slot || r.second.source == ir::VarSource::constant; });
+      const bool pure =
+          std::all_of(checked.references.begin(), checked.references.end(), [](const auto& r) {
+            return r.second.source == ir::VarSource::slot ||
+                   r.second.source == ir::VarSource::constant;
+          });
       if (!pure) {
-        m_.sink.report(Kind::bad_option_value, o.value.span(), "`key` reads parameters only").note("it is evaluated before the run begins");
+        m_.sink.report(Kind::bad_option_value, o.value.span(), "`key` reads parameters only")
+            .note("it is evaluated before the run begins");
       } else {
         out.key = add(checked, o.value, type, false);
       }
@@ -232,9 +265,11 @@ ir::Concurrency Lowerer::concurrency(Cursor value) {
 
 // `cron("0 9 * * MON", tz: "Europe/Berlin", overlap: skip)`, encoded.
 std::string Lowerer::schedule(Cursor value) {
-  const Cursor list = value.is(Node::reference) && value.name() == "cron" ? value.child(Node::arguments) : Cursor();
+  const Cursor list =
+      value.is(Node::reference) && value.name() == "cron" ? value.child(Node::arguments) : Cursor();
   if (!list) {
-    m_.sink.report(Kind::bad_option_value, value.span(), "`schedule` is cron(…)").note("such as `cron(\"0 9 * * MON\", tz: \"Europe/Berlin\")`");
+    m_.sink.report(Kind::bad_option_value, value.span(), "`schedule` is cron(…)")
+        .note("such as `cron(\"0 9 * * MON\", tz: \"Europe/Berlin\")`");
     return "";
   }
   ir::ScheduleSpec spec;
@@ -257,7 +292,8 @@ std::string Lowerer::schedule(Cursor value) {
       } else if (name == "catch_up" && catch_up) {
         spec.catch_up = *catch_up;
       } else {
-        wrong(given, name == "overlap" ? "`overlap` is skip, queue, allow or cancel_oldest" : "`catch_up` is skip, one or all");
+        wrong(given, name == "overlap" ? "`overlap` is skip, queue, allow or cancel_oldest"
+                                       : "`catch_up` is skip, one or all");
       }
       continue;
     }
@@ -271,7 +307,9 @@ std::string Lowerer::schedule(Cursor value) {
     } else if (name == "limit" && v->kind() == cel::Kind::int_ && v->as_int() >= 0) {
       spec.catch_up_limit = static_cast<size_t>(v->as_int());
     } else {
-      wrong(c, "`cron` takes the expression, `tz` (string), `overlap`, `catch_up`, `jitter` (duration) and `limit` (of what is caught up)");
+      wrong(c,
+            "`cron` takes the expression, `tz` (string), `overlap`, `catch_up`, `jitter` "
+            "(duration) and `limit` (of what is caught up)");
     }
   }
   if (!sound) return "";
@@ -281,7 +319,11 @@ std::string Lowerer::schedule(Cursor value) {
   }
   for (const sema::ParamInfo& p : m_.callables[current_].params) {
     if (p.fallback || t_.accepts_null(p.type)) continue;
-    m_.sink.report(Kind::bad_option_value, value.span(), fmt::format("a scheduled workflow starts without inputs, and `{}` has no default", p.name)).secondary(p.span, "declared here");
+    m_.sink
+        .report(Kind::bad_option_value, value.span(),
+                fmt::format("a scheduled workflow starts without inputs, and `{}` has no default",
+                            p.name))
+        .secondary(p.span, "declared here");
     return "";
   }
   return ir::encode_schedule(spec);
@@ -290,20 +332,35 @@ std::string Lowerer::schedule(Cursor value) {
 ir::NodeId Lowerer::hook(const OptionNode& o) {
   const std::string name = o.value.is(Node::reference) ? std::string(o.value.name()) : "";
   const auto index = sema::find_callable(m_, *module_, name);
-  if (!index || m_.callables[*index].kind != ir::CallableKind::tool || o.value.child(Node::arguments)) {
-    m_.sink.report(Kind::bad_option_value, o.value.span(), fmt::format("`{}` names a tool of this file", o.name)).suggest(name, sema::callable_names(m_, *module_));
+  if (!index || m_.callables[*index].kind != ir::CallableKind::tool ||
+      o.value.child(Node::arguments)) {
+    m_.sink
+        .report(Kind::bad_option_value, o.value.span(),
+                fmt::format("`{}` names a tool of this file", o.name))
+        .suggest(name, sema::callable_names(m_, *module_));
     return {};
   }
   const CallableInfo& info = m_.callables[*index];
   const bool failure = o.name == "on_failure";
   const TypeId given = failure ? error_type() : TypeTable::simple(TypeKind::string);
-  if (info.params.size() > 1 || (info.params.size() == 1 && !t_.assignable(given, info.params[0].type))) {
-    m_.sink.report(Kind::bad_option_value, o.value.span(), fmt::format("`{}` takes no parameter, or one for {}", name, failure ? "the error" : "the reason (string)")).secondary(info.span, "declared here");
+  if (info.params.size() > 1 ||
+      (info.params.size() == 1 && !t_.assignable(given, info.params[0].type))) {
+    m_.sink
+        .report(Kind::bad_option_value, o.value.span(),
+                fmt::format("`{}` takes no parameter, or one for {}", name,
+                            failure ? "the error" : "the reason (string)"))
+        .secondary(info.span, "declared here");
     return {};
   }
-  ir::StepNode step{.call = {.kind = ir::CalleeKind::tool, .name = name, .callable = need(*index), .arguments = {}}, .type = info.result, .options = {}};
+  ir::StepNode step{.call = {.kind = ir::CalleeKind::tool,
+                             .name = name,
+                             .callable = need(*index),
+                             .arguments = {}},
+                    .type = info.result,
+                    .options = {}};
   calls_[current_].emplace_back(*index, o.value.span());
-  out_.nodes.push_back({.name = o.name, .data = std::move(step), .doc = "", .origin = origin(o.value)});
+  out_.nodes.push_back(
+      {.name = o.name, .data = std::move(step), .doc = "", .origin = origin(o.value)});
   return ir::NodeId(out_.nodes.size() - 1);
 }
 
@@ -330,7 +387,11 @@ void Lowerer::tool_cycles() {
     for (const auto& [callee, span] : calls_[i]) {
       if (m_.callables[callee].kind != ir::CallableKind::tool) continue;
       if (state[callee] == 1) {
-        m_.sink.report(Kind::recursive, span, fmt::format("the tool `{}` calls itself, directly or through others", m_.callables[callee].name)).note("tools are inline; a workflow can call itself as a child run");
+        m_.sink
+            .report(Kind::recursive, span,
+                    fmt::format("the tool `{}` calls itself, directly or through others",
+                                m_.callables[callee].name))
+            .note("tools are inline; a workflow can call itself as a child run");
       } else if (state[callee] == 0) {
         visit(callee);
       }

@@ -17,10 +17,13 @@ void collect(Cursor node, bool through_loop, std::vector<Definition>& out) {
         break;
       }
       case Node::let_stmt:
-        if (const Cursor name = c.child(Node::identifier)) out.push_back({std::string(name.text()), c, name.span(), through_loop});
+        if (const Cursor name = c.child(Node::identifier))
+          out.push_back({std::string(name.text()), c, name.span(), through_loop});
         break;
       case Node::for_stmt:
-      case Node::loop_stmt: collect(c, true, out); break;
+      case Node::loop_stmt:
+        collect(c, true, out);
+        break;
       case Node::block:
       case Node::if_stmt:
       case Node::else_part:
@@ -30,8 +33,11 @@ void collect(Cursor node, bool through_loop, std::vector<Definition>& out) {
       case Node::branch_stmt:
       case Node::try_stmt:
       case Node::catch_part:
-      case Node::finally_part: collect(c, through_loop, out); break;
-      default: break;
+      case Node::finally_part:
+        collect(c, through_loop, out);
+        break;
+      default:
+        break;
     }
   }
 }

@@ -6,11 +6,14 @@ namespace kflow::lower {
 // The type a name of a loop's body will have, as far as the text says so.
 TypeId Lowerer::future_type(const Definition& d) {
   if (d.through_loop) return TypeTable::simple(TypeKind::any);
-  Cursor declared = d.node.is(Node::step_stmt) ? type_node(d.node.child(Node::step_binding)) : type_node(d.node);
-  // What is wrong with the type is reported at the same place again by its statement, and the sink drops the repetition.
+  Cursor declared =
+      d.node.is(Node::step_stmt) ? type_node(d.node.child(Node::step_binding)) : type_node(d.node);
+  // What is wrong with the type is reported at the same place again by its statement, and the sink
+  // drops the repetition.
   if (declared) return sema::resolve_type(m_, *module_, declared);
   if (d.node.is(Node::step_stmt)) {
-    if (const Cursor callee = d.node.child(Node::callee)) return target(callee_name(callee), callee, true).result;
+    if (const Cursor callee = d.node.child(Node::callee))
+      return target(callee_name(callee), callee, true).result;
   }
   return TypeTable::simple(TypeKind::any);
 }
@@ -25,7 +28,10 @@ void Lowerer::open_level(ScopeId scope, Cursor body, bool concurrent) {
 }
 
 // The body of a for or loop, and its names as seen from outside.
-BlockResult Lowerer::loop_body(Cursor block, const std::vector<std::tuple<std::string, source::Span, TypeId, Slot*>>& variables, JumpTarget target_kind) {
+BlockResult Lowerer::loop_body(
+    Cursor block,
+    const std::vector<std::tuple<std::string, source::Span, TypeId, Slot*>>& variables,
+    JumpTarget target_kind) {
   for (const auto& [name, span, type, slot] : variables) {
     level().futures.erase(name);
     *slot = define(name, span, type, true).slot;
@@ -76,12 +82,14 @@ void Lowerer::for_(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   out.scope = open_scope(ir::ScopeKind::for_each, level().scope);
   open_level(out.scope, block, out.limit > 1);
   std::vector<std::tuple<std::string, source::Span, TypeId, Slot*>> variables;
-  if (names.size() == 1) variables.emplace_back(std::string(names[0].text()), names[0].span(), value, &out.value);
+  if (names.size() == 1)
+    variables.emplace_back(std::string(names[0].text()), names[0].span(), value, &out.value);
   if (names.size() >= 2) {
     variables.emplace_back(std::string(names[0].text()), names[0].span(), key, &out.key);
     variables.emplace_back(std::string(names[1].text()), names[1].span(), value, &out.value);
   }
-  const BlockResult body = loop_body(block, variables, out.limit > 1 ? JumpTarget::concurrent_loop : JumpTarget::loop);
+  const BlockResult body =
+      loop_body(block, variables, out.limit > 1 ? JumpTarget::concurrent_loop : JumpTarget::loop);
   out.body = body.block;
   const auto inner = levels_.back();
   levels_.pop_back();
@@ -116,7 +124,9 @@ Slot Lowerer::facts_slot(Cursor name) {
   const std::string text(name.text());
   for (const Level& l : levels_) {
     if (l.names.contains(text)) {
-      m_.sink.report(Kind::duplicate_name, name.span(), fmt::format("`{}` is defined already", text)).secondary(l.names.at(text).span, "first defined here");
+      m_.sink
+          .report(Kind::duplicate_name, name.span(), fmt::format("`{}` is defined already", text))
+          .secondary(l.names.at(text).span, "first defined here");
     }
   }
   return add_slot(level().scope, "@" + text, TypeTable::simple(TypeKind::any));
@@ -126,13 +136,22 @@ std::pair<TypeId, TypeId> Lowerer::item_types(TypeId items, Cursor expression, s
   const TypeId any = TypeTable::simple(TypeKind::any);
   const TypeId poison = TypeTable::simple(TypeKind::poison);
   switch (t_[items].kind) {
-    case TypeKind::list: return {TypeTable::simple(TypeKind::int_), t_[items].element};
-    case TypeKind::map: return {TypeTable::simple(TypeKind::string), names == 1 ? TypeTable::simple(TypeKind::string) : t_[items].element};
-    case TypeKind::record: return {TypeTable::simple(TypeKind::string), names == 1 ? TypeTable::simple(TypeKind::string) : any};
-    case TypeKind::any: return {any, any};
-    case TypeKind::poison: return {poison, poison};
+    case TypeKind::list:
+      return {TypeTable::simple(TypeKind::int_), t_[items].element};
+    case TypeKind::map:
+      return {TypeTable::simple(TypeKind::string),
+              names == 1 ? TypeTable::simple(TypeKind::string) : t_[items].element};
+    case TypeKind::record:
+      return {TypeTable::simple(TypeKind::string),
+              names == 1 ? TypeTable::simple(TypeKind::string) : any};
+    case TypeKind::any:
+      return {any, any};
+    case TypeKind::poison:
+      return {poison, poison};
     default:
-      m_.sink.report(t_[items].kind == TypeKind::nullable ? Kind::maybe_null : Kind::type_mismatch, expression.span(), fmt::format("`for` goes over a list or map, not {}", t_.display(items)));
+      m_.sink.report(t_[items].kind == TypeKind::nullable ? Kind::maybe_null : Kind::type_mismatch,
+                     expression.span(),
+                     fmt::format("`for` goes over a list or map, not {}", t_.display(items)));
       return {poison, poison};
   }
 }
@@ -146,26 +165,32 @@ void Lowerer::loop(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   const auto options = sema::check_options(m_, "loop", c.child(Node::keyword), block);
   for (const OptionNode& o : options) {
     if (o.name == "max") out.max = typed(o.value, TypeTable::simple(TypeKind::int_), "`max`");
-    if (o.name == "on_max" && sema::symbol_value(m_, o, "loop") == "fail") out.on_max = ir::OnMax::fail;
+    if (o.name == "on_max" && sema::symbol_value(m_, o, "loop") == "fail")
+      out.on_max = ir::OnMax::fail;
   }
-  if (!out.max) out.max = constant_expr(cel::Value::integer(1), TypeTable::simple(TypeKind::int_), c);
+  if (!out.max)
+    out.max = constant_expr(cel::Value::integer(1), TypeTable::simple(TypeKind::int_), c);
   out.scope = open_scope(ir::ScopeKind::loop, level().scope);
   open_level(out.scope, block, false);
-  // `while` is evaluated before an iteration, with the preceding values: no name of the body is defined yet.
+  // `while` is evaluated before an iteration, with the preceding values: no name of the body is
+  // defined yet.
   for (const OptionNode& o : options) {
-    if (o.name == "while") out.while_ = typed(o.value, TypeTable::simple(TypeKind::boolean), "`while`");
+    if (o.name == "while")
+      out.while_ = typed(o.value, TypeTable::simple(TypeKind::boolean), "`while`");
   }
   const BlockResult body = loop_body(block, {}, JumpTarget::loop);
   out.body = body.block;
   for (const OptionNode& o : options) {
-    if (o.name == "until") out.until = typed(o.value, TypeTable::simple(TypeKind::boolean), "`until`");
+    if (o.name == "until")
+      out.until = typed(o.value, TypeTable::simple(TypeKind::boolean), "`until`");
   }
   const auto inner = levels_.back();
   levels_.pop_back();
   const bool skips = may_skip(block) || static_cast<bool>(out.while_);
   for (const auto& [n, binding] : inner.names) {
     if (binding.scope != inner.scope) continue;
-    out.exports.push_back({binding.slot, export_name(n, binding, skips ? t_.nullable(binding.type) : binding.type)});
+    out.exports.push_back(
+        {binding.slot, export_name(n, binding, skips ? t_.nullable(binding.type) : binding.type)});
   }
   if (name) out.facts = facts_slot(name);
   node.data = std::move(out);

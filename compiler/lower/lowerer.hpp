@@ -1,4 +1,5 @@
-// Lowerer: the statements of a checked model become nodes; what is wrong in them is reported on the way.
+// Lowerer: the statements of a checked model become nodes; what is wrong in them is reported on the
+// way.
 #pragma once
 
 #include <fmt/format.h>
@@ -32,7 +33,8 @@ using sema::Module;
 using sema::OptionNode;
 using syntax::Node;
 
-/// Lowers one model once. Statements are checked while they are lowered: names, types, options, visibility.
+/// Lowers one model once. Statements are checked while they are lowered: names, types, options,
+/// visibility.
 class Lowerer {
  public:
   explicit Lowerer(sema::Model& m) : m_(m), t_(m.types) {}
@@ -54,7 +56,9 @@ class Lowerer {
 
   void raw_options(Cursor block, std::vector<ir::RawOption>& into);
 
-  void agent(ir::CallableId id, const CallableInfo& info) { raw_options(info.node.child(Node::options), out_.callables[id.value].options); }
+  void agent(ir::CallableId id, const CallableInfo& info) {
+    raw_options(info.node.child(Node::options), out_.callables[id.value].options);
+  }
 
   void extern_tool(ir::CallableId id, const CallableInfo& info);
 
@@ -112,7 +116,11 @@ class Lowerer {
 
   BlockId add_block(std::vector<ir::NodeId> statements);
 
-  static bool is_statement(Node kind) { return kind >= Node::step_stmt && kind <= Node::expect_stmt && kind != Node::step_binding && kind != Node::callee && kind != Node::session_path && kind != Node::else_part && kind != Node::match_arm && kind != Node::catch_part && kind != Node::finally_part; }
+  static bool is_statement(Node kind) {
+    return kind >= Node::step_stmt && kind <= Node::expect_stmt && kind != Node::step_binding &&
+           kind != Node::callee && kind != Node::session_path && kind != Node::else_part &&
+           kind != Node::match_arm && kind != Node::catch_part && kind != Node::finally_part;
+  }
 
   BlockResult statements(Cursor block, bool keep_names = false);
 
@@ -180,7 +188,8 @@ class Lowerer {
 
   bool match(Cursor c, ir::Node& node);
 
-  void pattern(Cursor p, TypeId type, std::vector<cel::Value>& covered, std::vector<cel::Value>& patterns);
+  void pattern(Cursor p, TypeId type, std::vector<cel::Value>& covered,
+               std::vector<cel::Value>& patterns);
 
   bool exhausts(Cursor c, TypeId type, const std::vector<cel::Value>& covered);
 
@@ -192,7 +201,10 @@ class Lowerer {
 
   static std::vector<Definition> definitions_of(Cursor statement);
 
-  ir::ParallelNode::Branch lower_branch(Cursor branch, std::map<std::string, int>& used, std::set<std::string>& branch_names, std::map<std::string, Binding, std::less<>>& defined, const std::map<std::string, Binding, std::less<>>& before);
+  ir::ParallelNode::Branch lower_branch(Cursor branch, std::map<std::string, int>& used,
+                                        std::set<std::string>& branch_names,
+                                        std::map<std::string, Binding, std::less<>>& defined,
+                                        const std::map<std::string, Binding, std::less<>>& before);
 
   void join(const OptionNode& o, ir::ParallelNode& out, size_t branches);
 
@@ -202,7 +214,10 @@ class Lowerer {
 
   void open_level(ScopeId scope, Cursor body, bool concurrent);
 
-  BlockResult loop_body(Cursor block, const std::vector<std::tuple<std::string, source::Span, TypeId, Slot*>>& variables, JumpTarget target_kind);
+  BlockResult loop_body(
+      Cursor block,
+      const std::vector<std::tuple<std::string, source::Span, TypeId, Slot*>>& variables,
+      JumpTarget target_kind);
 
   void for_(Cursor c, ir::Node& node, std::map<std::string, int>& used);
 
@@ -229,15 +244,16 @@ class Lowerer {
   Module* module_ = nullptr;
   uint32_t current_ = 0;
   std::deque<Level> levels_;  // references to a level stay good while others are opened inside
-  std::map<std::string, source::Span, std::less<>> later_;     // all names of the body, for messages
-  std::map<std::string, source::Span, std::less<>> siblings_;  // names of other branches, for messages
+  std::map<std::string, source::Span, std::less<>> later_;  // all names of the body, for messages
+  std::map<std::string, source::Span, std::less<>>
+      siblings_;  // names of other branches, for messages
   std::vector<std::string> non_null_;
   std::vector<JumpTarget> jump_targets_;
   int concurrent_depth_ = 0;
   TypeId result_type_;
   bool result_declared_ = false;
-  TypeId session_type_;                                        // record of the workflow's session state; none: none
-  std::optional<TypeId> own_value_;                            // in ensure, undo, review: the step's value
+  TypeId session_type_;              // record of the workflow's session state; none: none
+  std::optional<TypeId> own_value_;  // in ensure, undo, review: the step's value
   std::string own_name_;
   bool own_key_ = false;
 };

@@ -17,7 +17,8 @@ Slot Lowerer::add_slot(ScopeId scope, std::string name, TypeId type) {
 // Slot of a name in the present scope: one that exclusive arms defined before is used again.
 Binding Lowerer::define(const std::string& name, source::Span span, TypeId type, bool check) {
   Level& l = level();
-  if (check && syntax_name_taken(name, span)) return {l.scope, add_slot(l.scope, name, type), type, span};
+  if (check && syntax_name_taken(name, span))
+    return {l.scope, add_slot(l.scope, name, type), type, span};
   Slot slot = no_slot;
   const auto& slots = out_.scopes[l.scope.value].slots;
   for (Slot i = 0; i < slots.size(); ++i) {
@@ -28,13 +29,17 @@ Binding Lowerer::define(const std::string& name, source::Span span, TypeId type,
   } else if (out_.scopes[l.scope.value].slots[slot].type != type) {
     TypeId& known = out_.scopes[l.scope.value].slots[slot].type;
     const TypeId joined = t_.join(known, type);
-    if (check && t_[joined].kind == TypeKind::any && t_[known].kind != TypeKind::any && t_[type].kind != TypeKind::any) {
-      m_.sink.report(Kind::type_mismatch, span, fmt::format("`{}` is {} here and {} in another arm", name, t_.display(type), t_.display(known)))
+    if (check && t_[joined].kind == TypeKind::any && t_[known].kind != TypeKind::any &&
+        t_[type].kind != TypeKind::any) {
+      m_.sink
+          .report(Kind::type_mismatch, span,
+                  fmt::format("`{}` is {} here and {} in another arm", name, t_.display(type),
+                              t_.display(known)))
           .note("arms that define the same name give it the same type");
     }
     known = joined;
   }
-    const Binding binding{l.scope, slot, type, span};
+  const Binding binding{l.scope, slot, type, span};
   l.names[name] = binding;
   return binding;
 }
@@ -43,7 +48,8 @@ bool Lowerer::syntax_name_taken(const std::string& name, source::Span span) {
   for (auto it = levels_.rbegin(); it != levels_.rend(); ++it) {
     const auto found = it->names.find(name);
     if (found == it->names.end()) continue;
-    m_.sink.report(Kind::duplicate_name, span, fmt::format("`{}` is defined already", name)).secondary(found->second.span, "first defined here");
+    m_.sink.report(Kind::duplicate_name, span, fmt::format("`{}` is defined already", name))
+        .secondary(found->second.span, "first defined here");
     return true;
   }
   if (name == "run" || name == "session" || name == "user" || name == "iteration") {
@@ -53,7 +59,8 @@ bool Lowerer::syntax_name_taken(const std::string& name, source::Span span) {
   return false;
 }
 
-std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Span span, bool& reported) {
+std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Span span,
+                                              bool& reported) {
   uint32_t hops = 0;
   for (auto it = levels_.rbegin(); it != levels_.rend(); ++it, ++hops) {
     if (const auto found = it->names.find(name); found != it->names.end()) {
@@ -62,7 +69,11 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
     const auto future = it->futures.find(name);
     if (future == it->futures.end()) continue;
     if (it->concurrent) {
-      m_.sink.report(Kind::previous_in_concurrent, span, fmt::format("`{}` is read before it is defined, and iterations run at the same time", name))
+      m_.sink
+          .report(
+              Kind::previous_in_concurrent, span,
+              fmt::format("`{}` is read before it is defined, and iterations run at the same time",
+                          name))
           .secondary(future->second.span, "defined here")
           .note("with a `limit` above 1 there is no preceding iteration");
       reported = true;
@@ -80,14 +91,17 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
   if (name == "iteration") {
     uint32_t up = 0;
     for (auto it = levels_.rbegin(); it != levels_.rend(); ++it, ++up) {
-      if (it->loop) return sema::Resolved{{ir::VarSource::iteration, up, 0}, TypeTable::simple(TypeKind::int_)};
+      if (it->loop)
+        return sema::Resolved{{ir::VarSource::iteration, up, 0}, TypeTable::simple(TypeKind::int_)};
     }
   }
   if (name == "run") return sema::Resolved{{ir::VarSource::run, 0, 0}, run_type()};
   if (name == "session") return sema::Resolved{{ir::VarSource::session, 0, 0}, session_record()};
   if (name == "user") return sema::Resolved{{ir::VarSource::user, 0, 0}, id_type()};
   if (const auto sibling = siblings_.find(name); sibling != siblings_.end()) {
-    m_.sink.report(Kind::other_branch, span, fmt::format("`{}` is defined in another branch of this `parallel`", name))
+    m_.sink
+        .report(Kind::other_branch, span,
+                fmt::format("`{}` is defined in another branch of this `parallel`", name))
         .secondary(sibling->second, "defined here")
         .note("branches run at the same time; put both into one `branch name { … }`");
     reported = true;
@@ -98,8 +112,14 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
     const bool before = later->second.begin > span.begin;
     reported = true;
     if (!m_.unknown_names.insert(std::string(name)).second) return std::nullopt;
-    m_.sink.report(Kind::used_before_definition, span,
-                   before ? fmt::format("`{}` is used before it is defined; it is defined on line {}", name, line) : fmt::format("`{}` is not visible here; it is defined on line {} inside another block", name, line))
+    m_.sink
+        .report(Kind::used_before_definition, span,
+                before
+                    ? fmt::format("`{}` is used before it is defined; it is defined on line {}",
+                                  name, line)
+                    : fmt::format(
+                          "`{}` is not visible here; it is defined on line {} inside another block",
+                          name, line))
         .secondary(later->second, "defined here");
     reported = true;
   }
@@ -108,19 +128,36 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
 
 TypeId Lowerer::record_of(std::initializer_list<std::pair<std::string_view, TypeId>> fields) {
   std::vector<schema::Field> out;
-  for (const auto& [name, type] : fields) out.push_back({.name = std::string(name), .type = type, .fallback = {}, .constraints = {}, .doc = "", .was = "", .alias = ""});
+  for (const auto& [name, type] : fields)
+    out.push_back({.name = std::string(name),
+                   .type = type,
+                   .fallback = {},
+                   .constraints = {},
+                   .doc = "",
+                   .was = "",
+                   .alias = ""});
   return t_.record(std::move(out));
 }
 
 TypeId Lowerer::run_type() {
   const TypeId string = TypeTable::simple(TypeKind::string);
-  return record_of({{"id", string}, {"workflow", string}, {"started_at", TypeTable::simple(TypeKind::timestamp)}, {"parent", t_.nullable(string)}, {"attempt", TypeTable::simple(TypeKind::int_)}});
+  return record_of({{"id", string},
+                    {"workflow", string},
+                    {"started_at", TypeTable::simple(TypeKind::timestamp)},
+                    {"parent", t_.nullable(string)},
+                    {"attempt", TypeTable::simple(TypeKind::int_)}});
 }
 
 // The declared state, with the session's id.
 TypeId Lowerer::session_record() {
   std::vector<schema::Field> fields;
-  fields.push_back({.name = "id", .type = TypeTable::simple(TypeKind::string), .fallback = {}, .constraints = {}, .doc = "", .was = "", .alias = ""});
+  fields.push_back({.name = "id",
+                    .type = TypeTable::simple(TypeKind::string),
+                    .fallback = {},
+                    .constraints = {},
+                    .doc = "",
+                    .was = "",
+                    .alias = ""});
   if (session_type_) {
     for (const schema::Field& f : t_[session_type_].fields) fields.push_back(f);
   }
@@ -129,7 +166,13 @@ TypeId Lowerer::session_record() {
 TypeId Lowerer::error_type() {
   const TypeId string = TypeTable::simple(TypeKind::string);
   const TypeId any = TypeTable::simple(TypeKind::any);
-  return record_of({{"kind", string}, {"code", string}, {"message", string}, {"step", string}, {"status", TypeTable::simple(TypeKind::int_)}, {"cause", any}, {"data", any}});
+  return record_of({{"kind", string},
+                    {"code", string},
+                    {"message", string},
+                    {"step", string},
+                    {"status", TypeTable::simple(TypeKind::int_)},
+                    {"cause", any},
+                    {"data", any}});
 }
 
 std::optional<ir::VarRef> Lowerer::facts(std::string_view name, bool errors, source::Span span) {
@@ -138,7 +181,8 @@ std::optional<ir::VarRef> Lowerer::facts(std::string_view name, bool errors, sou
     const auto found = it->names.find(name);
     if (found == it->names.end()) continue;
     out_.scopes[it->scope.value].slots[found->second.slot].facts = true;
-    return ir::VarRef{errors ? ir::VarSource::errors : ir::VarSource::info, hops, found->second.slot};
+    return ir::VarRef{errors ? ir::VarSource::errors : ir::VarSource::info, hops,
+                      found->second.slot};
   }
   hops = 0;
   for (auto it = levels_.rbegin(); it != levels_.rend(); ++it, ++hops) {
@@ -149,7 +193,8 @@ std::optional<ir::VarRef> Lowerer::facts(std::string_view name, bool errors, sou
       return ir::VarRef{errors ? ir::VarSource::errors : ir::VarSource::info, hops, i};
     }
   }
-  m_.sink.report(Kind::unknown_name, span, fmt::format("no step, for or loop before this is named `{}`", name));
+  m_.sink.report(Kind::unknown_name, span,
+                 fmt::format("no step, for or loop before this is named `{}`", name));
   return std::nullopt;
 }
 
@@ -164,8 +209,12 @@ std::vector<std::string> Lowerer::visible_names() const {
 
 ExpressionScope Lowerer::scope() {
   ExpressionScope s{.module = module_};
-  s.lookup = [this](std::string_view name, source::Span span, bool& reported) { return lookup(name, span, reported); };
-  s.facts = [this](std::string_view name, bool errors, source::Span span) { return facts(name, errors, span); };
+  s.lookup = [this](std::string_view name, source::Span span, bool& reported) {
+    return lookup(name, span, reported);
+  };
+  s.facts = [this](std::string_view name, bool errors, source::Span span) {
+    return facts(name, errors, span);
+  };
   s.candidates = visible_names();
   s.non_null = non_null_;
   s.own_value = own_value_;

@@ -17,7 +17,8 @@ void Lowerer::let(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   if (!let.value) let.value = constant_expr({}, type, c);
   node.name = name ? std::string(name.text()) : unique(used, "let");
   node.named = true;
-  let.slot = name ? define(node.name, name.span(), type, true).slot : add_slot(level().scope, "", type);
+  let.slot =
+      name ? define(node.name, name.span(), type, true).slot : add_slot(level().scope, "", type);
   node.data = let;
 }
 
@@ -45,13 +46,19 @@ void Lowerer::set(Cursor c, ir::Node& node) {
       for (const schema::Field& f : t_[inside].fields) {
         if (f.name != "id" || i > 1) names.push_back(f.name);
       }
-      const auto field = std::find_if(t_[inside].fields.begin(), t_[inside].fields.end(), [&](const schema::Field& f) { return f.name == parts[i].text() && (f.name != "id" || i > 1); });
+      const auto field = std::find_if(
+          t_[inside].fields.begin(), t_[inside].fields.end(), [&](const schema::Field& f) {
+            return f.name == parts[i].text() && (f.name != "id" || i > 1);
+          });
       if (t_[inside].kind == TypeKind::any || t_[inside].kind == TypeKind::map) {
-        type = t_[inside].kind == TypeKind::map ? t_[inside].element : TypeTable::simple(TypeKind::any);
+        type = t_[inside].kind == TypeKind::map ? t_[inside].element
+                                                : TypeTable::simple(TypeKind::any);
       } else if (field == t_[inside].fields.end()) {
-        auto d = m_.sink.report(Kind::unknown_field, parts[i].span(), fmt::format("the session has no field `{}`", parts[i].text()));
+        auto d = m_.sink.report(Kind::unknown_field, parts[i].span(),
+                                fmt::format("the session has no field `{}`", parts[i].text()));
         d.suggest(parts[i].text(), names);
-        d.note(session_type_ ? fmt::format("declared: {}", fmt::join(names, ", ")) : "declare it in the workflow: `session: { visited: string[] = [] }`");
+        d.note(session_type_ ? fmt::format("declared: {}", fmt::join(names, ", "))
+                             : "declare it in the workflow: `session: { visited: string[] = [] }`");
         return check_only(c, node);
       } else {
         type = field->type;
@@ -71,19 +78,27 @@ void Lowerer::return_(Cursor c, ir::Node& node) {
   const Cursor value = c.expression();
   if (value) {
     if (!result_declared_) {
-      m_.sink.report(Kind::type_mismatch, value.span(), "this returns a value, but no result type is declared").note("write `-> Type` after the parameters");
+      m_.sink
+          .report(Kind::type_mismatch, value.span(),
+                  "this returns a value, but no result type is declared")
+          .note("write `-> Type` after the parameters");
       check(value);
     } else {
       out.value = typed(value, result_type_, "the result");
     }
   } else if (result_declared_ && !t_.accepts_null(result_type_) && !c.has_errors()) {
-    m_.sink.report(Kind::type_mismatch, c.span(), fmt::format("this returns nothing, but the result is {}", t_.display(result_type_)));
+    m_.sink.report(
+        Kind::type_mismatch, c.span(),
+        fmt::format("this returns nothing, but the result is {}", t_.display(result_type_)));
   }
   node.data = out;
 }
 
 void Lowerer::crossing(Cursor c, std::string_view what) {
-  m_.sink.report(Kind::crosses_concurrency, c.span(), fmt::format("`{}` cannot leave a block that runs beside others", what)).note("a `parallel` branch or a `for` with a `limit` above 1 ends on its own");
+  m_.sink
+      .report(Kind::crosses_concurrency, c.span(),
+              fmt::format("`{}` cannot leave a block that runs beside others", what))
+      .note("a `parallel` branch or a `for` with a `limit` above 1 ends on its own");
 }
 
 void Lowerer::fail_(Cursor c, ir::Node& node) {
@@ -98,7 +113,10 @@ void Lowerer::fail_(Cursor c, ir::Node& node) {
       } else if (o.name == "data") {
         out.data = untyped(o.value);
       } else {
-        m_.sink.report(Kind::unknown_option, o.name_node.span(), fmt::format("`fail` has no field `{}`", o.name)).suggest(o.name, {"code", "message", "data"});
+        m_.sink
+            .report(Kind::unknown_option, o.name_node.span(),
+                    fmt::format("`fail` has no field `{}`", o.name))
+            .suggest(o.name, {"code", "message", "data"});
       }
     }
   } else if (value) {
@@ -113,7 +131,8 @@ void Lowerer::jump(Cursor c, ir::Node& node) {
   // The innermost enclosing construct that stops it: a loop, or a concurrent boundary.
   if (jump_targets_.empty()) {
     m_.sink.report(Kind::outside_loop, c.span(), fmt::format("`{}` stands in no loop", word));
-  } else if (jump_targets_.back() == JumpTarget::branch || (jump_targets_.back() == JumpTarget::concurrent_loop && is_break)) {
+  } else if (jump_targets_.back() == JumpTarget::branch ||
+             (jump_targets_.back() == JumpTarget::concurrent_loop && is_break)) {
     crossing(c, word);
   }
   if (is_break) {

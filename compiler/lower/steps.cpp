@@ -5,7 +5,8 @@ namespace kflow::lower {
 
 std::string Lowerer::callee_name(Cursor callee) const {
   std::string out;
-  for (const Cursor part : callee.children(Node::identifier)) out += (out.empty() ? "" : ".") + std::string(part.text());
+  for (const Cursor part : callee.children(Node::identifier))
+    out += (out.empty() ? "" : ".") + std::string(part.text());
   return out;
 }
 
@@ -13,7 +14,8 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
   Target out;
   out.name = name;
   if (out.name.empty()) return out;
-  if (const auto index = sema::find_callable(m_, *module_, out.name)) return declared(out, *index, callee, quiet);
+  if (const auto index = sema::find_callable(m_, *module_, out.name))
+    return declared(out, *index, callee, quiet);
   if (const ir::Builtin* builtin = ir::find_builtin(out.name)) {
     out.params = sema::builtin_params(m_, *builtin);
     out.result = sema::builtin_type(m_, builtin->result);
@@ -23,7 +25,8 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
   }
   const size_t dot = out.name.rfind('.');
   if (dot != std::string::npos && out.name.substr(dot) == ".start") {
-    if (const auto index = sema::find_callable(m_, *module_, out.name.substr(0, dot)); index && m_.callables[*index].kind == ir::CallableKind::workflow) {
+    if (const auto index = sema::find_callable(m_, *module_, out.name.substr(0, dot));
+        index && m_.callables[*index].kind == ir::CallableKind::workflow) {
       declared(out, *index, callee, quiet);
       out.kind = ir::CalleeKind::workflow_start;
       out.result = TypeTable::simple(TypeKind::string);
@@ -32,9 +35,14 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
   }
   if (quiet) return out;
   const auto import = module_->imports.find(out.name.substr(0, out.name.find('.')));
-  if (import != module_->imports.end() && import->second == UINT32_MAX) return out;  // reported at the import
-  if (m_.modules[0]->has_syntax_errors || module_->has_syntax_errors) return out;       // perhaps in what could not be read
-  m_.sink.report(Kind::unknown_callable, callee.span(), fmt::format("nothing that can be called is named `{}`", out.name)).suggest(out.name, sema::callable_names(m_, *module_));
+  if (import != module_->imports.end() && import->second == UINT32_MAX)
+    return out;  // reported at the import
+  if (m_.modules[0]->has_syntax_errors || module_->has_syntax_errors)
+    return out;  // perhaps in what could not be read
+  m_.sink
+      .report(Kind::unknown_callable, callee.span(),
+              fmt::format("nothing that can be called is named `{}`", out.name))
+      .suggest(out.name, sema::callable_names(m_, *module_));
   return out;
 }
 
@@ -48,24 +56,36 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
     calls_[current_].emplace_back(index, callee.span());
   }
   switch (info.kind) {
-    case ir::CallableKind::tool: out.kind = ir::CalleeKind::tool; break;
+    case ir::CallableKind::tool:
+      out.kind = ir::CalleeKind::tool;
+      break;
     case ir::CallableKind::extern_tool:
       out.kind = ir::CalleeKind::extern_tool;
       out.runs = static_cast<bool>(info.node.child(Node::options));
       break;
-    case ir::CallableKind::workflow: out.kind = ir::CalleeKind::workflow; break;
-    case ir::CallableKind::agent: out.kind = ir::CalleeKind::agent, out.runs = false; break;
-    case ir::CallableKind::team: out.kind = ir::CalleeKind::team, out.runs = false; break;
+    case ir::CallableKind::workflow:
+      out.kind = ir::CalleeKind::workflow;
+      break;
+    case ir::CallableKind::agent:
+      out.kind = ir::CalleeKind::agent, out.runs = false;
+      break;
+    case ir::CallableKind::team:
+      out.kind = ir::CalleeKind::team, out.runs = false;
+      break;
   }
   return out;
 }
 
 std::string_view Lowerer::what_does_not_run(const Target& t) {
   switch (t.kind) {
-    case ir::CalleeKind::agent: return "an agent";
-    case ir::CalleeKind::team: return "a team";
-    case ir::CalleeKind::extern_tool: return "an extern tool without `command`";
-    default: return "this built-in";
+    case ir::CalleeKind::agent:
+      return "an agent";
+    case ir::CalleeKind::team:
+      return "a team";
+    case ir::CalleeKind::extern_tool:
+      return "an extern tool without `command`";
+    default:
+      return "this built-in";
   }
 }
 
@@ -83,7 +103,9 @@ std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Curso
     } else if (syntax::is_expression(c.kind())) {
       value = c;
       if (t.known && position >= t.params.size()) {
-        m_.sink.report(Kind::wrong_arguments, c.span(), fmt::format("`{}` takes {} argument{}", t.name, t.params.size(), t.params.size() == 1 ? "" : "s"));
+        m_.sink.report(Kind::wrong_arguments, c.span(),
+                       fmt::format("`{}` takes {} argument{}", t.name, t.params.size(),
+                                   t.params.size() == 1 ? "" : "s"));
         check(value);
         continue;
       }
@@ -92,26 +114,37 @@ std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Curso
     } else {
       continue;
     }
-    const auto param = std::find_if(t.params.begin(), t.params.end(), [&](const sema::ParamInfo& p) { return p.name == name; });
+    const auto param = std::find_if(t.params.begin(), t.params.end(),
+                                    [&](const sema::ParamInfo& p) { return p.name == name; });
     if (!t.known || param == t.params.end()) {
       if (t.known) {
         std::vector<std::string> names;
         for (const sema::ParamInfo& p : t.params) names.push_back(p.name);
-        m_.sink.report(Kind::wrong_arguments, c.child(Node::identifier).span(), fmt::format("`{}` has no parameter `{}`", t.name, name)).suggest(name, names).note(fmt::format("parameters: {}", fmt::join(names, ", ")));
+        m_.sink
+            .report(Kind::wrong_arguments, c.child(Node::identifier).span(),
+                    fmt::format("`{}` has no parameter `{}`", t.name, name))
+            .suggest(name, names)
+            .note(fmt::format("parameters: {}", fmt::join(names, ", ")));
       }
       if (value) check(value);
       continue;
     }
     if (!given.insert(name).second) {
-      m_.sink.report(Kind::wrong_arguments, c.span(), fmt::format("the parameter `{}` is given twice", name));
+      m_.sink.report(Kind::wrong_arguments, c.span(),
+                     fmt::format("the parameter `{}` is given twice", name));
       continue;
     }
-    if (const ExprId e = typed(value, param->type, fmt::format("the parameter `{}` of `{}`", name, t.name))) out.push_back({name, e});
+    if (const ExprId e =
+            typed(value, param->type, fmt::format("the parameter `{}` of `{}`", name, t.name)))
+      out.push_back({name, e});
   }
   if (!t.known || list.has_errors()) return out;
   for (const sema::ParamInfo& p : t.params) {
     if (!p.optional && !given.contains(p.name)) {
-      m_.sink.report(Kind::wrong_arguments, callee.span(), fmt::format("`{}` needs the argument `{}`", t.name, p.name)).note(fmt::format("`{}: {}`", p.name, t_.display(p.type)));
+      m_.sink
+          .report(Kind::wrong_arguments, callee.span(),
+                  fmt::format("`{}` needs the argument `{}`", t.name, p.name))
+          .note(fmt::format("`{}: {}`", p.name, t_.display(p.type)));
     }
   }
   // In the order of the parameters, so that equal calls are equal.
@@ -140,16 +173,22 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   std::string base = "step";
   if (callee) {
     const Target t = target(callee_name(callee), callee);
-    step.call = {.kind = t.kind, .name = t.name, .callable = t.callable, .arguments = arguments(t, c.child(Node::arguments), callee)};
+    step.call = {.kind = t.kind,
+                 .name = t.name,
+                 .callable = t.callable,
+                 .arguments = arguments(t, c.child(Node::arguments), callee)};
     type = t.result;
     base = t.name.substr(t.name.rfind('.') + 1);
-    if (t.known && !t.runs) not_built(callee.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
+    if (t.known && !t.runs)
+      not_built(callee.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
   }
   const Cursor declared = binding ? type_node(binding) : Cursor();
   if (declared) {
     const TypeId wanted = sema::resolve_type(m_, *module_, declared);
     if (!t_.assignable(type, wanted)) {
-      m_.sink.report(Kind::type_mismatch, declared.span(), fmt::format("the value of `{}` is {}, not {}", step.call.name, t_.display(type), t_.display(wanted)));
+      m_.sink.report(Kind::type_mismatch, declared.span(),
+                     fmt::format("the value of `{}` is {}, not {}", step.call.name,
+                                 t_.display(type), t_.display(wanted)));
     }
     step.check = t_.needs_check(type, wanted);
     type = wanted;
@@ -159,7 +198,8 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   node.named = static_cast<bool>(name);
   if (name) {
     node.name = name.text();
-    // Named steps of one block are unique by the rule on names; exclusive arms have paths of their own.
+    // Named steps of one block are unique by the rule on names; exclusive arms have paths of their
+    // own.
     ++used[node.name];
     step.slot = define(node.name, name.span(), type, true).slot;
   } else {
@@ -169,7 +209,8 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   node.data = std::move(step);
 }
 
-void Lowerer::step_options(Cursor block, ir::StepNode& step, TypeId& type, const std::string& name) {
+void Lowerer::step_options(Cursor block, ir::StepNode& step, TypeId& type,
+                           const std::string& name) {
   const TypeId own = type;
   Cursor fallback;
   for (const OptionNode& o : sema::check_options(m_, "step", block, block)) {
@@ -193,15 +234,18 @@ namespace {
 
 // What waits for something cannot be had from a cache.
 bool waits(const ir::Call& call) {
-  if (call.kind == ir::CalleeKind::workflow || call.kind == ir::CalleeKind::workflow_start) return true;
+  if (call.kind == ir::CalleeKind::workflow || call.kind == ir::CalleeKind::workflow_start)
+    return true;
   if (call.kind != ir::CalleeKind::builtin) return false;
   static constexpr std::string_view effects[] = {"http.", "exec.", "file."};
-  return std::none_of(std::begin(effects), std::end(effects), [&](std::string_view prefix) { return call.name.starts_with(prefix); });
+  return std::none_of(std::begin(effects), std::end(effects),
+                      [&](std::string_view prefix) { return call.name.starts_with(prefix); });
 }
 
 }  // namespace
 
-void Lowerer::step_option(const OptionNode& o, ir::StepNode& step, TypeId own, const std::string& name) {
+void Lowerer::step_option(const OptionNode& o, ir::StepNode& step, TypeId own,
+                          const std::string& name) {
   const TypeId duration = TypeTable::simple(TypeKind::duration);
   const TypeId string = TypeTable::simple(TypeKind::string);
   ir::StepOptions& out = step.options;
@@ -240,12 +284,18 @@ void Lowerer::step_option(const OptionNode& o, ir::StepNode& step, TypeId own, c
   } else if (o.name == "cache") {
     out.cache = typed(o.value, duration, "`cache`");
     if (waits(step.call)) {
-      m_.sink.report(Kind::bad_option_value, o.name_node.span(), fmt::format("`{}` cannot be cached", step.call.name)).note("only what answers by itself, with the same value for the same arguments, can");
+      m_.sink
+          .report(Kind::bad_option_value, o.name_node.span(),
+                  fmt::format("`{}` cannot be cached", step.call.name))
+          .note("only what answers by itself, with the same value for the same arguments, can");
     }
   } else if (o.name == "at_end") {
     out.cancel_at_end = sema::symbol_value(m_, o, "step") == "cancel";
     if (step.call.kind != ir::CalleeKind::workflow_start) {
-      m_.sink.report(Kind::bad_option_value, o.name_node.span(), "`at_end` is for a run that is started with `.start(…)`").note("a workflow called as a step always ends before its parent");
+      m_.sink
+          .report(Kind::bad_option_value, o.name_node.span(),
+                  "`at_end` is for a run that is started with `.start(…)`")
+          .note("a workflow called as a step always ends before its parent");
     }
   }
 }
@@ -266,18 +316,26 @@ ir::NodeId Lowerer::undo(const OptionNode& o, TypeId own, const std::string& nam
     callee = reference.name();
   }
   if (callee.empty() || !list) {
-    m_.sink.report(Kind::bad_option_value, o.value.span(), "`undo` is a call: `undo: refund(charge.id)`");
+    m_.sink.report(Kind::bad_option_value, o.value.span(),
+                   "`undo` is a call: `undo: refund(charge.id)`");
     return {};
   }
   own_value_ = own;
   own_name_ = name;
   own_key_ = true;
   const Target t = target(callee, o.value);
-  ir::StepNode step{.call = {.kind = t.kind, .name = t.name, .callable = t.callable, .arguments = arguments(t, list, o.value)}, .type = t.result, .options = {}};
+  ir::StepNode step{.call = {.kind = t.kind,
+                             .name = t.name,
+                             .callable = t.callable,
+                             .arguments = arguments(t, list, o.value)},
+                    .type = t.result,
+                    .options = {}};
   own_value_.reset();
   own_key_ = false;
-  if (t.known && !t.runs) not_built(o.value.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
-  out_.nodes.push_back({.name = "undo", .data = std::move(step), .doc = "", .origin = origin(o.value)});
+  if (t.known && !t.runs)
+    not_built(o.value.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
+  out_.nodes.push_back(
+      {.name = "undo", .data = std::move(step), .doc = "", .origin = origin(o.value)});
   return ir::NodeId(out_.nodes.size() - 1);
 }
 
@@ -291,8 +349,10 @@ bool Lowerer::flag(Cursor value) {
 uint32_t Lowerer::count(const OptionNode& o, uint32_t most) {
   const auto v = sema::constant_value(m_, *module_, o.value);
   if (!v) return 1;
-  if (v->kind() == cel::Kind::int_ && v->as_int() >= 1 && v->as_int() <= most) return static_cast<uint32_t>(v->as_int());
-  m_.sink.report(Kind::bad_option_value, o.value.span(), fmt::format("`{}` is a number from 1 to {}", o.name, most));
+  if (v->kind() == cel::Kind::int_ && v->as_int() >= 1 && v->as_int() <= most)
+    return static_cast<uint32_t>(v->as_int());
+  m_.sink.report(Kind::bad_option_value, o.value.span(),
+                 fmt::format("`{}` is a number from 1 to {}", o.name, most));
   return 1;
 }
 

@@ -1,4 +1,5 @@
-// The construct table: every construct with its options, for the checker and for whoever documents or completes.
+// The construct table: every construct with its options, for the checker and for whoever documents
+// or completes.
 #pragma once
 
 #include <span>

@@ -61,19 +61,23 @@ class Declarer {
     for (const Cursor c : root.children(Node::kflow_decl)) {
       const Cursor edition = c.child(Node::int_literal);
       if (edition && edition.text() != "1") {
-        m_.sink.report(Kind::not_built, edition.span(), fmt::format("this is edition {} of the language; this kflow knows edition 1", edition.text()));
+        m_.sink.report(Kind::not_built, edition.span(),
+                       fmt::format("this is edition {} of the language; this kflow knows edition 1",
+                                   edition.text()));
       }
     }
     for (const Cursor c : root.children(Node::import_decl)) {
       const Cursor what = c.child(Node::string_literal);
       if (!what) {
-        if (const Cursor s = c.child(Node::string)) m_.sink.report(Kind::not_constant, s.span(), "an import takes no `${}`");
+        if (const Cursor s = c.child(Node::string))
+          m_.sink.report(Kind::not_constant, s.span(), "an import takes no `${}`");
         continue;
       }
       const std::string target = syntax::decode_plain(what);
       const auto file = m_.sources.load_import(m_.modules[index]->file, target);
       if (!file) {
-        m_.sink.report(Kind::import_failed, what.span(), fmt::format("cannot import `{}`: {}", target, file.error().message));
+        m_.sink.report(Kind::import_failed, what.span(),
+                       fmt::format("cannot import `{}`: {}", target, file.error().message));
         broken_imports_ = true;
         bind_name(index, c, target, std::nullopt);
         continue;
@@ -81,19 +85,24 @@ class Declarer {
       const auto cycle = std::find(open_.begin(), open_.end(), *file);
       if (cycle != open_.end()) {
         std::string chain;
-        for (auto it = cycle; it != open_.end(); ++it) chain += fmt::format("`{}` → ", m_.sources[*it].name());
-        m_.sink.report(Kind::import_cycle, what.span(), fmt::format("files import each other: {}`{}`", chain, m_.sources[*file].name()));
+        for (auto it = cycle; it != open_.end(); ++it)
+          chain += fmt::format("`{}` → ", m_.sources[*it].name());
+        m_.sink.report(
+            Kind::import_cycle, what.span(),
+            fmt::format("files import each other: {}`{}`", chain, m_.sources[*file].name()));
         continue;
       }
       if (m_.modules.size() >= max_modules) {
-        m_.sink.report(Kind::import_failed, what.span(), fmt::format("more than {} files are imported", max_modules));
+        m_.sink.report(Kind::import_failed, what.span(),
+                       fmt::format("more than {} files are imported", max_modules));
         continue;
       }
       bind_name(index, c, target, load(*file));
     }
   }
 
-  void bind_name(uint32_t index, Cursor import, const std::string& target, std::optional<uint32_t> module) {
+  void bind_name(uint32_t index, Cursor import, const std::string& target,
+                 std::optional<uint32_t> module) {
     const Cursor alias = import.child(Node::import_alias);
     std::string name = alias ? std::string(alias.name()) : target.substr(target.rfind('/') + 1);
     if (!alias && name.ends_with(".kflow")) name.resize(name.size() - 6);
@@ -109,12 +118,17 @@ class Declarer {
   // Every top-level name once.
   void names(Module& module) {
     for (Cursor c = module.tree.root().first(); c; c = module.tree.root().next(c)) {
-      if (c.is(Node::import_decl) || c.is(Node::kflow_decl) || c.is(Node::test_decl) || c.is(Node::error)) continue;
+      if (c.is(Node::import_decl) || c.is(Node::kflow_decl) || c.is(Node::test_decl) ||
+          c.is(Node::error))
+        continue;
       const Cursor name = c.child(Node::identifier);
       if (!name) continue;
       const auto [it, added] = module.names.emplace(std::string(name.text()), name.span());
       if (added) continue;
-      m_.sink.report(Kind::duplicate_name, name.span(), fmt::format("`{}` is declared twice", name.text())).secondary(it->second, "first declared here");
+      m_.sink
+          .report(Kind::duplicate_name, name.span(),
+                  fmt::format("`{}` is declared twice", name.text()))
+          .secondary(it->second, "first declared here");
     }
   }
 
@@ -127,7 +141,9 @@ class Declarer {
     const auto all = module.tree.root().children(Node::type_decl);
     for (const Cursor c : all) {
       const Cursor name = c.child(Node::identifier);
-      if (name && first(module, name)) module.types[std::string(name.text())] = m_.types.declare(std::string(name.text()), c.doc());
+      if (name && first(module, name))
+        module.types[std::string(name.text())] =
+            m_.types.declare(std::string(name.text()), c.doc());
     }
     // Aliases of aliases resolve in any order: an alias that is still open is a cycle.
     for (const Cursor c : all) {
@@ -144,7 +160,8 @@ class Declarer {
     if (!body) return;
     const TypeId content = resolve_type(m_, module, body);
     if (content == id) {
-      m_.sink.report(Kind::recursive, c.child(Node::identifier).span(), "this type is defined as itself");
+      m_.sink.report(Kind::recursive, c.child(Node::identifier).span(),
+                     "this type is defined as itself");
       return;
     }
     m_.types.define(id, m_.types[content]);
@@ -157,7 +174,8 @@ class Declarer {
       if (!name || !block) continue;
       const std::string_view kind = c.child(Node::keyword).text();
       if (kind == "retry") {
-        if (const auto policy = retry_policy(m_, module, block)) module.retries[std::string(name.text())] = *policy;
+        if (const auto policy = retry_policy(m_, module, block))
+          module.retries[std::string(name.text())] = *policy;
       } else {
         check_options(m_, kind, name, block);
       }
@@ -170,11 +188,16 @@ class Declarer {
     for (const Cursor p : list.children(Node::param)) {
       const Cursor name = p.child(Node::identifier);
       if (!name) continue;
-      if (std::any_of(out.begin(), out.end(), [&](const ParamInfo& o) { return o.name == name.text(); })) {
-        m_.sink.report(Kind::duplicate_name, name.span(), fmt::format("the parameter `{}` is declared twice", name.text()));
+      if (std::any_of(out.begin(), out.end(),
+                      [&](const ParamInfo& o) { return o.name == name.text(); })) {
+        m_.sink.report(Kind::duplicate_name, name.span(),
+                       fmt::format("the parameter `{}` is declared twice", name.text()));
         continue;
       }
-      ParamInfo info{.name = std::string(name.text()), .type = type_of_child(module, p), .doc = p.doc(), .span = name.span()};
+      ParamInfo info{.name = std::string(name.text()),
+                     .type = type_of_child(module, p),
+                     .doc = p.doc(),
+                     .span = name.span()};
       info.fallback = p.expression();
       info.optional = static_cast<bool>(info.fallback) || m_.types.accepts_null(info.type);
       info.constraints = annotations(m_, module, p);
@@ -185,7 +208,8 @@ class Declarer {
 
   TypeId type_of_child(Module& module, Cursor c) {
     for (Cursor x = c.first(); x; x = c.next(x)) {
-      if (x.kind() >= Node::union_type && x.kind() <= Node::paren_type) return resolve_type(m_, module, x);
+      if (x.kind() >= Node::union_type && x.kind() <= Node::paren_type)
+        return resolve_type(m_, module, x);
     }
     return TypeTable::simple(TypeKind::poison);
   }
@@ -199,7 +223,8 @@ class Declarer {
       const Cursor name = c.child(Node::identifier);
       if (!name || !first(module, name)) continue;
       const std::string_view word = c.child(Node::keyword).text();
-      CallableInfo info{.name = std::string(name.text()), .node = c, .span = name.span(), .module = index};
+      CallableInfo info{
+          .name = std::string(name.text()), .node = c, .span = name.span(), .module = index};
       info.kind = word == "agent"    ? ir::CallableKind::agent
                   : word == "team"   ? ir::CallableKind::team
                   : word == "tool"   ? ir::CallableKind::tool
@@ -207,10 +232,18 @@ class Declarer {
                                      : ir::CallableKind::workflow;
       const Cursor list = c.child(Node::params);
       info.params = params(module, list);
-      if (agent && !list) info.params.push_back({.name = "message", .type = TypeTable::simple(TypeKind::any), .fallback = {}, .optional = false, .constraints = {}, .doc = "", .span = name.span()});
+      if (agent && !list)
+        info.params.push_back({.name = "message",
+                               .type = TypeTable::simple(TypeKind::any),
+                               .fallback = {},
+                               .optional = false,
+                               .constraints = {},
+                               .doc = "",
+                               .span = name.span()});
       const Cursor result = c.child(Node::result_type);
       info.result_declared = static_cast<bool>(result);
-      info.result = result ? type_of_child(module, result) : TypeTable::simple(agent ? TypeKind::string : TypeKind::null);
+      info.result = result ? type_of_child(module, result)
+                           : TypeTable::simple(agent ? TypeKind::string : TypeKind::null);
       if (c.is(Node::extern_decl) && !result) info.result = TypeTable::simple(TypeKind::any);
       if (agent) check_options(m_, word, name, c.child(Node::options));
       module.callables[info.name] = static_cast<uint32_t>(m_.callables.size());
@@ -224,9 +257,10 @@ class Declarer {
       const Cursor name = c.child(Node::identifier);
       if (!name || !first(module, name)) continue;
       const Cursor result = c.child(Node::result_type);
-      module.functions[std::string(name.text())] = {.params = params(module, c.child(Node::params)),
-                                                    .result = result ? type_of_child(module, result) : TypeTable::simple(TypeKind::any),
-                                                    .node = c};
+      module.functions[std::string(name.text())] = {
+          .params = params(module, c.child(Node::params)),
+          .result = result ? type_of_child(module, result) : TypeTable::simple(TypeKind::any),
+          .node = c};
     }
   }
 
@@ -238,7 +272,8 @@ class Declarer {
       f.open = true;
       CheckedExpression body = check_expression(m_, scope, f.node.expression());
       f.open = false;
-      if (f.node.child(Node::result_type)) require_assignable(m_, body, f.result, f.node.expression().span(), "the function's value");
+      if (f.node.child(Node::result_type))
+        require_assignable(m_, body, f.result, f.node.expression().span(), "the function's value");
       if (!f.node.child(Node::result_type)) f.result = body.type;
     }
   }
@@ -260,7 +295,8 @@ std::optional<cel::Value> number_argument(Model& m, Module& module, Cursor c) {
 
 std::vector<schema::Constraint> annotations(Model& m, Module& module, Cursor owner) {
   std::vector<schema::Constraint> out;
-  static const std::vector<std::string> known{"range", "length", "pattern", "format", "check", "was", "alias"};
+  static const std::vector<std::string> known{"range", "length", "pattern", "format",
+                                              "check", "was",    "alias"};
   for (const Cursor a : owner.children(Node::annotation)) {
     const std::string name(a.name());
     std::vector<Cursor> args;
@@ -270,7 +306,10 @@ std::vector<schema::Constraint> annotations(Model& m, Module& module, Cursor own
       }
     }
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      m.sink.report(Kind::unknown_annotation, a.span(), fmt::format("no annotation is named `@{}`", name)).suggest(name, known);
+      m.sink
+          .report(Kind::unknown_annotation, a.span(),
+                  fmt::format("no annotation is named `@{}`", name))
+          .suggest(name, known);
       continue;
     }
     if (name == "was" || name == "alias") continue;
@@ -282,7 +321,8 @@ std::vector<schema::Constraint> annotations(Model& m, Module& module, Cursor own
     if (name == "range" || name == "length") {
       c.kind = name == "range" ? schema::Constraint::Kind::range : schema::Constraint::Kind::length;
       const auto low = number_argument(m, module, args[0]);
-      const auto high = args.size() > 1 ? number_argument(m, module, args[1]) : std::optional(cel::Value());
+      const auto high =
+          args.size() > 1 ? number_argument(m, module, args[1]) : std::optional(cel::Value());
       if (!low || !high) continue;
       c.min = *low;
       c.max = *high;
@@ -295,16 +335,21 @@ std::vector<schema::Constraint> annotations(Model& m, Module& module, Cursor own
     } else {
       const auto v = constant_value(m, module, args[0]);
       if (!v || v->kind() != cel::Kind::string) continue;
-      c.kind = name == "pattern" ? schema::Constraint::Kind::pattern : schema::Constraint::Kind::format;
+      c.kind =
+          name == "pattern" ? schema::Constraint::Kind::pattern : schema::Constraint::Kind::format;
       c.text = v->as_string();
       std::string error;
       if (name == "pattern" && !cel::Regex::compile(c.text, &error)) {
-        m.sink.report(Kind::bad_option_value, args[0].span(), fmt::format("malformed regular expression: {}", error));
+        m.sink.report(Kind::bad_option_value, args[0].span(),
+                      fmt::format("malformed regular expression: {}", error));
         continue;
       }
       if (name == "format" && !schema::is_known_format(c.text)) {
-        m.sink.report(Kind::bad_option_value, args[0].span(), fmt::format("no format is named `{}`", c.text))
-            .suggest(c.text, {"email", "uri", "date", "time", "date-time", "uuid", "hostname", "ipv4"});
+        m.sink
+            .report(Kind::bad_option_value, args[0].span(),
+                    fmt::format("no format is named `{}`", c.text))
+            .suggest(c.text,
+                     {"email", "uri", "date", "time", "date-time", "uuid", "hostname", "ipv4"});
         continue;
       }
     }
@@ -325,9 +370,12 @@ namespace {
 
 TypeId named_type(Model& m, Module& module, Cursor node) {
   static const std::map<std::string_view, TypeKind> simple{
-      {"bool", TypeKind::boolean}, {"int", TypeKind::int_},         {"uint", TypeKind::uint_},      {"double", TypeKind::double_}, {"string", TypeKind::string},
-      {"bytes", TypeKind::bytes},  {"null", TypeKind::null},        {"duration", TypeKind::duration}, {"timestamp", TypeKind::timestamp}, {"any", TypeKind::any},
-      {"file", TypeKind::file},    {"secret", TypeKind::secret}};
+      {"bool", TypeKind::boolean},        {"int", TypeKind::int_},
+      {"uint", TypeKind::uint_},          {"double", TypeKind::double_},
+      {"string", TypeKind::string},       {"bytes", TypeKind::bytes},
+      {"null", TypeKind::null},           {"duration", TypeKind::duration},
+      {"timestamp", TypeKind::timestamp}, {"any", TypeKind::any},
+      {"file", TypeKind::file},           {"secret", TypeKind::secret}};
   const auto parts = node.children(Node::identifier);
   const std::string name(parts.empty() ? "" : parts[0].text());
   if (parts.size() == 1) {
@@ -336,13 +384,16 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
   } else if (const auto it = module.imports.find(name); it != module.imports.end()) {
     if (it->second == UINT32_MAX) return TypeTable::simple(TypeKind::poison);
     Module& other = *m.modules[it->second];
-    if (const auto found = other.types.find(parts[1].text()); found != other.types.end()) return found->second;
+    if (const auto found = other.types.find(parts[1].text()); found != other.types.end())
+      return found->second;
   }
   std::vector<std::string> candidates;
   for (const auto& [word, kind] : simple) candidates.emplace_back(word);
   for (const auto& [word, id] : module.types) candidates.push_back(word);
-  if (module.has_syntax_errors) return TypeTable::simple(TypeKind::poison);  // perhaps declared in what could not be read
-  m.sink.report(Kind::unknown_type, node.span(), fmt::format("no type is named `{}`", node.text())).suggest(node.text(), candidates);
+  if (module.has_syntax_errors)
+    return TypeTable::simple(TypeKind::poison);  // perhaps declared in what could not be read
+  m.sink.report(Kind::unknown_type, node.span(), fmt::format("no type is named `{}`", node.text()))
+      .suggest(node.text(), candidates);
   return TypeTable::simple(TypeKind::poison);
 }
 
@@ -351,13 +402,22 @@ TypeId record_type(Model& m, Module& module, Cursor node) {
   for (const Cursor f : node.children(Node::field)) {
     const Cursor name = f.child(Node::identifier);
     if (!name) continue;
-    if (std::any_of(fields.begin(), fields.end(), [&](const auto& o) { return o.name == name.text(); })) {
-      m.sink.report(Kind::duplicate_name, name.span(), fmt::format("the field `{}` stands twice", name.text()));
+    if (std::any_of(fields.begin(), fields.end(),
+                    [&](const auto& o) { return o.name == name.text(); })) {
+      m.sink.report(Kind::duplicate_name, name.span(),
+                    fmt::format("the field `{}` stands twice", name.text()));
       continue;
     }
-    schema::Field field{.name = std::string(name.text()), .type = TypeTable::simple(TypeKind::poison), .fallback = {}, .constraints = annotations(m, module, f), .doc = f.doc(), .was = "", .alias = ""};
+    schema::Field field{.name = std::string(name.text()),
+                        .type = TypeTable::simple(TypeKind::poison),
+                        .fallback = {},
+                        .constraints = annotations(m, module, f),
+                        .doc = f.doc(),
+                        .was = "",
+                        .alias = ""};
     for (Cursor x = f.first(); x; x = f.next(x)) {
-      if (x.kind() >= Node::union_type && x.kind() <= Node::paren_type) field.type = resolve_type(m, module, x);
+      if (x.kind() >= Node::union_type && x.kind() <= Node::paren_type)
+        field.type = resolve_type(m, module, x);
     }
     for (const Cursor a : f.children(Node::annotation)) {
       const Cursor list = a.child(Node::arguments);
@@ -383,8 +443,10 @@ TypeId literal_type(Model& m, Module& module, Cursor node) {
   auto v = constant_value(m, module, literal);
   if (!v) return TypeTable::simple(TypeKind::poison);
   if (negative && v->kind() == cel::Kind::int_) v = cel::Value::integer(-v->as_int());
-  if (v->kind() != cel::Kind::string && v->kind() != cel::Kind::int_ && v->kind() != cel::Kind::boolean) {
-    m.sink.report(Kind::bad_option_value, literal.span(), "a literal in a type is a string, an int or a bool");
+  if (v->kind() != cel::Kind::string && v->kind() != cel::Kind::int_ &&
+      v->kind() != cel::Kind::boolean) {
+    m.sink.report(Kind::bad_option_value, literal.span(),
+                  "a literal in a type is a string, an int or a bool");
     return TypeTable::simple(TypeKind::poison);
   }
   return m.types.literals({*v});
@@ -396,7 +458,9 @@ std::string discriminator(const TypeTable& types, const std::vector<TypeId>& arm
     if (types[f.type].kind != TypeKind::literal_union) continue;
     const bool everywhere = std::all_of(arms.begin(), arms.end(), [&](TypeId arm) {
       const auto& fields = types[arm].fields;
-      return std::any_of(fields.begin(), fields.end(), [&](const schema::Field& g) { return g.name == f.name && types[g.type].kind == TypeKind::literal_union; });
+      return std::any_of(fields.begin(), fields.end(), [&](const schema::Field& g) {
+        return g.name == f.name && types[g.type].kind == TypeKind::literal_union;
+      });
     });
     if (everywhere) return f.name;
   }
@@ -421,16 +485,21 @@ TypeId union_type(Model& m, Module& module, Cursor node) {
   if (records.size() > 1) {
     const std::string field = discriminator(m.types, records);
     if (field.empty()) {
-      m.sink.report(Kind::bad_option_value, node.span(), "the records of a union need a literal field of the same name that tells them apart")
+      m.sink
+          .report(
+              Kind::bad_option_value, node.span(),
+              "the records of a union need a literal field of the same name that tells them apart")
           .note("such as `kind: \"a\"` in one and `kind: \"b\"` in the other");
       return TypeTable::simple(TypeKind::poison);
     }
     const TypeId holder = m.types.declare("", "");
-    m.types.define(holder, {.kind = TypeKind::record_union, .arms = records, .discriminator = field});
+    m.types.define(holder,
+                   {.kind = TypeKind::record_union, .arms = records, .discriminator = field});
     return holder;
   }
   if (m.types[joined].kind == TypeKind::any) {
-    m.sink.report(Kind::bad_option_value, node.span(), "a union is of literals, or of records told apart by a literal field");
+    m.sink.report(Kind::bad_option_value, node.span(),
+                  "a union is of literals, or of records told apart by a literal field");
     return TypeTable::simple(TypeKind::poison);
   }
   return joined;
@@ -440,14 +509,20 @@ TypeId union_type(Model& m, Module& module, Cursor node) {
 
 TypeId resolve_type(Model& m, Module& module, Cursor node) {
   switch (node.kind()) {
-    case Node::name_type: return named_type(m, module, node);
-    case Node::literal_type: return literal_type(m, module, node);
-    case Node::record_type: return record_type(m, module, node);
-    case Node::union_type: return union_type(m, module, node);
+    case Node::name_type:
+      return named_type(m, module, node);
+    case Node::literal_type:
+      return literal_type(m, module, node);
+    case Node::record_type:
+      return record_type(m, module, node);
+    case Node::union_type:
+      return union_type(m, module, node);
     case Node::paren_type:
     case Node::map_type:
-    case Node::postfix_type: break;
-    default: return TypeTable::simple(TypeKind::poison);
+    case Node::postfix_type:
+      break;
+    default:
+      return TypeTable::simple(TypeKind::poison);
   }
   std::vector<TypeId> inner;
   TypeId out = TypeTable::simple(TypeKind::poison);
@@ -461,15 +536,19 @@ TypeId resolve_type(Model& m, Module& module, Cursor node) {
     }
   }
   if (!node.is(Node::map_type)) return out;
-  if (inner.size() == 2 && m.types[inner[0]].kind != TypeKind::string && m.types[inner[0]].kind != TypeKind::poison) {
-    m.sink.report(Kind::bad_option_value, node.span(), "the keys of a map type are strings: `map<string, T>`");
+  if (inner.size() == 2 && m.types[inner[0]].kind != TypeKind::string &&
+      m.types[inner[0]].kind != TypeKind::poison) {
+    m.sink.report(Kind::bad_option_value, node.span(),
+                  "the keys of a map type are strings: `map<string, T>`");
   }
   return inner.size() == 2 ? m.types.map_of(inner[1]) : TypeTable::simple(TypeKind::poison);
 }
 
 TypeId builtin_type(Model& m, std::string_view text) {
-  if (text.ends_with("[]")) return m.types.list_of(builtin_type(m, text.substr(0, text.size() - 2)));
-  if (text.starts_with("map<string, ")) return m.types.map_of(builtin_type(m, text.substr(12, text.size() - 13)));
+  if (text.ends_with("[]"))
+    return m.types.list_of(builtin_type(m, text.substr(0, text.size() - 2)));
+  if (text.starts_with("map<string, "))
+    return m.types.map_of(builtin_type(m, text.substr(12, text.size() - 13)));
   if (text.starts_with('{')) {
     std::vector<schema::Field> fields;
     std::string_view rest = text.substr(1, text.size() - 2);
@@ -477,8 +556,15 @@ TypeId builtin_type(Model& m, std::string_view text) {
       const size_t colon = rest.find(": ");
       int depth = 0;
       size_t end = colon + 2;
-      for (; end < rest.size() && (depth > 0 || rest[end] != ','); ++end) depth += (rest[end] == '<') - (rest[end] == '>');
-      fields.push_back({.name = std::string(rest.substr(0, colon)), .type = builtin_type(m, rest.substr(colon + 2, end - colon - 2)), .fallback = {}, .constraints = {}, .doc = "", .was = "", .alias = ""});
+      for (; end < rest.size() && (depth > 0 || rest[end] != ','); ++end)
+        depth += (rest[end] == '<') - (rest[end] == '>');
+      fields.push_back({.name = std::string(rest.substr(0, colon)),
+                        .type = builtin_type(m, rest.substr(colon + 2, end - colon - 2)),
+                        .fallback = {},
+                        .constraints = {},
+                        .doc = "",
+                        .was = "",
+                        .alias = ""});
       rest.remove_prefix(std::min(rest.size(), end + 2));
     }
     return m.types.record(std::move(fields));
@@ -493,7 +579,13 @@ TypeId builtin_type(Model& m, std::string_view text) {
 std::vector<ParamInfo> builtin_params(Model& m, const ir::Builtin& builtin) {
   std::vector<ParamInfo> out;
   for (const ir::BuiltinParam& p : builtin.params) {
-    out.push_back({.name = std::string(p.name), .type = builtin_type(m, p.type), .fallback = {}, .optional = !p.required, .constraints = {}, .doc = "", .span = {}});
+    out.push_back({.name = std::string(p.name),
+                   .type = builtin_type(m, p.type),
+                   .fallback = {},
+                   .optional = !p.required,
+                   .constraints = {},
+                   .doc = "",
+                   .span = {}});
   }
   return out;
 }
@@ -529,7 +621,8 @@ const ConstInfo* constant(Model& m, Module& module, std::string_view name) {
   if (info.state == ConstInfo::State::done) return &info;
   const Cursor label = info.node.child(Node::identifier);
   if (info.state == ConstInfo::State::computing) {
-    m.sink.report(Kind::recursive, label.span(), fmt::format("the value of `{}` needs itself", name));
+    m.sink.report(Kind::recursive, label.span(),
+                  fmt::format("the value of `{}` needs itself", name));
     return &info;
   }
   info.state = ConstInfo::State::computing;
@@ -540,9 +633,12 @@ const ConstInfo* constant(Model& m, Module& module, std::string_view name) {
     for (Cursor x = info.node.first(); x; x = info.node.next(x)) {
       if (!(x.kind() >= Node::union_type && x.kind() <= Node::paren_type)) continue;
       info.type = resolve_type(m, module, x);
-      const auto checked = schema::validate(m.types, info.type, info.value, schema::Source::internal);
+      const auto checked =
+          schema::validate(m.types, info.type, info.value, schema::Source::internal);
       if (!checked.ok()) {
-        m.sink.report(Kind::type_mismatch, info.node.expression().span(), fmt::format("`{}` is not {}: {}", name, m.types.display(info.type), checked.violations[0].rule));
+        m.sink.report(Kind::type_mismatch, info.node.expression().span(),
+                      fmt::format("`{}` is not {}: {}", name, m.types.display(info.type),
+                                  checked.violations[0].rule));
       } else {
         info.value = checked.value;
       }
@@ -554,27 +650,43 @@ const ConstInfo* constant(Model& m, Module& module, std::string_view name) {
 
 TypeId type_of(Model& m, const cel::Value& v) {
   switch (v.kind()) {
-    case cel::Kind::null: return TypeTable::simple(TypeKind::null);
-    case cel::Kind::boolean: return TypeTable::simple(TypeKind::boolean);
+    case cel::Kind::null:
+      return TypeTable::simple(TypeKind::null);
+    case cel::Kind::boolean:
+      return TypeTable::simple(TypeKind::boolean);
     case cel::Kind::int_:
-    case cel::Kind::string: return m.types.literals({v});
-    case cel::Kind::uint_: return TypeTable::simple(TypeKind::uint_);
-    case cel::Kind::double_: return TypeTable::simple(TypeKind::double_);
-    case cel::Kind::timestamp: return TypeTable::simple(TypeKind::timestamp);
-    case cel::Kind::duration: return TypeTable::simple(TypeKind::duration);
-    case cel::Kind::bytes: return TypeTable::simple(TypeKind::bytes);
+    case cel::Kind::string:
+      return m.types.literals({v});
+    case cel::Kind::uint_:
+      return TypeTable::simple(TypeKind::uint_);
+    case cel::Kind::double_:
+      return TypeTable::simple(TypeKind::double_);
+    case cel::Kind::timestamp:
+      return TypeTable::simple(TypeKind::timestamp);
+    case cel::Kind::duration:
+      return TypeTable::simple(TypeKind::duration);
+    case cel::Kind::bytes:
+      return TypeTable::simple(TypeKind::bytes);
     case cel::Kind::type:
-    case cel::Kind::optional: return TypeTable::simple(TypeKind::any);
+    case cel::Kind::optional:
+      return TypeTable::simple(TypeKind::any);
     case cel::Kind::list: {
       TypeId element;
-      for (const cel::Value& item : v.as_list()) element = element ? m.types.join(element, type_of(m, item)) : type_of(m, item);
+      for (const cel::Value& item : v.as_list())
+        element = element ? m.types.join(element, type_of(m, item)) : type_of(m, item);
       return m.types.list_of(element ? element : TypeTable::simple(TypeKind::poison));
     }
     case cel::Kind::map: {
       std::vector<schema::Field> fields;
       for (const cel::MapEntry& e : v.as_map()) {
         if (e.key.kind() != cel::Kind::string) return TypeTable::simple(TypeKind::any);
-        fields.push_back({.name = std::string(e.key.as_string()), .type = type_of(m, e.value), .fallback = {}, .constraints = {}, .doc = "", .was = "", .alias = ""});
+        fields.push_back({.name = std::string(e.key.as_string()),
+                          .type = type_of(m, e.value),
+                          .fallback = {},
+                          .constraints = {},
+                          .doc = "",
+                          .was = "",
+                          .alias = ""});
       }
       return m.types.record(std::move(fields));
     }

@@ -1,4 +1,5 @@
-// Checks expressions bottom up over the Ast: names, fields, operators, functions; poison causes no further messages.
+// Checks expressions bottom up over the Ast: names, fields, operators, functions; poison causes no
+// further messages.
 #include "compiler/sema/expressions.hpp"
 
 #include <fmt/format.h>
@@ -28,7 +29,8 @@ struct Info {
 
 class Checker {
  public:
-  Checker(Model& m, ExpressionScope& scope, CheckedExpression& out) : m_(m), t_(m.types), scope_(scope), out_(out) {
+  Checker(Model& m, ExpressionScope& scope, CheckedExpression& out)
+      : m_(m), t_(m.types), scope_(scope), out_(out) {
     for (const auto& [name, type] : scope.locals) locals_.push_back({name, type});
   }
 
@@ -36,12 +38,18 @@ class Checker {
     // A copy: checking may add expressions (functions are expanded in place).
     const ExprKind kind = out_.ast.exprs[id].kind;
     switch (kind) {
-      case ExprKind::poison: return {};
-      case ExprKind::literal: return {type_of(m_, out_.ast.exprs[id].literal), false};
-      case ExprKind::name: return name(id);
-      case ExprKind::select: return select(id);
-      case ExprKind::call: return call(id);
-      case ExprKind::op: return op(id);
+      case ExprKind::poison:
+        return {};
+      case ExprKind::literal:
+        return {type_of(m_, out_.ast.exprs[id].literal), false};
+      case ExprKind::name:
+        return name(id);
+      case ExprKind::select:
+        return select(id);
+      case ExprKind::call:
+        return call(id);
+      case ExprKind::op:
+        return op(id);
     }
     std::unreachable();
   }
@@ -58,7 +66,9 @@ class Checker {
     return {scope_.module->file, e.begin, e.end};
   }
   TypeKind kind(TypeId id) const { return t_[id].kind; }
-  bool unknown(TypeId id) const { return kind(id) == TypeKind::any || kind(id) == TypeKind::poison; }
+  bool unknown(TypeId id) const {
+    return kind(id) == TypeKind::any || kind(id) == TypeKind::poison;
+  }
   TypeId plain(const Info& i) { return i.optional ? t_.nullable(i.type) : i.type; }
   std::string show(const Info& i) { return t_.display(plain(i)); }
   /// string of "a", int of 1; other types themselves.
@@ -66,10 +76,14 @@ class Checker {
     const schema::Type& type = t_[id];
     if (type.kind != TypeKind::literal_union) return id;
     switch (type.literals.front().kind()) {
-      case cel::Kind::string: return simple(TypeKind::string);
-      case cel::Kind::int_: return simple(TypeKind::int_);
-      case cel::Kind::boolean: return simple(TypeKind::boolean);
-      default: return simple(TypeKind::any);
+      case cel::Kind::string:
+        return simple(TypeKind::string);
+      case cel::Kind::int_:
+        return simple(TypeKind::int_);
+      case cel::Kind::boolean:
+        return simple(TypeKind::boolean);
+      default:
+        return simple(TypeKind::any);
     }
   }
   bool is_number(TypeId id) const {
@@ -80,10 +94,12 @@ class Checker {
 
   bool known_non_null(uint32_t id) const {
     const std::string path = out_.ast.dotted(id);
-    return !path.empty() && std::find(scope_.non_null.begin(), scope_.non_null.end(), path) != scope_.non_null.end();
+    return !path.empty() &&
+           std::find(scope_.non_null.begin(), scope_.non_null.end(), path) != scope_.non_null.end();
   }
   Info narrowed(uint32_t id, Info info) {
-    if (kind(info.type) == TypeKind::nullable && known_non_null(id)) info.type = t_.without_null(info.type);
+    if (kind(info.type) == TypeKind::nullable && known_non_null(id))
+      info.type = t_.without_null(info.type);
     return info;
   }
 
@@ -116,8 +132,11 @@ class Checker {
       e.literal = info->value;
       return {info->type, false};
     }
-    static constexpr std::string_view types[] = {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "optional_type"};
-    if (std::find(std::begin(types), std::end(types), text) != std::end(types)) return {simple(TypeKind::any), false};
+    static constexpr std::string_view types[] = {"int",       "uint",  "double",       "bool",
+                                                 "string",    "bytes", "list",         "map",
+                                                 "null_type", "type",  "optional_type"};
+    if (std::find(std::begin(types), std::end(types), text) != std::end(types))
+      return {simple(TypeKind::any), false};
     unknown_name(id, text);
     return poison();
   }
@@ -127,18 +146,22 @@ class Checker {
     // What could not be read may have declared it.
     if (scope_.module->has_syntax_errors && locals_.empty() && !scope_.lookup) return;
     if (const auto it = scope_.module->imports.find(text); it != scope_.module->imports.end()) {
-      m_.sink.report(Kind::unknown_name, span(id), fmt::format("`{}` is a module, not a value", text));
+      m_.sink.report(Kind::unknown_name, span(id),
+                     fmt::format("`{}` is a module, not a value", text));
       return;
     }
     if (find_callable(m_, *scope_.module, text) || ir::find_builtin(text) != nullptr) {
-      m_.sink.report(Kind::unknown_name, span(id), fmt::format("`{}` is called by a step, it is not a value", text))
+      m_.sink
+          .report(Kind::unknown_name, span(id),
+                  fmt::format("`{}` is called by a step, it is not a value", text))
           .note(fmt::format("write `step x = {}(…)` and use `x`", text));
       return;
     }
     std::vector<std::string> candidates = scope_.candidates;
     for (const Local& l : locals_) candidates.push_back(l.name);
     for (const auto& [n, c] : scope_.module->consts) candidates.push_back(n);
-    m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text)).suggest(text, candidates);
+    m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text))
+        .suggest(text, candidates);
   }
 
   // ---- fields
@@ -156,19 +179,25 @@ class Checker {
     const uint8_t flags = out_.ast.exprs[id].flags;
     if (const auto module_const = imported_const(id, operand_id, text)) return *module_const;
     Info operand = check(operand_id);
-    if (unknown(operand.type)) return {flags & cel::op_flag::test ? simple(TypeKind::boolean) : operand.type, operand.optional || flags & cel::op_flag::optional};
+    if (unknown(operand.type))
+      return {flags & cel::op_flag::test ? simple(TypeKind::boolean) : operand.type,
+              operand.optional || flags & cel::op_flag::optional};
     const bool nullable = kind(operand.type) == TypeKind::nullable;
     const TypeId target = t_.without_null(operand.type);
     const bool soft = flags & (cel::op_flag::optional | cel::op_flag::test) || operand.optional;
     if (nullable && !soft) {
-      m_.sink.report(Kind::maybe_null, span(id), fmt::format("`{}` may be null, so `.{}` may fail", source_text(operand_id), text))
+      m_.sink
+          .report(Kind::maybe_null, span(id),
+                  fmt::format("`{}` may be null, so `.{}` may fail", source_text(operand_id), text))
           .label(fmt::format("this is {}", t_.display(operand.type)))
           .note("write `.?" + text + "` with `?? …`, or check `!= null` before");
       return poison();
     }
     TypeId result = simple(TypeKind::any);
     switch (kind(target)) {
-      case TypeKind::map: result = t_[target].element; break;
+      case TypeKind::map:
+        result = t_[target].element;
+        break;
       case TypeKind::record: {
         const schema::Field* f = field(target, text);
         if (f == nullptr) return unknown_field(id, target, text);
@@ -186,9 +215,11 @@ class Checker {
         break;
       }
       case TypeKind::any:
-      case TypeKind::poison: break;
+      case TypeKind::poison:
+        break;
       default:
-        m_.sink.report(Kind::unknown_field, span(id), fmt::format("{} has no fields", t_.display(target)));
+        m_.sink.report(Kind::unknown_field, span(id),
+                       fmt::format("{} has no fields", t_.display(target)));
         return poison();
     }
     if (flags & cel::op_flag::test) return {simple(TypeKind::boolean), false};
@@ -207,7 +238,10 @@ class Checker {
     if (info == nullptr) {
       std::vector<std::string> names;
       for (const auto& [n, c] : other.consts) names.push_back(n);
-      m_.sink.report(Kind::unknown_name, span(id), fmt::format("the module `{}` has no const `{}`", import->first, text)).suggest(text, names);
+      m_.sink
+          .report(Kind::unknown_name, span(id),
+                  fmt::format("the module `{}` has no const `{}`", import->first, text))
+          .suggest(text, names);
       return poison();
     }
     cel::Expr& self = out_.ast.exprs[id];
@@ -217,18 +251,24 @@ class Checker {
     return Info{info->type, false};
   }
   bool is_local(std::string_view text) const {
-    return std::any_of(locals_.begin(), locals_.end(), [&](const Local& l) { return l.name == text; });
+    return std::any_of(locals_.begin(), locals_.end(),
+                       [&](const Local& l) { return l.name == text; });
   }
 
   Info unknown_field(uint32_t id, TypeId target, const std::string& text) {
     std::vector<std::string> names;
-    const std::vector<TypeId> arms = kind(target) == TypeKind::record_union ? t_[target].arms : std::vector<TypeId>{target};
+    const std::vector<TypeId> arms =
+        kind(target) == TypeKind::record_union ? t_[target].arms : std::vector<TypeId>{target};
     for (const TypeId arm : arms) {
       for (const schema::Field& f : t_[arm].fields) names.push_back(f.name);
     }
     const cel::Expr& e = out_.ast.exprs[id];
-    const source::Span at{scope_.module->file, e.end - static_cast<uint32_t>(std::min<size_t>(text.size(), e.end - e.begin)), e.end};
-    m_.sink.report(Kind::unknown_field, at, fmt::format("`{}` has no field `{}`", t_.display(target), text))
+    const source::Span at{
+        scope_.module->file,
+        e.end - static_cast<uint32_t>(std::min<size_t>(text.size(), e.end - e.begin)), e.end};
+    m_.sink
+        .report(Kind::unknown_field, at,
+                fmt::format("`{}` has no field `{}`", t_.display(target), text))
         .suggest(text, names)
         .note(fmt::format("fields: {}", fmt::join(names, ", ")));
     return poison();
@@ -246,38 +286,52 @@ class Checker {
     const OpCode code = out_.ast.exprs[id].op;
     const std::vector<uint32_t> args = out_.ast.exprs[id].args;
     switch (code) {
-      case OpCode::list: return list(id, args);
-      case OpCode::map: return map(id, args);
-      case OpCode::conditional: return conditional(args);
+      case OpCode::list:
+        return list(id, args);
+      case OpCode::map:
+        return map(id, args);
+      case OpCode::conditional:
+        return conditional(args);
       case OpCode::and_:
-      case OpCode::or_: return logic(args, code == OpCode::and_);
-      case OpCode::coalesce: return coalesce(args);
+      case OpCode::or_:
+        return logic(args, code == OpCode::and_);
+      case OpCode::coalesce:
+        return coalesce(args);
       case OpCode::not_:
         boolean(args[0], "`!`");
         return {simple(TypeKind::boolean), false};
-      case OpCode::negate: return negate(id, args[0]);
+      case OpCode::negate:
+        return negate(id, args[0]);
       case OpCode::add:
       case OpCode::subtract:
       case OpCode::multiply:
       case OpCode::divide:
-      case OpCode::modulo: return arithmetic(id, code, args);
+      case OpCode::modulo:
+        return arithmetic(id, code, args);
       case OpCode::equal:
-      case OpCode::not_equal: return equality(id, args);
+      case OpCode::not_equal:
+        return equality(id, args);
       case OpCode::less:
       case OpCode::less_equal:
       case OpCode::greater:
-      case OpCode::greater_equal: return order(id, args);
-      case OpCode::in: return membership(id, args);
-      case OpCode::index: return index(id, args);
-      case OpCode::interpolate: return interpolate(args);
-      default: return macro(id, code, args);
+      case OpCode::greater_equal:
+        return order(id, args);
+      case OpCode::in:
+        return membership(id, args);
+      case OpCode::index:
+        return index(id, args);
+      case OpCode::interpolate:
+        return interpolate(args);
+      default:
+        return macro(id, code, args);
     }
   }
 
   void boolean(uint32_t id, std::string_view what) {
     const Info i = check(id);
     if (unknown(i.type) || (!i.optional && kind(widened(i.type)) == TypeKind::boolean)) return;
-    m_.sink.report(Kind::type_mismatch, span(id), fmt::format("{} takes bool, not {}", what, show(i)));
+    m_.sink.report(Kind::type_mismatch, span(id),
+                   fmt::format("{} takes bool, not {}", what, show(i)));
   }
 
   // Runs `body` with more paths known not to be null.
@@ -292,7 +346,8 @@ class Checker {
 
   Info logic(const std::vector<uint32_t>& args, bool conjunction) {
     boolean(args[0], conjunction ? "`&&`" : "`||`");
-    with(non_null_when(out_.ast, args[0], conjunction), [&] { return boolean(args[1], conjunction ? "`&&`" : "`||`"), 0; });
+    with(non_null_when(out_.ast, args[0], conjunction),
+         [&] { return boolean(args[1], conjunction ? "`&&`" : "`||`"), 0; });
     return {simple(TypeKind::boolean), false};
   }
 
@@ -314,12 +369,16 @@ class Checker {
     if (unknown(a.type)) return a;
     const TypeId w = widened(a.type);
     if (kind(w) == TypeKind::int_ || kind(w) == TypeKind::double_) return {w, false};
-    m_.sink.report(Kind::bad_operands, span(id), fmt::format("`-` takes int or double, not {}", show(a)));
+    m_.sink.report(Kind::bad_operands, span(id),
+                   fmt::format("`-` takes int or double, not {}", show(a)));
     return poison();
   }
 
   Info null_operand(uint32_t id, const Info& i) {
-    m_.sink.report(Kind::maybe_null, span(id), fmt::format("`{}` may be null here", source_text(id))).label(fmt::format("this is {}", show(i))).note("give a default with `?? …`, or check `!= null` before");
+    m_.sink
+        .report(Kind::maybe_null, span(id), fmt::format("`{}` may be null here", source_text(id)))
+        .label(fmt::format("this is {}", show(i)))
+        .note("give a default with `?? …`, or check `!= null` before");
     return poison();
   }
   bool may_be_null(const Info& i) const { return i.optional || kind(i.type) == TypeKind::nullable; }
@@ -335,25 +394,41 @@ class Checker {
     if (is_number(x) && is_number(y)) return {x == y ? x : simple(TypeKind::double_), false};
     if (unknown(x) || unknown(y)) {
       const TypeId known = unknown(x) ? y : x;
-      if (is_number(known) || kind(known) == TypeKind::string || kind(known) == TypeKind::bytes || kind(known) == TypeKind::list ||
-          kind(known) == TypeKind::timestamp || kind(known) == TypeKind::duration) {
-        return {is_number(known) || kind(known) == TypeKind::timestamp || kind(known) == TypeKind::duration ? simple(TypeKind::any) : known, false};
+      if (is_number(known) || kind(known) == TypeKind::string || kind(known) == TypeKind::bytes ||
+          kind(known) == TypeKind::list || kind(known) == TypeKind::timestamp ||
+          kind(known) == TypeKind::duration) {
+        return {is_number(known) || kind(known) == TypeKind::timestamp ||
+                        kind(known) == TypeKind::duration
+                    ? simple(TypeKind::any)
+                    : known,
+                false};
       }
     }
     if (code == OpCode::add) {
-      if (kind(x) == kind(y) && (kind(x) == TypeKind::string || kind(x) == TypeKind::bytes)) return {x, false};
+      if (kind(x) == kind(y) && (kind(x) == TypeKind::string || kind(x) == TypeKind::bytes))
+        return {x, false};
       if (kind(x) == TypeKind::list && kind(y) == TypeKind::list) return {t_.join(x, y), false};
     }
     const bool plus = code == OpCode::add;
     const bool minus = code == OpCode::subtract;
     const auto is = [&](TypeId t, TypeKind k) { return kind(t) == k; };
-    if ((plus || minus) && is(x, TypeKind::timestamp) && is(y, TypeKind::duration)) return {x, false};
+    if ((plus || minus) && is(x, TypeKind::timestamp) && is(y, TypeKind::duration))
+      return {x, false};
     if (plus && is(x, TypeKind::duration) && is(y, TypeKind::timestamp)) return {y, false};
-    if ((plus || minus) && is(x, TypeKind::duration) && is(y, TypeKind::duration)) return {x, false};
-    if (minus && is(x, TypeKind::timestamp) && is(y, TypeKind::timestamp)) return {simple(TypeKind::duration), false};
-    static const std::map<OpCode, std::string_view> symbols{{OpCode::add, "+"}, {OpCode::subtract, "-"}, {OpCode::multiply, "*"}, {OpCode::divide, "/"}, {OpCode::modulo, "%"}};
-    auto d = m_.sink.report(Kind::bad_operands, span(id), fmt::format("`{}` does not take {} and {}", symbols.at(code), show(a), show(b)));
-    if (plus && (is(x, TypeKind::string) || is(y, TypeKind::string))) d.note("put values into strings with `${…}`");
+    if ((plus || minus) && is(x, TypeKind::duration) && is(y, TypeKind::duration))
+      return {x, false};
+    if (minus && is(x, TypeKind::timestamp) && is(y, TypeKind::timestamp))
+      return {simple(TypeKind::duration), false};
+    static const std::map<OpCode, std::string_view> symbols{{OpCode::add, "+"},
+                                                            {OpCode::subtract, "-"},
+                                                            {OpCode::multiply, "*"},
+                                                            {OpCode::divide, "/"},
+                                                            {OpCode::modulo, "%"}};
+    auto d = m_.sink.report(
+        Kind::bad_operands, span(id),
+        fmt::format("`{}` does not take {} and {}", symbols.at(code), show(a), show(b)));
+    if (plus && (is(x, TypeKind::string) || is(y, TypeKind::string)))
+      d.note("put values into strings with `${…}`");
     return poison();
   }
 
@@ -362,11 +437,15 @@ class Checker {
     const Info b = check(args[1]);
     const TypeId x = t_.without_null(a.type);
     const TypeId y = t_.without_null(b.type);
-    if (!unknown(x) && !unknown(y) && kind(x) != TypeKind::null && kind(y) != TypeKind::null && !(is_number(x) && is_number(y)) &&
-        kind(widened(x)) != kind(widened(y)) && !t_.assignable(x, y) && !t_.assignable(y, x)) {
-      m_.sink.report(Kind::bad_operands, span(id), fmt::format("{} and {} are never equal", show(a), show(b)));
-    } else if (kind(x) == TypeKind::literal_union && kind(y) == TypeKind::literal_union && !overlap(x, y)) {
-      m_.sink.report(Kind::bad_operands, span(id), fmt::format("{} and {} are never equal", show(a), show(b)));
+    if (!unknown(x) && !unknown(y) && kind(x) != TypeKind::null && kind(y) != TypeKind::null &&
+        !(is_number(x) && is_number(y)) && kind(widened(x)) != kind(widened(y)) &&
+        !t_.assignable(x, y) && !t_.assignable(y, x)) {
+      m_.sink.report(Kind::bad_operands, span(id),
+                     fmt::format("{} and {} are never equal", show(a), show(b)));
+    } else if (kind(x) == TypeKind::literal_union && kind(y) == TypeKind::literal_union &&
+               !overlap(x, y)) {
+      m_.sink.report(Kind::bad_operands, span(id),
+                     fmt::format("{} and {} are never equal", show(a), show(b)));
     }
     return {simple(TypeKind::boolean), false};
   }
@@ -384,15 +463,19 @@ class Checker {
     const Info b = check(args[1]);
     const Info result{simple(TypeKind::boolean), false};
     if (unknown(a.type) || unknown(b.type)) return result;
-    // Before the first iteration there is no value: language.md lets `until` compare one, so null is an error only here.
+    // Before the first iteration there is no value: language.md lets `until` compare one, so null
+    // is an error only here.
     if (may_be_null(a)) return null_operand(args[0], a), result;
     if (may_be_null(b)) return null_operand(args[1], b), result;
     const TypeId x = widened(a.type);
     const TypeId y = widened(b.type);
     if (is_number(x) && is_number(y)) return result;
     const TypeKind k = kind(x);
-    const bool ordered = k == TypeKind::boolean || k == TypeKind::string || k == TypeKind::bytes || k == TypeKind::timestamp || k == TypeKind::duration;
-    if (k != kind(y) || !ordered) m_.sink.report(Kind::bad_operands, span(id), fmt::format("{} and {} have no order", show(a), show(b)));
+    const bool ordered = k == TypeKind::boolean || k == TypeKind::string || k == TypeKind::bytes ||
+                         k == TypeKind::timestamp || k == TypeKind::duration;
+    if (k != kind(y) || !ordered)
+      m_.sink.report(Kind::bad_operands, span(id),
+                     fmt::format("{} and {} have no order", show(a), show(b)));
     return result;
   }
 
@@ -404,8 +487,10 @@ class Checker {
     if (may_be_null(in)) return null_operand(args[1], in), result;
     const TypeKind k = kind(in.type);
     if (k != TypeKind::list && k != TypeKind::map && k != TypeKind::record) {
-      auto d = m_.sink.report(Kind::bad_operands, span(id), fmt::format("`in` looks into a list or map, not {}", show(in)));
-      if (kind(widened(in.type)) == TypeKind::string) d.note("for text write `text.contains(part)`");
+      auto d = m_.sink.report(Kind::bad_operands, span(id),
+                              fmt::format("`in` looks into a list or map, not {}", show(in)));
+      if (kind(widened(in.type)) == TypeKind::string)
+        d.note("for text write `text.contains(part)`");
     }
     (void)item;
     return result;
@@ -421,12 +506,14 @@ class Checker {
     switch (kind(inner)) {
       case TypeKind::list:
         if (!unknown(key.type) && !is_number(key.type)) {
-          m_.sink.report(Kind::bad_operands, span(args[1]), fmt::format("a list index is an int, not {}", show(key)));
+          m_.sink.report(Kind::bad_operands, span(args[1]),
+                         fmt::format("a list index is an int, not {}", show(key)));
         }
         return {t_[inner].element, soft};
       case TypeKind::map:
         if (!unknown(key.type) && kind(widened(key.type)) != TypeKind::string) {
-          m_.sink.report(Kind::bad_operands, span(args[1]), fmt::format("the keys of this map are strings, not {}", show(key)));
+          m_.sink.report(Kind::bad_operands, span(args[1]),
+                         fmt::format("the keys of this map are strings, not {}", show(key)));
         }
         return {t_[inner].element, soft};
       case TypeKind::record: {
@@ -438,7 +525,9 @@ class Checker {
         }
         return {simple(TypeKind::any), soft};
       }
-      default: m_.sink.report(Kind::bad_operands, span(id), fmt::format("{} has no items", show(target))); return poison();
+      default:
+        m_.sink.report(Kind::bad_operands, span(id), fmt::format("{} has no items", show(target)));
+        return poison();
     }
   }
 
@@ -466,15 +555,26 @@ class Checker {
       const cel::Expr& k = out_.ast.exprs[args[i]];
       if (k.kind == ExprKind::literal && k.literal.kind() == cel::Kind::string && !marks[i]) {
         const std::string name(k.literal.as_string());
-        if (std::any_of(fields.begin(), fields.end(), [&](const auto& f) { return f.name == name; })) {
-          m_.sink.report(Kind::duplicate_name, span(args[i]), fmt::format("the key `{}` stands twice", name));
+        if (std::any_of(fields.begin(), fields.end(),
+                        [&](const auto& f) { return f.name == name; })) {
+          m_.sink.report(Kind::duplicate_name, span(args[i]),
+                         fmt::format("the key `{}` stands twice", name));
           continue;
         }
-        fields.push_back({.name = name, .type = type, .fallback = {}, .constraints = {}, .doc = "", .was = "", .alias = ""});
+        fields.push_back({.name = name,
+                          .type = type,
+                          .fallback = {},
+                          .constraints = {},
+                          .doc = "",
+                          .was = "",
+                          .alias = ""});
       } else {
         record = false;
-        if (!unknown(key.type) && kind(widened(key.type)) != TypeKind::string && kind(widened(key.type)) != TypeKind::int_ && kind(widened(key.type)) != TypeKind::boolean && kind(key.type) != TypeKind::uint_) {
-          m_.sink.report(Kind::bad_operands, span(args[i]), fmt::format("{} cannot be a key", show(key)));
+        if (!unknown(key.type) && kind(widened(key.type)) != TypeKind::string &&
+            kind(widened(key.type)) != TypeKind::int_ &&
+            kind(widened(key.type)) != TypeKind::boolean && kind(key.type) != TypeKind::uint_) {
+          m_.sink.report(Kind::bad_operands, span(args[i]),
+                         fmt::format("{} cannot be a key", show(key)));
         }
       }
     }
@@ -488,7 +588,11 @@ class Checker {
       if (unknown(part.type) && !part.optional) continue;
       const std::string text = source_text(arg);
       if (may_be_null(part)) {
-        m_.sink.report(Kind::not_interpolable, span(arg), fmt::format("`{}` may be null, which has no place in a string", text)).label(fmt::format("this is {}", show(part))).note("give a default: `${… ?? \"\"}`");
+        m_.sink
+            .report(Kind::not_interpolable, span(arg),
+                    fmt::format("`{}` may be null, which has no place in a string", text))
+            .label(fmt::format("this is {}", show(part)))
+            .note("give a default: `${… ?? \"\"}`");
         continue;
       }
       switch (kind(widened(part.type))) {
@@ -500,10 +604,16 @@ class Checker {
         case TypeKind::duration:
         case TypeKind::timestamp:
         case TypeKind::any:
-        case TypeKind::poison: break;
-        case TypeKind::secret: m_.sink.report(Kind::not_interpolable, span(arg), "a secret is never put into a string"); break;
+        case TypeKind::poison:
+          break;
+        case TypeKind::secret:
+          m_.sink.report(Kind::not_interpolable, span(arg), "a secret is never put into a string");
+          break;
         default:
-          m_.sink.report(Kind::not_interpolable, span(arg), fmt::format("{} has no place in a string", show(part))).note(fmt::format("write `${{json({})}}`", text));
+          m_.sink
+              .report(Kind::not_interpolable, span(arg),
+                      fmt::format("{} has no place in a string", show(part)))
+              .note(fmt::format("write `${{json({})}}`", text));
       }
     }
     return {simple(TypeKind::string), false};
@@ -531,14 +641,28 @@ class Checker {
     TypeId key = simple(TypeKind::int_);
     TypeId value = simple(TypeKind::any);
     switch (kind(range.type)) {
-      case TypeKind::list: value = t_[range.type].element; break;
-      case TypeKind::map: key = simple(TypeKind::string), value = t_[range.type].element; break;
-      case TypeKind::record: key = simple(TypeKind::string); break;
-      case TypeKind::any: key = simple(TypeKind::any); break;
-      case TypeKind::poison: key = value = simple(TypeKind::poison); break;
-      default: m_.sink.report(Kind::bad_operands, span(args[0]), fmt::format("a list or map is needed here, not {}", show(range))); key = value = simple(TypeKind::poison);
+      case TypeKind::list:
+        value = t_[range.type].element;
+        break;
+      case TypeKind::map:
+        key = simple(TypeKind::string), value = t_[range.type].element;
+        break;
+      case TypeKind::record:
+        key = simple(TypeKind::string);
+        break;
+      case TypeKind::any:
+        key = simple(TypeKind::any);
+        break;
+      case TypeKind::poison:
+        key = value = simple(TypeKind::poison);
+        break;
+      default:
+        m_.sink.report(Kind::bad_operands, span(args[0]),
+                       fmt::format("a list or map is needed here, not {}", show(range)));
+        key = value = simple(TypeKind::poison);
     }
-    const bool over_keys = kind(range.type) == TypeKind::map || kind(range.type) == TypeKind::record;
+    const bool over_keys =
+        kind(range.type) == TypeKind::map || kind(range.type) == TypeKind::record;
     const TypeId element = over_keys && second.empty() ? key : value;
     if (second.empty()) {
       locals_.push_back({first, element});
@@ -561,13 +685,16 @@ class Checker {
       default: {
         const bool filtered = flags & cel::op_flag::filtered;
         if (filtered) boolean(args[1], "a predicate");
-        const Info item = filtered ? with(non_null_when(out_.ast, args[1], true), [&] { return check(args[2]); }) : check(args[1]);
+        const Info item =
+            filtered ? with(non_null_when(out_.ast, args[1], true), [&] { return check(args[2]); })
+                     : check(args[1]);
         if (code == OpCode::map_list) {
           out = {t_.list_of(plain(item)), false};
         } else if (code == OpCode::transform_map) {
           out = {t_.map_of(plain(item)), false};
         } else {
-          out = {kind(item.type) == TypeKind::map ? item.type : t_.map_of(simple(TypeKind::any)), false};
+          out = {kind(item.type) == TypeKind::map ? item.type : t_.map_of(simple(TypeKind::any)),
+                 false};
         }
       }
     }
@@ -581,7 +708,8 @@ class Checker {
     const std::string name = out_.ast.exprs[id].text;
     const bool member = out_.ast.exprs[id].flags & cel::op_flag::member;
     const std::vector<uint32_t> args = out_.ast.exprs[id].args;
-    if (!member && (name == "info" || name == "errors") && scope_.facts) return facts(id, name, args);
+    if (!member && (name == "info" || name == "errors") && scope_.facts)
+      return facts(id, name, args);
     if (const auto expanded = user_function(id, name, member, args)) return *expanded;
     const cel::Function* f = cel::find_function(name, member);
     if (f == nullptr) {
@@ -598,7 +726,8 @@ class Checker {
 
   Info facts(uint32_t id, const std::string& name, const std::vector<uint32_t>& args) {
     if (args.size() != 1 || out_.ast.exprs[args[0]].kind != ExprKind::name) {
-      m_.sink.report(Kind::wrong_arguments, span(id), fmt::format("`{}` takes the name of a step, for or loop", name));
+      m_.sink.report(Kind::wrong_arguments, span(id),
+                     fmt::format("`{}` takes the name of a step, for or loop", name));
       return poison();
     }
     const auto ref = scope_.facts(out_.ast.exprs[args[0]].text, name == "errors", span(args[0]));
@@ -607,36 +736,49 @@ class Checker {
     return {simple(TypeKind::any), false};
   }
 
-  void unknown_function(uint32_t id, const std::string& name, bool member, const std::vector<uint32_t>& args) {
+  void unknown_function(uint32_t id, const std::string& name, bool member,
+                        const std::vector<uint32_t>& args) {
     if (!member) {
-      const bool step = find_callable(m_, *scope_.module, name) || ir::find_builtin(name) != nullptr;
+      const bool step =
+          find_callable(m_, *scope_.module, name) || ir::find_builtin(name) != nullptr;
       if (step) {
-        m_.sink.report(Kind::unknown_function, span(id), fmt::format("`{}` does something, so only a step can call it", name)).note(fmt::format("write `step x = {}(…)` and use `x`", name));
+        m_.sink
+            .report(Kind::unknown_function, span(id),
+                    fmt::format("`{}` does something, so only a step can call it", name))
+            .note(fmt::format("write `step x = {}(…)` and use `x`", name));
         return;
       }
     } else {
       const std::string space = out_.ast.dotted(args[0]);
-      if (!space.empty() && (find_callable(m_, *scope_.module, space + "." + name) || ir::find_builtin(space + "." + name) != nullptr)) {
-        m_.sink.report(Kind::unknown_function, span(id), fmt::format("`{}.{}` does something, so only a step can call it", space, name)).note(fmt::format("write `step x = {}.{}(…)` and use `x`", space, name));
+      if (!space.empty() && (find_callable(m_, *scope_.module, space + "." + name) ||
+                             ir::find_builtin(space + "." + name) != nullptr)) {
+        m_.sink
+            .report(Kind::unknown_function, span(id),
+                    fmt::format("`{}.{}` does something, so only a step can call it", space, name))
+            .note(fmt::format("write `step x = {}.{}(…)` and use `x`", space, name));
         return;
       }
       check(args[0]);
     }
     std::vector<std::string> names = cel::function_names();
     for (const auto& [n, f] : scope_.module->functions) names.push_back(n);
-    m_.sink.report(Kind::unknown_function, span(id), fmt::format("no function is named `{}`", name)).suggest(name, names);
+    m_.sink.report(Kind::unknown_function, span(id), fmt::format("no function is named `{}`", name))
+        .suggest(name, names);
     if (std::find(names.begin(), names.end(), name) != names.end()) return;
   }
 
   // Pure functions are expanded in place: `cel.bind` of fresh names around a copy of the body.
-  std::optional<Info> user_function(uint32_t id, const std::string& name, bool member, const std::vector<uint32_t>& args) {
+  std::optional<Info> user_function(uint32_t id, const std::string& name, bool member,
+                                    const std::vector<uint32_t>& args) {
     Module* owner = scope_.module;
     std::string plain_name = name;
     std::vector<uint32_t> actual = args;
     if (member) {
       const std::string space = out_.ast.dotted(args[0]);
       const auto import = scope_.module->imports.find(space);
-      if (space.empty() || import == scope_.module->imports.end() || import->second == UINT32_MAX || is_local(space)) return std::nullopt;
+      if (space.empty() || import == scope_.module->imports.end() || import->second == UINT32_MAX ||
+          is_local(space))
+        return std::nullopt;
       owner = m_.modules[import->second].get();
       actual.erase(actual.begin());
     }
@@ -644,17 +786,22 @@ class Checker {
     if (it == owner->functions.end()) return std::nullopt;
     FunctionInfo& f = it->second;
     if (f.open) {
-      m_.sink.report(Kind::recursive, span(id), fmt::format("the function `{}` calls itself", name)).note("functions are not recursive, so that every expression ends");
+      m_.sink.report(Kind::recursive, span(id), fmt::format("the function `{}` calls itself", name))
+          .note("functions are not recursive, so that every expression ends");
       return poison();
     }
     if (actual.size() != f.params.size()) {
-      m_.sink.report(Kind::wrong_arguments, span(id), fmt::format("`{}` takes {} argument{}, not {}", name, f.params.size(), f.params.size() == 1 ? "" : "s", actual.size()));
+      m_.sink.report(Kind::wrong_arguments, span(id),
+                     fmt::format("`{}` takes {} argument{}, not {}", name, f.params.size(),
+                                 f.params.size() == 1 ? "" : "s", actual.size()));
       return poison();
     }
     for (size_t i = 0; i < actual.size(); ++i) {
       const Info a = check(actual[i]);
       if (!t_.assignable(plain(a), f.params[i].type)) {
-        m_.sink.report(Kind::type_mismatch, span(actual[i]), fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name, name, t_.display(f.params[i].type), show(a)));
+        m_.sink.report(Kind::type_mismatch, span(actual[i]),
+                       fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name,
+                                   name, t_.display(f.params[i].type), show(a)));
       }
     }
     if (++inlined_ > max_inline_depth) {
@@ -668,7 +815,8 @@ class Checker {
   }
 
   void expand(uint32_t id, Module& owner, FunctionInfo& f, const std::vector<uint32_t>& actual) {
-    // The body is checked in its own module, with its parameters as locals; then its tree is appended to ours.
+    // The body is checked in its own module, with its parameters as locals; then its tree is
+    // appended to ours.
     ExpressionScope scope{.module = &owner};
     std::map<std::string, std::string> fresh;
     for (const ParamInfo& p : f.params) scope.locals.emplace_back(p.name, p.type);
@@ -689,7 +837,12 @@ class Checker {
     }
     uint32_t inner = body.ast.root + offset;
     for (size_t i = f.params.size(); i-- > 0;) {
-      cel::Expr bind{.kind = ExprKind::op, .op = OpCode::bind, .variable = fresh[f.params[i].name], .args = {actual[i], inner}, .begin = site.begin, .end = site.end};
+      cel::Expr bind{.kind = ExprKind::op,
+                     .op = OpCode::bind,
+                     .variable = fresh[f.params[i].name],
+                     .args = {actual[i], inner},
+                     .begin = site.begin,
+                     .end = site.end};
       out_.ast.exprs.push_back(std::move(bind));
       inner = static_cast<uint32_t>(out_.ast.exprs.size() - 1);
     }
@@ -702,55 +855,86 @@ class Checker {
     if (i.optional || kind(i.type) == TypeKind::nullable) return false;
     const TypeKind k = kind(widened(i.type));
     switch (letter) {
-      case 'n': return k == TypeKind::null;
-      case 'b': return k == TypeKind::boolean;
-      case 'i': return k == TypeKind::int_;
-      case 'u': return k == TypeKind::uint_;
-      case 'd': return k == TypeKind::double_;
-      case 's': return k == TypeKind::string;
-      case 'y': return k == TypeKind::bytes;
-      case 't': return k == TypeKind::timestamp;
-      case 'D': return k == TypeKind::duration;
+      case 'n':
+        return k == TypeKind::null;
+      case 'b':
+        return k == TypeKind::boolean;
+      case 'i':
+        return k == TypeKind::int_;
+      case 'u':
+        return k == TypeKind::uint_;
+      case 'd':
+        return k == TypeKind::double_;
+      case 's':
+        return k == TypeKind::string;
+      case 'y':
+        return k == TypeKind::bytes;
+      case 't':
+        return k == TypeKind::timestamp;
+      case 'D':
+        return k == TypeKind::duration;
       case 'L':
-      case 'S': return k == TypeKind::list;
-      case 'M': return k == TypeKind::map || k == TypeKind::record;
-      default: return false;
+      case 'S':
+        return k == TypeKind::list;
+      case 'M':
+        return k == TypeKind::map || k == TypeKind::record;
+      default:
+        return false;
     }
   }
 
   Info result_of(char letter, const cel::Function& f, const std::vector<Info>& args) {
     switch (letter) {
-      case 'n': return {simple(TypeKind::null), false};
-      case 'b': return {simple(TypeKind::boolean), false};
-      case 'i': return {simple(TypeKind::int_), false};
-      case 'u': return {simple(TypeKind::uint_), false};
-      case 'd': return {simple(TypeKind::double_), false};
-      case 's': return {simple(TypeKind::string), false};
-      case 'y': return {simple(TypeKind::bytes), false};
-      case 't': return {simple(TypeKind::timestamp), false};
-      case 'D': return {simple(TypeKind::duration), false};
-      case 'S': return {t_.list_of(simple(TypeKind::string)), false};
+      case 'n':
+        return {simple(TypeKind::null), false};
+      case 'b':
+        return {simple(TypeKind::boolean), false};
+      case 'i':
+        return {simple(TypeKind::int_), false};
+      case 'u':
+        return {simple(TypeKind::uint_), false};
+      case 'd':
+        return {simple(TypeKind::double_), false};
+      case 's':
+        return {simple(TypeKind::string), false};
+      case 'y':
+        return {simple(TypeKind::bytes), false};
+      case 't':
+        return {simple(TypeKind::timestamp), false};
+      case 'D':
+        return {simple(TypeKind::duration), false};
+      case 'S':
+        return {t_.list_of(simple(TypeKind::string)), false};
       case 'L':
         if (f.name == "lists.range") return {t_.list_of(simple(TypeKind::int_)), false};
-        if (f.name != "flatten" && !args.empty() && kind(args[0].type) == TypeKind::list) return {args[0].type, false};
+        if (f.name != "flatten" && !args.empty() && kind(args[0].type) == TypeKind::list)
+          return {args[0].type, false};
         return {t_.list_of(simple(TypeKind::any)), false};
       case 'O':
-        if ((f.name == "first" || f.name == "last") && kind(args[0].type) == TypeKind::list) return {t_[args[0].type].element, true};
-        if (f.name == "optional.of" || f.name == "optional.ofNonZeroValue" || f.name == "or") return {args[0].type, true};
+        if ((f.name == "first" || f.name == "last") && kind(args[0].type) == TypeKind::list)
+          return {t_[args[0].type].element, true};
+        if (f.name == "optional.of" || f.name == "optional.ofNonZeroValue" || f.name == "or")
+          return {args[0].type, true};
         return {simple(TypeKind::any), true};
       default:
         if (f.name == "value" && !args.empty()) return {args[0].type, false};
-        if (f.name == "orValue" && args.size() == 2) return {t_.join(args[0].type, plain(args[1])), false};
+        if (f.name == "orValue" && args.size() == 2)
+          return {t_.join(args[0].type, plain(args[1])), false};
         return {simple(TypeKind::any), false};
     }
   }
 
-  Info overload(uint32_t id, const cel::Function& f, const std::vector<uint32_t>& ids, const std::vector<Info>& args) {
+  Info overload(uint32_t id, const cel::Function& f, const std::vector<uint32_t>& ids,
+                const std::vector<Info>& args) {
     const size_t receiver = f.member ? 1 : 0;
     if (args.size() < f.min_args || args.size() > f.max_args) {
       const size_t least = f.min_args - receiver;
       const size_t most = f.max_args - receiver;
-      m_.sink.report(Kind::wrong_arguments, span(id), fmt::format("`{}` takes {} argument{}, not {}", f.name, least == most ? std::to_string(least) : fmt::format("{} to {}", least, most), most == 1 ? "" : "s", args.size() - receiver));
+      m_.sink.report(
+          Kind::wrong_arguments, span(id),
+          fmt::format("`{}` takes {} argument{}, not {}", f.name,
+                      least == most ? std::to_string(least) : fmt::format("{} to {}", least, most),
+                      most == 1 ? "" : "s", args.size() - receiver));
       return poison();
     }
     std::string_view rest = f.signatures;
@@ -774,8 +958,13 @@ class Checker {
       if (may_be_null(args[i]) && !unknown(args[i].type)) return null_operand(ids[i], args[i]);
     }
     std::string given;
-    for (size_t i = receiver; i < args.size(); ++i) given += (given.empty() ? "" : ", ") + show(args[i]);
-    m_.sink.report(Kind::bad_operands, span(id), receiver == 1 ? fmt::format("`{}` of {} does not take ({})", f.name, show(args[0]), given) : fmt::format("`{}` does not take ({})", f.name, given))
+    for (size_t i = receiver; i < args.size(); ++i)
+      given += (given.empty() ? "" : ", ") + show(args[i]);
+    m_.sink
+        .report(Kind::bad_operands, span(id),
+                receiver == 1
+                    ? fmt::format("`{}` of {} does not take ({})", f.name, show(args[0]), given)
+                    : fmt::format("`{}` does not take ({})", f.name, given))
         .note(fmt::format("`{}`: {}", f.name, f.doc));
     return poison();
   }
@@ -853,7 +1042,8 @@ CheckedExpression check_expression(Model& m, ExpressionScope& scope, Cursor node
   out.type = TypeTable::simple(TypeKind::poison);
   if (!node) return out;
   out.ast = cel::build_ast(node, {});
-  for (const cel::AstError& e : out.ast.errors) m.sink.report(Kind::bad_expression, {scope.module->file, e.begin, e.end}, e.message);
+  for (const cel::AstError& e : out.ast.errors)
+    m.sink.report(Kind::bad_expression, {scope.module->file, e.begin, e.end}, e.message);
   if (!out.ast.errors.empty()) return out;
   Checker checker(m, scope, out);
   const Info info = checker.check(out.ast.root);
@@ -879,14 +1069,22 @@ cel::Program compile_with_locals(Model& m, ExpressionScope& scope, Cursor node) 
   return cel::compile(checked.ast, names, false);
 }
 
-TypeId outer_type(Model& m, const CheckedExpression& checked) { return checked.optional ? m.types.nullable(checked.type) : checked.type; }
+TypeId outer_type(Model& m, const CheckedExpression& checked) {
+  return checked.optional ? m.types.nullable(checked.type) : checked.type;
+}
 
-bool require_assignable(Model& m, const CheckedExpression& checked, TypeId wanted, source::Span span, std::string_view what) {
+bool require_assignable(Model& m, const CheckedExpression& checked, TypeId wanted,
+                        source::Span span, std::string_view what) {
   const TypeId type = outer_type(m, checked);
   if (m.types.assignable(type, wanted)) return true;
-  auto d = m.sink.report(m.types.accepts_null(type) && m.types.assignable(m.types.without_null(type), wanted) ? Kind::maybe_null : Kind::type_mismatch, span,
-                         fmt::format("{} takes {}, not {}", what, m.types.display(wanted), m.types.display(type)));
-  if (m.types.assignable(m.types.without_null(type), wanted)) d.note("give a default with `?? …`, or check `!= null` before");
+  auto d = m.sink.report(
+      m.types.accepts_null(type) && m.types.assignable(m.types.without_null(type), wanted)
+          ? Kind::maybe_null
+          : Kind::type_mismatch,
+      span,
+      fmt::format("{} takes {}, not {}", what, m.types.display(wanted), m.types.display(type)));
+  if (m.types.assignable(m.types.without_null(type), wanted))
+    d.note("give a default with `?? …`, or check `!= null` before");
   return false;
 }
 
@@ -907,10 +1105,14 @@ std::optional<cel::Value> constant_value(Model& m, Module& module, Cursor node) 
   NoBindings bindings;
   auto result = cel::evaluate(program, bindings);
   if (auto* value = std::get_if<cel::Value>(&result)) {
-    if (value->kind() == cel::Kind::optional) return value->as_optional() == nullptr ? cel::Value() : cel::Value(*value->as_optional());
+    if (value->kind() == cel::Kind::optional)
+      return value->as_optional() == nullptr ? cel::Value() : cel::Value(*value->as_optional());
     return std::move(*value);
   }
-  if (m.sink.errors() == errors) m.sink.report(Kind::not_constant, node.span(), fmt::format("this cannot be computed before the run: {}", std::get<cel::EvalError>(result).message));
+  if (m.sink.errors() == errors)
+    m.sink.report(Kind::not_constant, node.span(),
+                  fmt::format("this cannot be computed before the run: {}",
+                              std::get<cel::EvalError>(result).message));
   return std::nullopt;
 }
 

@@ -21,22 +21,26 @@ struct Resolved {
 struct ExpressionScope {
   Module* module = nullptr;
   /// Finds lets, steps, parameters, loop variables. On failure it has reported, or gives nothing.
-  std::function<std::optional<Resolved>(std::string_view name, source::Span span, bool& reported)> lookup;
+  std::function<std::optional<Resolved>(std::string_view name, source::Span span, bool& reported)>
+      lookup;
   /// `info(name)` and `errors(name)`.
-  std::function<std::optional<ir::VarRef>(std::string_view name, bool errors, source::Span span)> facts;
-  std::vector<std::string> candidates;                    ///< for suggestions
-  std::vector<std::pair<std::string, TypeId>> locals;     ///< names bound by the surroundings: parameters of a fn, `this`
-  std::vector<std::string> non_null;                      ///< `a.b` paths known not to be null
-  std::optional<TypeId> own_value;                        ///< type of the step's own value, by the name in `own_name`
+  std::function<std::optional<ir::VarRef>(std::string_view name, bool errors, source::Span span)>
+      facts;
+  std::vector<std::string> candidates;  ///< for suggestions
+  std::vector<std::pair<std::string, TypeId>>
+      locals;  ///< names bound by the surroundings: parameters of a fn, `this`
+  std::vector<std::string> non_null;  ///< `a.b` paths known not to be null
+  std::optional<TypeId> own_value;    ///< type of the step's own value, by the name in `own_name`
   std::string own_name;
-  bool own_key = false;                                   ///< in `undo`: `idempotency_key` is the step's
+  bool own_key = false;  ///< in `undo`: `idempotency_key` is the step's
 };
 
 struct CheckedExpression {
   TypeId type;
-  bool optional = false;   ///< a CEL optional of `type`: leaves an expression as `type?`
+  bool optional = false;  ///< a CEL optional of `type`: leaves an expression as `type?`
   cel::Ast ast;
-  std::vector<std::pair<uint32_t, ir::VarRef>> references;  ///< by ast id (a name, or the call of info/errors)
+  std::vector<std::pair<uint32_t, ir::VarRef>>
+      references;  ///< by ast id (a name, or the call of info/errors)
 };
 
 /// Reports everything that is wrong; the type is poison where nothing better is known.
@@ -50,7 +54,8 @@ cel::Program compile_with_locals(Model& model, ExpressionScope& scope, Cursor no
 /// The type as it leaves the expression.
 TypeId outer_type(Model& model, const CheckedExpression& checked);
 /// Reports a mismatch; true if `type` may go where `wanted` stands (perhaps with a run-time check).
-bool require_assignable(Model& model, const CheckedExpression& checked, TypeId wanted, source::Span span, std::string_view what);
+bool require_assignable(Model& model, const CheckedExpression& checked, TypeId wanted,
+                        source::Span span, std::string_view what);
 
 /// Paths that are not null when `id` is true (or false).
 std::vector<std::string> non_null_when(const cel::Ast& ast, uint32_t id, bool truth);

@@ -1,4 +1,5 @@
-// The checked declarations of a set of files: modules, callables, types, consts, functions, policies.
+// The checked declarations of a set of files: modules, callables, types, consts, functions,
+// policies.
 #pragma once
 
 #include <map>
@@ -24,7 +25,7 @@ using syntax::Cursor;
 struct ParamInfo {
   std::string name;
   TypeId type;
-  Cursor fallback;      ///< expression of the default; none: required
+  Cursor fallback;  ///< expression of the default; none: required
   bool optional = false;
   std::vector<schema::Constraint> constraints;
   std::string doc;
@@ -39,7 +40,7 @@ struct CallableInfo {
   std::vector<ParamInfo> params;
   TypeId result;
   bool result_declared = false;
-  source::Span span;   ///< of its name
+  source::Span span;  ///< of its name
   uint32_t module = 0;
 };
 
@@ -91,7 +92,8 @@ TypeId resolve_type(Model& model, Module& module, Cursor node);
 TypeId builtin_type(Model& model, std::string_view text);
 std::vector<ParamInfo> builtin_params(Model& model, const ir::Builtin& builtin);
 /// Callable of that (dotted) name as seen from a module, or none.
-std::optional<uint32_t> find_callable(const Model& model, const Module& module, std::string_view name);
+std::optional<uint32_t> find_callable(const Model& model, const Module& module,
+                                      std::string_view name);
 /// All names that could be meant where a callable is.
 std::vector<std::string> callable_names(const Model& model, const Module& module);
 /// The value of a constant expression, or a diagnostic.
@@ -112,8 +114,10 @@ struct OptionNode {
   Cursor value;  ///< the expression; none if missing
 };
 std::vector<OptionNode> options_in(Cursor block_or_map);
-/// Checks names, duplicates and required options of a construct; unknown ones are left out of the result.
-std::vector<OptionNode> check_options(Model& model, std::string_view construct, Cursor owner, Cursor block);
+/// Checks names, duplicates and required options of a construct; unknown ones are left out of the
+/// result.
+std::vector<OptionNode> check_options(Model& model, std::string_view construct, Cursor owner,
+                                      Cursor block);
 /// A bare word among the symbols of the option, or a diagnostic and "".
 std::string symbol_value(Model& model, const OptionNode& option, std::string_view construct);
 

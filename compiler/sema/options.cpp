@@ -26,26 +26,34 @@ std::vector<OptionNode> options_in(Cursor block) {
   return out;
 }
 
-std::vector<OptionNode> check_options(Model& model, std::string_view construct, Cursor owner, Cursor block) {
+std::vector<OptionNode> check_options(Model& model, std::string_view construct, Cursor owner,
+                                      Cursor block) {
   std::vector<OptionNode> out;
   std::set<std::string> seen;
   const std::vector<std::string> known = option_names(construct);
   for (OptionNode& option : options_in(block)) {
     if (find_option(construct, option.name) == nullptr) {
-      auto d = model.sink.report(Kind::unknown_option, option.name_node.span(), fmt::format("`{}` has no option `{}`", construct, option.name));
+      auto d = model.sink.report(Kind::unknown_option, option.name_node.span(),
+                                 fmt::format("`{}` has no option `{}`", construct, option.name));
       d.suggest(option.name, known);
-      d.note(known.empty() ? fmt::format("`{}` has no options", construct) : fmt::format("options of `{}`: {}", construct, fmt::join(known, ", ")));
+      d.note(known.empty() ? fmt::format("`{}` has no options", construct)
+                           : fmt::format("options of `{}`: {}", construct, fmt::join(known, ", ")));
       continue;
     }
     if (!seen.insert(option.name).second) {
-      model.sink.report(Kind::duplicate_option, option.name_node.span(), fmt::format("the option `{}` is given twice", option.name));
+      model.sink.report(Kind::duplicate_option, option.name_node.span(),
+                        fmt::format("the option `{}` is given twice", option.name));
       continue;
     }
     out.push_back(std::move(option));
   }
   for (const std::string& name : known) {
-    if (!find_option(construct, name)->required || seen.contains(name) || (block && block.has_errors())) continue;
-    model.sink.report(Kind::missing_option, owner.span(), fmt::format("`{}` needs the option `{}`", construct, name))
+    if (!find_option(construct, name)->required || seen.contains(name) ||
+        (block && block.has_errors()))
+      continue;
+    model.sink
+        .report(Kind::missing_option, owner.span(),
+                fmt::format("`{}` needs the option `{}`", construct, name))
         .note(fmt::format("`{}`: {}", name, find_option(construct, name)->doc));
   }
   return out;
@@ -60,10 +68,13 @@ std::string symbol_value(Model& model, const OptionNode& option, std::string_vie
     words.emplace_back(row.detail.substr(at, end - at));
     at = end + 1;
   }
-  // `continue` is a word of the expression language, so it arrives as whatever the parser made of it: compare the text.
+  // `continue` is a word of the expression language, so it arrives as whatever the parser made of
+  // it: compare the text.
   const std::string text(option.value.text());
   if (std::find(words.begin(), words.end(), text) != words.end()) return text;
-  model.sink.report(Kind::bad_option_value, option.value.span(), fmt::format("`{}` takes {}, not `{}`", option.name, fmt::join(words, " or "), text))
+  model.sink
+      .report(Kind::bad_option_value, option.value.span(),
+              fmt::format("`{}` takes {}, not `{}`", option.name, fmt::join(words, " or "), text))
       .suggest(text, words);
   return "";
 }
@@ -95,7 +106,8 @@ std::optional<int64_t> milliseconds(Model& model, Module& module, Cursor c) {
   const auto v = constant_value(model, module, c);
   if (!v) return std::nullopt;
   if (v->kind() != cel::Kind::duration || v->as_duration().nanos < 0) {
-    model.sink.report(Kind::bad_option_value, c.span(), "a delay is a duration such as `500ms` or `2s`");
+    model.sink.report(Kind::bad_option_value, c.span(),
+                      "a delay is a duration such as `500ms` or `2s`");
     return std::nullopt;
   }
   return v->as_duration().nanos / 1'000'000;
@@ -106,10 +118,15 @@ void backoff(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy
   const std::vector<std::string> kinds{"exponential", "linear", "constant"};
   const auto kind = std::find(kinds.begin(), kinds.end(), form.name);
   if (kind == kinds.end()) {
-    model.sink.report(Kind::bad_option_value, value.span(), "`backoff` is exponential(…), linear(…) or constant(…)").suggest(form.name, kinds);
+    model.sink
+        .report(Kind::bad_option_value, value.span(),
+                "`backoff` is exponential(…), linear(…) or constant(…)")
+        .suggest(form.name, kinds);
     return;
   }
-  policy.backoff = form.name == "constant" ? ir::BackoffKind::constant : form.name == "linear" ? ir::BackoffKind::linear : ir::BackoffKind::exponential;
+  policy.backoff = form.name == "constant" ? ir::BackoffKind::constant
+                   : form.name == "linear" ? ir::BackoffKind::linear
+                                           : ir::BackoffKind::exponential;
   for (const auto& [name, argument] : form.arguments) {
     if (name.empty() || name == "base") {
       if (const auto ms = milliseconds(model, module, argument)) policy.base_ms = *ms;
@@ -118,20 +135,28 @@ void backoff(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy
     } else if (name == "factor") {
       const auto v = constant_value(model, module, argument);
       if (!v) continue;
-      const double f = v->kind() == cel::Kind::double_ ? v->as_double() : v->kind() == cel::Kind::int_ ? static_cast<double>(v->as_int()) : 0;
+      const double f = v->kind() == cel::Kind::double_ ? v->as_double()
+                       : v->kind() == cel::Kind::int_  ? static_cast<double>(v->as_int())
+                                                       : 0;
       if (f < 1) {
-        model.sink.report(Kind::bad_option_value, argument.span(), "`factor` is a number of at least 1");
+        model.sink.report(Kind::bad_option_value, argument.span(),
+                          "`factor` is a number of at least 1");
       } else {
         policy.factor = f;
       }
     } else {
-      model.sink.report(Kind::bad_option_value, argument.span(), fmt::format("`{}` has no argument `{}`", form.name, name)).suggest(name, {"base", "cap", "factor"});
+      model.sink
+          .report(Kind::bad_option_value, argument.span(),
+                  fmt::format("`{}` has no argument `{}`", form.name, name))
+          .suggest(name, {"base", "cap", "factor"});
     }
   }
 }
 
 void error_kinds(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy) {
-  static const std::vector<std::string> kinds{"timeout", "http", "exec", "model", "tool", "type", "check", "budget", "rejected", "limit", "unknown_outcome", "internal", "user"};
+  static const std::vector<std::string> kinds{
+      "timeout", "http",     "exec",  "model",           "tool",     "type", "check",
+      "budget",  "rejected", "limit", "unknown_outcome", "internal", "user"};
   std::vector<Cursor> items;
   if (value.is(Node::list)) {
     for (const Cursor item : value.children(Node::list_item)) items.push_back(item.expression());
@@ -142,7 +167,11 @@ void error_kinds(Model& model, Module& module, Cursor value, ir::RetryPolicy& po
     if (!item) continue;
     const CallForm form = call_form(item);
     if (std::find(kinds.begin(), kinds.end(), form.name) == kinds.end()) {
-      model.sink.report(Kind::bad_option_value, item.span(), fmt::format("`{}` is no kind of error", item.text())).suggest(form.name, kinds).note(fmt::format("kinds: {}", fmt::join(kinds, ", ")));
+      model.sink
+          .report(Kind::bad_option_value, item.span(),
+                  fmt::format("`{}` is no kind of error", item.text()))
+          .suggest(form.name, kinds)
+          .note(fmt::format("kinds: {}", fmt::join(kinds, ", ")));
       continue;
     }
     ir::ErrorMatcher matcher{.kind = form.name};
@@ -156,7 +185,8 @@ void error_kinds(Model& model, Module& module, Cursor value, ir::RetryPolicy& po
         matcher.status_from = (text[0] - '0') * 100;
         matcher.status_to = matcher.status_from + 99;
       } else {
-        model.sink.report(Kind::bad_option_value, form.arguments[0].second.span(), "a status is a number such as `429`, or a class such as `\"5xx\"`");
+        model.sink.report(Kind::bad_option_value, form.arguments[0].second.span(),
+                          "a status is a number such as `429`, or a class such as `\"5xx\"`");
         continue;
       }
     }
@@ -173,11 +203,15 @@ std::optional<ir::RetryPolicy> retry_policy(Model& model, Module& module, Cursor
     if (it != module.retries.end()) return it->second;
     std::vector<std::string> names;
     for (const auto& [name, policy] : module.retries) names.push_back(name);
-    model.sink.report(Kind::unknown_name, value.span(), fmt::format("no retry policy is named `{}`", value.name())).suggest(value.name(), names);
+    model.sink
+        .report(Kind::unknown_name, value.span(),
+                fmt::format("no retry policy is named `{}`", value.name()))
+        .suggest(value.name(), names);
     return std::nullopt;
   }
   if (!value.is(Node::map) && !value.is(Node::options)) {
-    model.sink.report(Kind::bad_option_value, value.span(), "`retry` takes a policy's name or `{ max: … backoff: … }`");
+    model.sink.report(Kind::bad_option_value, value.span(),
+                      "`retry` takes a policy's name or `{ max: … backoff: … }`");
     return std::nullopt;
   }
   ir::RetryPolicy policy;
@@ -186,7 +220,8 @@ std::optional<ir::RetryPolicy> retry_policy(Model& model, Module& module, Cursor
     if (option.name == "max") {
       const auto v = constant_value(model, module, option.value);
       if (v && (v->kind() != cel::Kind::int_ || v->as_int() < 1 || v->as_int() > 1'000'000)) {
-        model.sink.report(Kind::bad_option_value, option.value.span(), "`max` is a number of attempts from 1 to 1000000");
+        model.sink.report(Kind::bad_option_value, option.value.span(),
+                          "`max` is a number of attempts from 1 to 1000000");
       } else if (v) {
         policy.max = static_cast<uint32_t>(v->as_int());
       }
@@ -194,7 +229,9 @@ std::optional<ir::RetryPolicy> retry_policy(Model& model, Module& module, Cursor
       backoff(model, module, option.value, policy);
     } else if (option.name == "jitter") {
       const std::string word = symbol_value(model, option, "retry");
-      policy.jitter = word == "none" ? ir::Jitter::none : word == "equal" ? ir::Jitter::equal : ir::Jitter::full;
+      policy.jitter = word == "none"    ? ir::Jitter::none
+                      : word == "equal" ? ir::Jitter::equal
+                                        : ir::Jitter::full;
     } else {
       error_kinds(model, module, option.value, policy);
     }

@@ -50,9 +50,11 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
     int fd;
     ~Closer() { ::close(fd); }
   } closer{fd};
-  struct stat info {};
-  if (::fstat(fd, &info) != 0) return fail(ErrorCode::io, fmt::format("cannot read `{}`: {}", path, std::strerror(errno)));
-  if (S_ISDIR(info.st_mode)) return fail(ErrorCode::invalid_argument, fmt::format("`{}` is a folder, not a file", path));
+  struct stat info{};
+  if (::fstat(fd, &info) != 0)
+    return fail(ErrorCode::io, fmt::format("cannot read `{}`: {}", path, std::strerror(errno)));
+  if (S_ISDIR(info.st_mode))
+    return fail(ErrorCode::invalid_argument, fmt::format("`{}` is a folder, not a file", path));
   std::string text;
   if (info.st_size > 0) text.reserve(std::min(static_cast<size_t>(info.st_size), limit) + 1);
   char buffer[1U << 16];
@@ -65,7 +67,8 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
     }
     text.append(buffer, static_cast<size_t>(n));
     if (text.size() > limit) {
-      return fail(ErrorCode::limit, fmt::format("`{}` is larger than {} MiB, the most that is read", path, limit >> 20));
+      return fail(ErrorCode::limit, fmt::format("`{}` is larger than {} MiB, the most that is read",
+                                                path, limit >> 20));
     }
   }
 }
@@ -94,16 +97,21 @@ Result<FileId> Manager::load_import(FileId from, std::string_view target) {
     const std::string path(target);
     if (const auto it = by_path_.find(path); it != by_path_.end()) return it->second;
     const auto text = std_provider_ ? std_provider_(target.substr(4)) : std::nullopt;
-    if (!text) return fail(ErrorCode::not_found, fmt::format("the standard library has no module `{}`", target));
+    if (!text)
+      return fail(ErrorCode::not_found,
+                  fmt::format("the standard library has no module `{}`", target));
     return add(path, path, std::string(*text));
   }
   if (!target.starts_with("./") && !target.starts_with("../")) {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("an import is `std/…` or begins with `./` or `../`; write `./{}` for a file beside this one", target));
+                fmt::format("an import is `std/…` or begins with `./` or `../`; write `./{}` for a "
+                            "file beside this one",
+                            target));
   }
   const File& file = (*this)[from];
   if (file.path().starts_with("std/")) {
-    return fail(ErrorCode::invalid_argument, "a module of the standard library imports only `std/…`");
+    return fail(ErrorCode::invalid_argument,
+                "a module of the standard library imports only `std/…`");
   }
   fs::path shown = fs::path(file.name()).parent_path() / fs::path(target);
   return load(shown.lexically_normal().string());

@@ -40,7 +40,9 @@ class File {
  public:
   File(FileId id, std::string path, std::string name, std::string text);
   FileId id() const { return id_; }
-  const std::string& path() const { return path_; }  ///< identity: absolute, or "std/…", or "<stdin>"
+  const std::string& path() const {
+    return path_;
+  }  ///< identity: absolute, or "std/…", or "<stdin>"
   const std::string& name() const { return name_; }  ///< as shown to people
   std::string_view text() const { return text_; }
   Position position(uint32_t offset) const;
@@ -68,7 +70,8 @@ class Manager {
   FileId add(std::string path, std::string name, std::string text);
   /// Reads a file, once. Errors: not_found, permission, limit, invalid_argument (a folder), io.
   Result<FileId> load(const std::string& path);
-  /// The file that `import "<target>"` in `from` means: "std/…", or relative to the folder of `from`.
+  /// The file that `import "<target>"` in `from` means: "std/…", or relative to the folder of
+  /// `from`.
   Result<FileId> load_import(FileId from, std::string_view target);
   const File& operator[](FileId id) const { return *files_[id.value]; }
   size_t size() const { return files_.size(); }

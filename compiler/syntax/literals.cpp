@@ -20,7 +20,8 @@ class Decoder {
   Decoder(bool raw, bool bytes, bool interpolated, std::vector<LiteralError>& errors)
       : raw_(raw), bytes_(bytes), interpolated_(interpolated), errors_(errors) {}
 
-  // Decodes `text`, which begins at `offset` of the file. `indent`: columns dropped after each newline.
+  // Decodes `text`, which begins at `offset` of the file. `indent`: columns dropped after each
+  // newline.
   std::string decode(std::string_view text, uint32_t offset, size_t indent, bool at_line_start) {
     std::string out;
     out.reserve(text.size());
@@ -28,7 +29,8 @@ class Decoder {
     for (size_t i = 0; i < text.size();) {
       if (line_start && indent > 0) {
         size_t skipped = 0;
-        while (skipped < indent && i < text.size() && (text[i] == ' ' || text[i] == '\t')) ++skipped, ++i;
+        while (skipped < indent && i < text.size() && (text[i] == ' ' || text[i] == '\t'))
+          ++skipped, ++i;
         line_start = false;
         continue;
       }
@@ -61,30 +63,51 @@ class Decoder {
   size_t escape(std::string_view text, uint32_t at, std::string& out) {
     if (text.size() < 2) return error(at, 1, "a lone backslash"), 1;
     switch (text[1]) {
-      case 'a': out.push_back('\a'); return 2;
-      case 'b': out.push_back('\b'); return 2;
-      case 'f': out.push_back('\f'); return 2;
-      case 'n': out.push_back('\n'); return 2;
-      case 'r': out.push_back('\r'); return 2;
-      case 't': out.push_back('\t'); return 2;
-      case 'v': out.push_back('\v'); return 2;
+      case 'a':
+        out.push_back('\a');
+        return 2;
+      case 'b':
+        out.push_back('\b');
+        return 2;
+      case 'f':
+        out.push_back('\f');
+        return 2;
+      case 'n':
+        out.push_back('\n');
+        return 2;
+      case 'r':
+        out.push_back('\r');
+        return 2;
+      case 't':
+        out.push_back('\t');
+        return 2;
+      case 'v':
+        out.push_back('\v');
+        return 2;
       case '\\':
       case '?':
       case '"':
       case '\'':
-      case '`': out.push_back(text[1]); return 2;
+      case '`':
+        out.push_back(text[1]);
+        return 2;
       case '$':
         if (interpolated_) return out.push_back('$'), 2;
         break;
       case 'x':
-      case 'X': return numeric(text, at, out, 2, 2, 16);
-      case 'u': return numeric(text, at, out, 2, 4, 16);
-      case 'U': return numeric(text, at, out, 2, 8, 16);
+      case 'X':
+        return numeric(text, at, out, 2, 2, 16);
+      case 'u':
+        return numeric(text, at, out, 2, 4, 16);
+      case 'U':
+        return numeric(text, at, out, 2, 8, 16);
       case '0':
       case '1':
       case '2':
-      case '3': return numeric(text, at, out, 1, 3, 8);
-      default: break;
+      case '3':
+        return numeric(text, at, out, 1, 3, 8);
+      default:
+        break;
     }
     const CodePoint c = decode_utf8(text, 1);
     const size_t length = 1 + std::max<size_t>(c.length, 1);
@@ -92,12 +115,15 @@ class Decoder {
     return length;
   }
 
-  size_t numeric(std::string_view text, uint32_t at, std::string& out, size_t skip, size_t digits, uint32_t base) {
+  size_t numeric(std::string_view text, uint32_t at, std::string& out, size_t skip, size_t digits,
+                 uint32_t base) {
     uint32_t value = 0;
     for (size_t i = 0; i < digits; ++i) {
       const int d = skip + i < text.size() ? hex_digit(text[skip + i]) : -1;
       if (d < 0 || d >= static_cast<int>(base)) {
-        error(at, std::min(skip + i, text.size()), "this escape needs " + std::to_string(digits) + (base == 8 ? " octal" : " hexadecimal") + " digits");
+        error(at, std::min(skip + i, text.size()),
+              "this escape needs " + std::to_string(digits) +
+                  (base == 8 ? " octal" : " hexadecimal") + " digits");
         return std::min(skip + i, text.size());
       }
       value = value * base + static_cast<uint32_t>(d);
@@ -134,11 +160,13 @@ Quotes quotes_of(std::string_view token) {
     ++q.prefix;
   }
   const std::string_view rest = token.substr(q.prefix);
-  q.triple = rest.size() >= 3 && rest[1] == rest[0] && rest[2] == rest[0] && (rest.size() >= 6 || token.size() == q.prefix + 3);
+  q.triple = rest.size() >= 3 && rest[1] == rest[0] && rest[2] == rest[0] &&
+             (rest.size() >= 6 || token.size() == q.prefix + 3);
   return q;
 }
 
-// Common indentation of the lines of a text block, the closing quotes' line included; blank lines do not count.
+// Common indentation of the lines of a text block, the closing quotes' line included; blank lines
+// do not count.
 size_t common_indent(std::string_view body, uint32_t offset, std::vector<LiteralError>& errors) {
   size_t indent = SIZE_MAX;
   char used = 0;
@@ -167,7 +195,8 @@ size_t common_indent(std::string_view body, uint32_t offset, std::vector<Literal
   return indent == SIZE_MAX ? 0 : indent;
 }
 
-// Before closing quotes on a line of their own, what is left of the indentation is not part of the text.
+// Before closing quotes on a line of their own, what is left of the indentation is not part of the
+// text.
 void drop_last_indent(std::string& text) {
   const size_t newline = text.rfind('\n');
   if (newline == std::string::npos) return;
@@ -184,19 +213,24 @@ DecodedString decode_string(Cursor node, bool dedent) {
   const size_t open = q.prefix + (q.triple ? 3 : 1);
   const size_t quote_length = q.triple ? 3 : 1;
   // An unclosed literal (reported already) has no closing quotes.
-  const bool closed = token.size() >= open + quote_length && token.ends_with(token.substr(q.prefix, quote_length));
-  const std::string_view body = token.substr(std::min(open, token.size()), closed ? token.size() - open - quote_length : std::string_view::npos);
+  const bool closed =
+      token.size() >= open + quote_length && token.ends_with(token.substr(q.prefix, quote_length));
+  const std::string_view body =
+      token.substr(std::min(open, token.size()),
+                   closed ? token.size() - open - quote_length : std::string_view::npos);
   const auto body_offset = node.begin() + static_cast<uint32_t>(std::min(open, token.size()));
   const bool block = dedent && q.triple && !q.raw && body.find('\n') != std::string_view::npos;
   const size_t indent = block ? common_indent(body, body_offset, out.errors) : 0;
   const bool plain = node.kind() != Node::string;
-  Decoder decoder(q.raw, q.bytes, dedent && !q.raw && token.substr(q.prefix).starts_with('"'), out.errors);
+  Decoder decoder(q.raw, q.bytes, dedent && !q.raw && token.substr(q.prefix).starts_with('"'),
+                  out.errors);
 
   const auto text = [&](std::string_view part, uint32_t offset) {
     bool line_start = offset > body_offset && node.tree().text()[offset - 1] == '\n';
     if (block && offset == body_offset) {
       const size_t newline = part.find('\n');
-      if (part.substr(0, newline).find_first_not_of(" \t\r") == std::string_view::npos && newline != std::string_view::npos) {
+      if (part.substr(0, newline).find_first_not_of(" \t\r") == std::string_view::npos &&
+          newline != std::string_view::npos) {
         offset += static_cast<uint32_t>(newline + 1);
         part.remove_prefix(newline + 1);
         line_start = true;
@@ -212,7 +246,8 @@ DecodedString decode_string(Cursor node, bool dedent) {
       if (c.is(Node::interpolation)) out.segments.push_back({"", c.expression(), true});
     }
   }
-  if (block && !out.segments.empty() && !out.segments.back().hole) drop_last_indent(out.segments.back().text);
+  if (block && !out.segments.empty() && !out.segments.back().hole)
+    drop_last_indent(out.segments.back().text);
   return out;
 }
 

@@ -29,8 +29,8 @@ struct DecodedString {
   std::vector<LiteralError> errors;
 };
 
-/// Decodes a string_literal, bytes_literal or string node. `dedent`: the language's rule for `"""`: the first newline and
-/// the common indentation are dropped.
+/// Decodes a string_literal, bytes_literal or string node. `dedent`: the language's rule for `"""`:
+/// the first newline and the common indentation are dropped.
 DecodedString decode_string(Cursor node, bool dedent);
 
 /// Whole decoded text of a literal without holes; "" if the node is none.

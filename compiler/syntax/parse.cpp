@@ -24,15 +24,18 @@ void report_invalid_bytes(const source::File& file, diagnostics::Sink& sink) {
   if (at == std::string_view::npos) return;
   const auto begin = static_cast<uint32_t>(at);
   sink.report(diagnostics::Kind::invalid_utf8, {file.id(), begin, begin + 1},
-              fmt::format("the file is not UTF-8: byte 0x{:02x} at offset {}", static_cast<unsigned char>(text[at]), at))
+              fmt::format("the file is not UTF-8: byte 0x{:02x} at offset {}",
+                          static_cast<unsigned char>(text[at]), at))
       .note("save it as UTF-8");
 }
 
 void report(const source::File& file, Recorder& recorder, diagnostics::Sink& sink) {
   for (const SyntaxError& e : recorder.errors()) {
-    const auto kind = e.unexpected ? diagnostics::Kind::unexpected_token : diagnostics::Kind::expected_token;
+    const auto kind =
+        e.unexpected ? diagnostics::Kind::unexpected_token : diagnostics::Kind::expected_token;
     auto builder = sink.report(kind, {file.id(), e.begin, e.end}, e.message);
-    if (e.related != UINT32_MAX) builder.secondary({file.id(), e.related, e.related + 1}, e.related_text);
+    if (e.related != UINT32_MAX)
+      builder.secondary({file.id(), e.related, e.related + 1}, e.related_text);
     if (!e.note.empty()) builder.note(e.note);
     if (!e.near.empty()) builder.suggest(e.near, e.candidates);
   }

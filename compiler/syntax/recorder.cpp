@@ -7,7 +7,8 @@ namespace {
 // Cuts [begin, end), which holds no token, into whitespace, comments and (bytes no rule took) junk.
 void trivia(std::string_view text, uint32_t begin, uint32_t end, std::vector<NodeData>& out) {
   const auto space = [&](uint32_t i) {
-    return text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r' || text[i] == '\f';
+    return text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r' ||
+           text[i] == '\f';
   };
   while (begin < end) {
     uint32_t at = begin;
@@ -19,7 +20,8 @@ void trivia(std::string_view text, uint32_t begin, uint32_t end, std::vector<Nod
     } else if (text.substr(at, 2) == "//") {
       while (at < end && text[at] != '\n') ++at;
       const std::string_view line = text.substr(begin, at - begin);
-      kind = line.starts_with("///") && !line.starts_with("////") ? Node::doc_comment : Node::comment;
+      kind =
+          line.starts_with("///") && !line.starts_with("////") ? Node::doc_comment : Node::comment;
     } else {
       while (at < end && !space(at) && text.substr(at, 2) != "//") ++at;
       kind = Node::junk;

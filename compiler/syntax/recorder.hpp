@@ -1,4 +1,5 @@
-// Recorder: what the grammar rules report to while they match: nodes, missing parts, junk. Knows nothing of PEGTL.
+// Recorder: what the grammar rules report to while they match: nodes, missing parts, junk. Knows
+// nothing of PEGTL.
 #pragma once
 
 #include <string>
@@ -10,14 +11,14 @@
 namespace kflow::syntax {
 
 struct SyntaxError {
-  bool unexpected = false;   ///< junk stands here; otherwise something is missing
+  bool unexpected = false;  ///< junk stands here; otherwise something is missing
   uint32_t begin = 0;
   uint32_t end = 0;
   std::string message;
   std::string note;
   uint32_t related = UINT32_MAX;  ///< the bracket that was not closed
   std::string related_text;
-  std::string near;          ///< a misspelled word
+  std::string near;  ///< a misspelled word
   std::vector<std::string> candidates;
 };
 
@@ -25,7 +26,8 @@ class Recorder {
  public:
   explicit Recorder(std::string_view text) : text_(text) {}
 
-  // ---- nodes. Positions only grow, so what a failed alternative left behind is found by its place and dropped.
+  // ---- nodes. Positions only grow, so what a failed alternative left behind is found by its place
+  // and dropped.
   uint32_t open(Node kind, uint32_t at) {
     drop_stale(at);
     nodes_.push_back({kind, at, at, 1});

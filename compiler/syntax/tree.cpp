@@ -7,19 +7,101 @@
 
 namespace kflow::syntax {
 namespace {
-constexpr std::array names{
-    "whitespace", "comment", "doc_comment", "missing", "junk", "identifier", "keyword", "punctuation", "op",
-    "null_literal", "bool_literal", "int_literal", "uint_literal", "double_literal", "duration_literal",
-    "string_literal", "bytes_literal", "string_open", "string_text", "string_close", "file", "kflow_decl",
-    "import_decl", "const_decl", "fn_decl", "secret_decl", "type_decl", "record_decl", "config_decl", "agent_decl",
-    "callable_decl", "extern_decl", "test_decl", "params", "param", "result_type", "options", "option", "block",
-    "import_alias", "union_type", "postfix_type", "name_type", "literal_type", "map_type", "record_type",
-    "paren_type", "field", "annotation", "step_stmt", "step_binding", "callee", "let_stmt", "set_stmt",
-    "session_path", "if_stmt", "else_part", "match_stmt", "match_arm", "parallel_stmt", "branch_stmt", "for_stmt",
-    "loop_stmt", "try_stmt", "catch_part", "finally_part", "return_stmt", "fail_stmt", "emit_stmt", "break_stmt",
-    "continue_stmt", "mock_stmt", "mock_params", "mock_list", "mock_fail", "run_stmt", "signal_stmt", "expect_stmt",
-    "ternary", "chain", "unary", "postfix", "select", "index", "reference", "arguments", "named_argument", "paren",
-    "list", "list_item", "map", "map_entry", "string", "interpolation", "error"};
+constexpr std::array names{"whitespace",
+                           "comment",
+                           "doc_comment",
+                           "missing",
+                           "junk",
+                           "identifier",
+                           "keyword",
+                           "punctuation",
+                           "op",
+                           "null_literal",
+                           "bool_literal",
+                           "int_literal",
+                           "uint_literal",
+                           "double_literal",
+                           "duration_literal",
+                           "string_literal",
+                           "bytes_literal",
+                           "string_open",
+                           "string_text",
+                           "string_close",
+                           "file",
+                           "kflow_decl",
+                           "import_decl",
+                           "const_decl",
+                           "fn_decl",
+                           "secret_decl",
+                           "type_decl",
+                           "record_decl",
+                           "config_decl",
+                           "agent_decl",
+                           "callable_decl",
+                           "extern_decl",
+                           "test_decl",
+                           "params",
+                           "param",
+                           "result_type",
+                           "options",
+                           "option",
+                           "block",
+                           "import_alias",
+                           "union_type",
+                           "postfix_type",
+                           "name_type",
+                           "literal_type",
+                           "map_type",
+                           "record_type",
+                           "paren_type",
+                           "field",
+                           "annotation",
+                           "step_stmt",
+                           "step_binding",
+                           "callee",
+                           "let_stmt",
+                           "set_stmt",
+                           "session_path",
+                           "if_stmt",
+                           "else_part",
+                           "match_stmt",
+                           "match_arm",
+                           "parallel_stmt",
+                           "branch_stmt",
+                           "for_stmt",
+                           "loop_stmt",
+                           "try_stmt",
+                           "catch_part",
+                           "finally_part",
+                           "return_stmt",
+                           "fail_stmt",
+                           "emit_stmt",
+                           "break_stmt",
+                           "continue_stmt",
+                           "mock_stmt",
+                           "mock_params",
+                           "mock_list",
+                           "mock_fail",
+                           "run_stmt",
+                           "signal_stmt",
+                           "expect_stmt",
+                           "ternary",
+                           "chain",
+                           "unary",
+                           "postfix",
+                           "select",
+                           "index",
+                           "reference",
+                           "arguments",
+                           "named_argument",
+                           "paren",
+                           "list",
+                           "list_item",
+                           "map",
+                           "map_entry",
+                           "string",
+                           "interpolation",
+                           "error"};
 static_assert(names.size() == static_cast<size_t>(Node::error) + 1);
 }  // namespace
 
@@ -44,8 +126,10 @@ bool is_expression(Node kind) {
     case Node::paren:
     case Node::list:
     case Node::map:
-    case Node::string: return true;
-    default: return false;
+    case Node::string:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -89,7 +173,9 @@ Cursor Cursor::child_after(Cursor after, Node wanted) const {
 
 Cursor Cursor::token(std::string_view wanted) const {
   for (Cursor c = first(); c; c = next(c)) {
-    if ((c.kind() == Node::keyword || c.kind() == Node::punctuation || c.kind() == Node::op) && c.text() == wanted) return c;
+    if ((c.kind() == Node::keyword || c.kind() == Node::punctuation || c.kind() == Node::op) &&
+        c.text() == wanted)
+      return c;
   }
   return {};
 }
@@ -120,7 +206,8 @@ std::string Cursor::doc() const {
   std::vector<std::string_view> lines;
   for (uint32_t i = index_; i-- > 0;) {
     if (nodes[i].kind == Node::doc_comment) {
-      std::string_view line = tree_->text().substr(nodes[i].begin + 3, nodes[i].end - nodes[i].begin - 3);
+      std::string_view line =
+          tree_->text().substr(nodes[i].begin + 3, nodes[i].end - nodes[i].begin - 3);
       if (line.starts_with(' ')) line.remove_prefix(1);
       if (line.ends_with('\r')) line.remove_suffix(1);
       lines.push_back(line);
@@ -139,7 +226,9 @@ std::string Cursor::doc() const {
 bool Cursor::has_errors() const {
   const auto& nodes = tree_->nodes();
   for (uint32_t i = index_; i < index_ + nodes[index_].size; ++i) {
-    if (nodes[i].kind == Node::missing || nodes[i].kind == Node::error || nodes[i].kind == Node::junk) return true;
+    if (nodes[i].kind == Node::missing || nodes[i].kind == Node::error ||
+        nodes[i].kind == Node::junk)
+      return true;
   }
   return false;
 }
@@ -160,7 +249,8 @@ std::string Tree::print() const {
     const NodeData& node = nodes_[i];
     out.append(ends.size() * 2, ' ');
     out += to_string(node.kind);
-    if (is_leaf(node.kind) && node.kind != Node::whitespace) out += fmt::format(" `{}`", text_.substr(node.begin, node.end - node.begin));
+    if (is_leaf(node.kind) && node.kind != Node::whitespace)
+      out += fmt::format(" `{}`", text_.substr(node.begin, node.end - node.begin));
     out += '\n';
     ends.push_back(i + node.size);
   }

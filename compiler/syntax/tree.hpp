@@ -1,4 +1,5 @@
-// Tree: the lossless syntax tree as a flat vector in preorder; every byte of the file is in exactly one leaf.
+// Tree: the lossless syntax tree as a flat vector in preorder; every byte of the file is in exactly
+// one leaf.
 #pragma once
 
 #include <cstdint>
@@ -15,32 +16,106 @@ inline constexpr int max_depth = 100;
 
 enum class Node : uint8_t {
   // -- leaves
-  whitespace, comment, doc_comment, missing, junk,
-  identifier, keyword, punctuation, op,
-  null_literal, bool_literal, int_literal, uint_literal, double_literal, duration_literal,
+  whitespace,
+  comment,
+  doc_comment,
+  missing,
+  junk,
+  identifier,
+  keyword,
+  punctuation,
+  op,
+  null_literal,
+  bool_literal,
+  int_literal,
+  uint_literal,
+  double_literal,
+  duration_literal,
   string_literal,  ///< whole, when nothing is interpolated
   bytes_literal,
-  string_open, string_text, string_close,  ///< the parts of an interpolated string, with interpolation nodes between
+  string_open,
+  string_text,
+  string_close,  ///< the parts of an interpolated string, with interpolation nodes between
   // -- files and declarations
-  file, kflow_decl, import_decl, const_decl, fn_decl, secret_decl, type_decl, record_decl, config_decl /* retry model mcp */,
-  agent_decl /* agent team */, callable_decl /* tool workflow */, extern_decl, test_decl,
-  params, param, result_type, options, option, block, import_alias,
+  file,
+  kflow_decl,
+  import_decl,
+  const_decl,
+  fn_decl,
+  secret_decl,
+  type_decl,
+  record_decl,
+  config_decl /* retry model mcp */,
+  agent_decl /* agent team */,
+  callable_decl /* tool workflow */,
+  extern_decl,
+  test_decl,
+  params,
+  param,
+  result_type,
+  options,
+  option,
+  block,
+  import_alias,
   // -- types
-  union_type, postfix_type, name_type, literal_type, map_type, record_type, paren_type, field, annotation,
+  union_type,
+  postfix_type,
+  name_type,
+  literal_type,
+  map_type,
+  record_type,
+  paren_type,
+  field,
+  annotation,
   // -- statements
-  step_stmt, step_binding, callee, let_stmt, set_stmt, session_path, if_stmt, else_part, match_stmt, match_arm, parallel_stmt,
-  branch_stmt, for_stmt, loop_stmt, try_stmt, catch_part, finally_part, return_stmt, fail_stmt, emit_stmt, break_stmt,
-  continue_stmt, mock_stmt, mock_params, mock_list, mock_fail, run_stmt, signal_stmt, expect_stmt,
-  // -- expressions; a chain of one operand, a unary without operators and a postfix without suffixes are left out
-  ternary,         ///< condition `?` then `:` otherwise
-  chain,           ///< operand (op operand)*, flat: precedence is for the reader
-  unary,           ///< op+ operand
-  postfix,         ///< primary (select | opt_select | index | opt_index)+
-  select,          ///< `.` or `.?` name [arguments]
-  index,           ///< `[` or `[?` expression `]`
-  reference,       ///< [`.`] identifier [arguments]
-  arguments, named_argument, paren, list, list_item, map, map_entry, string, interpolation,
-  error,           ///< junk tokens that were skipped
+  step_stmt,
+  step_binding,
+  callee,
+  let_stmt,
+  set_stmt,
+  session_path,
+  if_stmt,
+  else_part,
+  match_stmt,
+  match_arm,
+  parallel_stmt,
+  branch_stmt,
+  for_stmt,
+  loop_stmt,
+  try_stmt,
+  catch_part,
+  finally_part,
+  return_stmt,
+  fail_stmt,
+  emit_stmt,
+  break_stmt,
+  continue_stmt,
+  mock_stmt,
+  mock_params,
+  mock_list,
+  mock_fail,
+  run_stmt,
+  signal_stmt,
+  expect_stmt,
+  // -- expressions; a chain of one operand, a unary without operators and a postfix without
+  // suffixes are left out
+  ternary,    ///< condition `?` then `:` otherwise
+  chain,      ///< operand (op operand)*, flat: precedence is for the reader
+  unary,      ///< op+ operand
+  postfix,    ///< primary (select | opt_select | index | opt_index)+
+  select,     ///< `.` or `.?` name [arguments]
+  index,      ///< `[` or `[?` expression `]`
+  reference,  ///< [`.`] identifier [arguments]
+  arguments,
+  named_argument,
+  paren,
+  list,
+  list_item,
+  map,
+  map_entry,
+  string,
+  interpolation,
+  error,  ///< junk tokens that were skipped
 };
 
 std::string_view to_string(Node kind);

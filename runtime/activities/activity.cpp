@@ -47,7 +47,8 @@ struct Activities::Parts {
   }
 };
 
-Activities::Activities(Options options, CompletionHandler done) : parts_(std::make_unique<Parts>()) {
+Activities::Activities(Options options, CompletionHandler done)
+    : parts_(std::make_unique<Parts>()) {
   parts_->options = std::move(options);
   parts_->done = std::move(done);
 }
@@ -95,7 +96,9 @@ void Activities::cancel(uint64_t token) {
   if (worker != nullptr) worker->cancel(token);
 }
 
-bool Activities::is_native(const std::string& callee) { return callee == "now" || callee == "uuid" || callee == "random" || callee == "log"; }
+bool Activities::is_native(const std::string& callee) {
+  return callee == "now" || callee == "uuid" || callee == "random" || callee == "log";
+}
 
 namespace {
 
@@ -113,22 +116,29 @@ std::mt19937_64& generator() {
 std::string uuid4() {
   const uint64_t a = (generator()() & ~0xf000ULL) | 0x4000ULL;
   const uint64_t b = (generator()() & ~(3ULL << 62)) | (2ULL << 62);
-  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffffffffffffULL);
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff,
+                     b >> 48, b & 0xffffffffffffULL);
 }
 
 }  // namespace
 
 std::variant<Value, ActivityError> Activities::run_native(const Request& request) const {
   if (request.callee == "uuid") return Value::string(uuid4());
-  if (request.callee == "random") return Value::number(static_cast<double>(generator()() >> 11) * 0x1.0p-53);
+  if (request.callee == "random")
+    return Value::number(static_cast<double>(generator()() >> 11) * 0x1.0p-53);
   if (request.callee == "now") {
     const auto t = std::chrono::system_clock::now().time_since_epoch();
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(t);
-    return Value::timestamp({seconds.count(), static_cast<int32_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(t - seconds).count())});
+    return Value::timestamp(
+        {seconds.count(),
+         static_cast<int32_t>(
+             std::chrono::duration_cast<std::chrono::nanoseconds>(t - seconds).count())});
   }
   if (parts_->options.log) {
     const Value* v = request.input.find("value");
-    if (v != nullptr) parts_->options.log(v->kind() == cel::Kind::string ? std::string(v->as_string()) : cel::to_json(*v));
+    if (v != nullptr)
+      parts_->options.log(v->kind() == cel::Kind::string ? std::string(v->as_string())
+                                                         : cel::to_json(*v));
   }
   return Value();
 }

@@ -1,4 +1,5 @@
-// Activities: what actions do in the world: HTTP, programs, files, native functions. One completion for each that was started.
+// Activities: what actions do in the world: HTTP, programs, files, native functions. One completion
+// for each that was started.
 #pragma once
 
 #include <cstdint>
@@ -51,10 +52,11 @@ inline constexpr int max_redirects = 10;
 inline constexpr int64_t default_max_output = 16LL << 20;
 inline constexpr int64_t max_file_bytes = 64LL << 20;
 inline constexpr size_t max_glob_results = 100'000;
-inline constexpr int kill_grace_ms = 2'000;      ///< between SIGTERM and SIGKILL
+inline constexpr int kill_grace_ms = 2'000;  ///< between SIGTERM and SIGKILL
 
 struct Options {
-  std::vector<std::string> file_roots;  ///< folders that file.* may touch; the first is the base of relative paths
+  std::vector<std::string>
+      file_roots;  ///< folders that file.* may touch; the first is the base of relative paths
   std::function<void(const std::string& line)> log;
 };
 
@@ -78,7 +80,8 @@ class Activities {
 };
 
 /// A string argument, or `fallback`.
-std::string text_argument(const cel::Value& input, std::string_view name, std::string_view fallback = "");
+std::string text_argument(const cel::Value& input, std::string_view name,
+                          std::string_view fallback = "");
 int64_t int_argument(const cel::Value& input, std::string_view name, int64_t fallback);
 bool bool_argument(const cel::Value& input, std::string_view name, bool fallback);
 

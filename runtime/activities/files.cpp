@@ -29,11 +29,19 @@ using cel::Value;
 using Outcome = std::variant<Value, ActivityError>;
 
 ActivityError file_error(std::string_view what, const std::string& path, int error) {
-  const std::string code = error == ENOENT ? "not_found" : error == EACCES || error == EPERM ? "permission" : error == ENOSPC ? "no_space" : error == EISDIR ? "is_folder" : "io";
+  const std::string code = error == ENOENT                     ? "not_found"
+                           : error == EACCES || error == EPERM ? "permission"
+                           : error == ENOSPC                   ? "no_space"
+                           : error == EISDIR                   ? "is_folder"
+                                                               : "io";
   if (error == EXDEV || error == ELOOP) {
-    return {.kind = "rejected", .code = "outside_roots", .message = fmt::format("`{}` is outside the folders that files may be in", path)};
+    return {.kind = "rejected",
+            .code = "outside_roots",
+            .message = fmt::format("`{}` is outside the folders that files may be in", path)};
   }
-  return {.kind = "tool", .code = code, .message = fmt::format("cannot {} `{}`: {}", what, path, std::strerror(error))};
+  return {.kind = "tool",
+          .code = code,
+          .message = fmt::format("cannot {} `{}`: {}", what, path, std::strerror(error))};
 }
 
 struct Fd {
@@ -54,15 +62,19 @@ class Files {
 
   Outcome run(const Request& r) {
     const std::string path = text_argument(r.input, r.callee == "file.glob" ? "pattern" : "path");
-    if (path.empty()) return ActivityError{.kind = "type", .code = "path", .message = "the path is empty"};
-    if (path.find('\0') != std::string::npos) return ActivityError{.kind = "type", .code = "path", .message = "the path contains a NUL character"};
+    if (path.empty())
+      return ActivityError{.kind = "type", .code = "path", .message = "the path is empty"};
+    if (path.find('\0') != std::string::npos)
+      return ActivityError{
+          .kind = "type", .code = "path", .message = "the path contains a NUL character"};
     if (r.callee == "file.glob") return glob(path);
     std::string root;
     std::string inner;
     if (!locate(path, root, inner)) return file_error("use", path, EXDEV);
     Fd base{::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (base.fd < 0) return file_error("open", root, errno);
-    if (r.callee == "file.read") return read(base.fd, inner, path, bool_argument(r.input, "binary", false));
+    if (r.callee == "file.read")
+      return read(base.fd, inner, path, bool_argument(r.input, "binary", false));
     if (r.callee == "file.exists") return exists(base.fd, inner, path);
     const Value* content = r.input.find("content");
     std::string text;
@@ -119,7 +131,10 @@ class Files {
       if (n == 0) break;
       out.append(buffer, static_cast<size_t>(n));
       if (out.size() > static_cast<size_t>(max_file_bytes)) {
-        return ActivityError{.kind = "limit", .code = "file_size", .message = fmt::format("`{}` is larger than {} MiB", path, max_file_bytes >> 20)};
+        return ActivityError{
+            .kind = "limit",
+            .code = "file_size",
+            .message = fmt::format("`{}` is larger than {} MiB", path, max_file_bytes >> 20)};
       }
     }
     if (binary) return Value::bytes(out);
@@ -145,7 +160,8 @@ class Files {
       so_far = so_far == "." ? part.string() : so_far + "/" + part.string();
       int next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
       if (next < 0 && errno == ENOENT) {
-        if (::mkdirat(current, part.c_str(), 0777) == 0 || errno == EEXIST) next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
+        if (::mkdirat(current, part.c_str(), 0777) == 0 || errno == EEXIST)
+          next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
       }
       const int error = errno;
       ::close(current);
@@ -165,20 +181,24 @@ class Files {
     return true;
   }
 
-  static Outcome write(int base, const std::string& inner, const std::string& path, const std::string& text) {
+  static Outcome write(int base, const std::string& inner, const std::string& path,
+                       const std::string& text) {
     std::string name;
     Fd folder{parent(base, inner, name)};
     if (folder.fd < 0) return file_error("write", path, errno);
     if (name.empty() || name == "." || name == "..") return file_error("write", path, EISDIR);
     // A symbolic link is replaced, never followed; the mode of an existing file is kept.
-    struct stat old {};
+    struct stat old{};
     const bool existed = ::fstatat(folder.fd, name.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
     if (existed && S_ISDIR(old.st_mode)) return file_error("write", path, EISDIR);
-    const std::string temporary = fmt::format(".{}.{}.{}.tmp", name.substr(0, 100), ::getpid(), counter_.fetch_add(1));
-    Fd file{::openat(folder.fd, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)};
+    const std::string temporary =
+        fmt::format(".{}.{}.{}.tmp", name.substr(0, 100), ::getpid(), counter_.fetch_add(1));
+    Fd file{::openat(folder.fd, temporary.c_str(),
+                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)};
     if (file.fd < 0) return file_error("write", path, errno);
     if (existed && S_ISREG(old.st_mode)) ::fchmod(file.fd, old.st_mode & 07777);
-    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0 || ::renameat(folder.fd, temporary.c_str(), folder.fd, name.c_str()) != 0) {
+    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0 ||
+        ::renameat(folder.fd, temporary.c_str(), folder.fd, name.c_str()) != 0) {
       const int error = errno;
       ::unlinkat(folder.fd, temporary.c_str(), 0);
       return file_error("write", path, error);
@@ -188,13 +208,15 @@ class Files {
     return Value();
   }
 
-  static Outcome append(int base, const std::string& inner, const std::string& path, const std::string& text) {
+  static Outcome append(int base, const std::string& inner, const std::string& path,
+                        const std::string& text) {
     std::string name;
     Fd folder{parent(base, inner, name)};
     if (folder.fd < 0) return file_error("append to", path, errno);
     Fd file{open_beneath(base, inner, O_WRONLY | O_CREAT | O_APPEND, 0666)};
     if (file.fd < 0) return file_error("append to", path, errno);
-    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0) return file_error("append to", path, errno);
+    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0)
+      return file_error("append to", path, errno);
     return Value();
   }
 
@@ -217,7 +239,8 @@ class Files {
       return false;
     }
     if (text.empty()) return false;
-    if (pattern.front() == '?' ? text.front() == '/' : pattern.front() != text.front()) return false;
+    if (pattern.front() == '?' ? text.front() == '/' : pattern.front() != text.front())
+      return false;
     return matches(pattern.substr(1), text.substr(1));
   }
 
@@ -228,22 +251,32 @@ class Files {
     const size_t wild = pattern.find_first_of("*?");
     const size_t slash = pattern.rfind('/', wild);
     const std::string front = slash == std::string::npos ? "" : pattern.substr(0, slash);
-    if (!locate(front.empty() ? (pattern.front() == '/' ? "/" : ".") : front, root, inner)) return file_error("search", pattern, EXDEV);
+    if (!locate(front.empty() ? (pattern.front() == '/' ? "/" : ".") : front, root, inner))
+      return file_error("search", pattern, EXDEV);
     const fs::path start = inner == "." ? fs::path(root) : fs::path(root) / inner;
     std::error_code error;
     const fs::path real = fs::canonical(start, error);
     if (error) return Value::list({});
-    if (real.string() != root && !real.string().starts_with(root == "/" ? root : root + "/")) return file_error("search", pattern, EXDEV);
+    if (real.string() != root && !real.string().starts_with(root == "/" ? root : root + "/"))
+      return file_error("search", pattern, EXDEV);
     const std::string rest = slash == std::string::npos ? pattern : pattern.substr(slash + 1);
     std::set<std::string> found;
-    for (fs::recursive_directory_iterator it(real, fs::directory_options::skip_permission_denied, error), end; it != end; it.increment(error)) {
+    for (fs::recursive_directory_iterator
+             it(real, fs::directory_options::skip_permission_denied, error),
+         end;
+         it != end; it.increment(error)) {
       if (error) break;
       const std::string relative = it->path().lexically_relative(real).string();
-      if (it->is_directory(error) && rest.find('/') == std::string::npos && rest.find("**") == std::string::npos) it.disable_recursion_pending();
+      if (it->is_directory(error) && rest.find('/') == std::string::npos &&
+          rest.find("**") == std::string::npos)
+        it.disable_recursion_pending();
       if (!it->is_regular_file(error) || !matches(rest, relative)) continue;
       found.insert(front.empty() ? relative : front + "/" + relative);
       if (found.size() > max_glob_results) {
-        return ActivityError{.kind = "limit", .code = "glob", .message = fmt::format("`{}` matches more than {} files", pattern, max_glob_results)};
+        return ActivityError{
+            .kind = "limit",
+            .code = "glob",
+            .message = fmt::format("`{}` matches more than {} files", pattern, max_glob_results)};
       }
     }
     std::vector<Value> out;
@@ -257,7 +290,8 @@ class Files {
 
 class FileWorker final : public Worker {
  public:
-  FileWorker(Options options, CompletionHandler done) : files_(options.file_roots), done_(std::move(done)) {
+  FileWorker(Options options, CompletionHandler done)
+      : files_(options.file_roots), done_(std::move(done)) {
     thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
   }
   ~FileWorker() override {
@@ -275,7 +309,8 @@ class FileWorker final : public Worker {
   void cancel(uint64_t token) override {
     {
       const std::lock_guard guard(mutex_);
-      const auto it = std::find_if(queue_.begin(), queue_.end(), [&](const Request& r) { return r.token == token; });
+      const auto it = std::find_if(queue_.begin(), queue_.end(),
+                                   [&](const Request& r) { return r.token == token; });
       if (it == queue_.end()) return;
       queue_.erase(it);
     }

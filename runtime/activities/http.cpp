@@ -32,7 +32,8 @@ std::string percent_encode(std::string_view s) {
   static constexpr std::string_view digits = "0123456789ABCDEF";
   std::string out;
   for (const char c : s) {
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' ||
+        c == '~') {
       out.push_back(c);
     } else {
       out.push_back('%');
@@ -48,7 +49,8 @@ std::string form_encode(const Value& v) {
   for (const cel::MapEntry& e : v.as_map()) {
     if (!out.empty()) out.push_back('&');
     const auto text = cel::interpolated_text(e.value);
-    out += percent_encode(e.key.kind() == cel::Kind::string ? e.key.as_string() : "") + "=" + percent_encode(text ? *text : cel::to_json(e.value));
+    out += percent_encode(e.key.kind() == cel::Kind::string ? e.key.as_string() : "") + "=" +
+           percent_encode(text ? *text : cel::to_json(e.value));
   }
   return out;
 }
@@ -168,38 +170,57 @@ class HttpWorker final : public Worker {
     transfers_.emplace(token, std::move(t));
   }
 
-  static bool header_is_safe(std::string_view s) { return s.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos; }
+  static bool header_is_safe(std::string_view s) {
+    return s.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+  }
 
   std::optional<ActivityError> prepare(Transfer& t) {
     const Value& in = t.request.input;
     std::string method = t.request.callee.substr(5);
     for (char& c : method) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     if (method == "REQUEST") method = text_argument(in, "method", "GET");
-    const bool method_ok = !method.empty() && std::all_of(method.begin(), method.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; });
-    if (!method_ok) return ActivityError{.kind = "type", .code = "method", .message = "`method` is a word in capitals such as GET"};
+    const bool method_ok = !method.empty() && std::all_of(method.begin(), method.end(), [](char c) {
+      return (c >= 'A' && c <= 'Z') || c == '-';
+    });
+    if (!method_ok)
+      return ActivityError{.kind = "type",
+                           .code = "method",
+                           .message = "`method` is a word in capitals such as GET"};
     t.url = text_argument(in, "url");
     if (!(lower(t.url).starts_with("http://") || lower(t.url).starts_with("https://"))) {
-      return ActivityError{.kind = "http", .code = "url", .message = fmt::format("`{}` is not an http or https URL", shown_url(t.url))};
+      return ActivityError{
+          .kind = "http",
+          .code = "url",
+          .message = fmt::format("`{}` is not an http or https URL", shown_url(t.url))};
     }
-    if (const Value* query = in.find("query"); query != nullptr && query->kind() == cel::Kind::map && query->size() > 0) {
+    if (const Value* query = in.find("query");
+        query != nullptr && query->kind() == cel::Kind::map && query->size() > 0) {
       t.url += (t.url.find('?') == std::string::npos ? "?" : "&") + form_encode(*query);
     }
     bool content_type = false;
     bool user_agent = false;
-    if (const Value* headers = in.find("headers"); headers != nullptr && headers->kind() == cel::Kind::map) {
+    if (const Value* headers = in.find("headers");
+        headers != nullptr && headers->kind() == cel::Kind::map) {
       for (const cel::MapEntry& e : headers->as_map()) {
         const std::string name(e.key.kind() == cel::Kind::string ? e.key.as_string() : "");
         const std::string value(e.value.kind() == cel::Kind::string ? e.value.as_string() : "");
-        if (name.empty() || name.find(':') != std::string::npos || !header_is_safe(name) || !header_is_safe(value)) {
-          return ActivityError{.kind = "type", .code = "header", .message = "a header's name or value contains characters it cannot have"};
+        if (name.empty() || name.find(':') != std::string::npos || !header_is_safe(name) ||
+            !header_is_safe(value)) {
+          return ActivityError{
+              .kind = "type",
+              .code = "header",
+              .message = "a header's name or value contains characters it cannot have"};
         }
         content_type |= lower(name) == "content-type";
         user_agent |= lower(name) == "user-agent";
-        t.headers = curl_slist_append(t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
+        t.headers = curl_slist_append(
+            t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
       }
     }
     set_body(t, in, content_type);
-    if (method == "POST" || method == "PATCH") t.headers = curl_slist_append(t.headers, ("Idempotency-Key: " + t.request.idempotency_key).c_str());
+    if (method == "POST" || method == "PATCH")
+      t.headers =
+          curl_slist_append(t.headers, ("Idempotency-Key: " + t.request.idempotency_key).c_str());
     t.headers = curl_slist_append(t.headers, "Expect:");
     t.max_bytes = std::max<int64_t>(1, int_argument(in, "max_bytes", default_http_max_bytes));
     options(t, method, bool_argument(in, "follow", true));
@@ -216,14 +237,19 @@ class HttpWorker final : public Worker {
     if (const Value* json = given("json")) {
       t.body = cel::to_json(*json);
       type = "application/json";
-    } else if (const Value* form = given("form"); form != nullptr && form->kind() == cel::Kind::map) {
+    } else if (const Value* form = given("form");
+               form != nullptr && form->kind() == cel::Kind::map) {
       t.body = form_encode(*form);
       type = "application/x-www-form-urlencoded";
     } else if (const Value* body = given("body")) {
       const bool text = body->kind() == cel::Kind::string;
       const bool bytes = body->kind() == cel::Kind::bytes;
-      t.body = text ? std::string(body->as_string()) : bytes ? std::string(body->as_bytes()) : cel::to_json(*body);
-      type = text ? "text/plain; charset=utf-8" : bytes ? "application/octet-stream" : "application/json";
+      t.body = text    ? std::string(body->as_string())
+               : bytes ? std::string(body->as_bytes())
+                       : cel::to_json(*body);
+      type = text    ? "text/plain; charset=utf-8"
+             : bytes ? "application/octet-stream"
+                     : "application/json";
     } else {
       return;
     }
@@ -293,15 +319,17 @@ class HttpWorker final : public Worker {
     char* final_url = nullptr;
     curl_easy_getinfo(t.easy, CURLINFO_EFFECTIVE_URL, &final_url);
     cel::MapBuilder headers;
-    for (const auto& [name, value] : t.answer_headers) headers.add(replace_invalid_utf8(name), Value::string(value));
+    for (const auto& [name, value] : t.answer_headers)
+      headers.add(replace_invalid_utf8(name), Value::string(value));
     const Value header_record = std::move(headers).take();
     if (!expected(t.request.input, status)) return status_error(t, status, header_record);
     auto body = decoded(t);
     if (auto* error = std::get_if<ActivityError>(&body)) return std::move(*error);
-    return cel::make_record({{"status", Value::integer(status)},
-                             {"headers", header_record},
-                             {"body", std::get<Value>(std::move(body))},
-                             {"url", Value::string(replace_invalid_utf8(final_url == nullptr ? "" : final_url))}});
+    return cel::make_record(
+        {{"status", Value::integer(status)},
+         {"headers", header_record},
+         {"body", std::get<Value>(std::move(body))},
+         {"url", Value::string(replace_invalid_utf8(final_url == nullptr ? "" : final_url))}});
   }
 
   static bool expected(const Value& in, long status) {
@@ -310,16 +338,22 @@ class HttpWorker final : public Worker {
     if (wanted->kind() == cel::Kind::int_) return wanted->as_int() == status;
     if (wanted->kind() != cel::Kind::list) return false;
     const auto items = wanted->as_list();
-    return std::any_of(items.begin(), items.end(), [&](const Value& v) { return v == Value::integer(status); });
+    return std::any_of(items.begin(), items.end(),
+                       [&](const Value& v) { return v == Value::integer(status); });
   }
 
   static std::variant<Value, ActivityError> decoded(const Transfer& t) {
     const auto it = t.answer_headers.find("content-type");
     const std::string type = it == t.answer_headers.end() ? "" : lower(it->second);
-    if ((type.find("application/json") != std::string::npos || type.find("+json") != std::string::npos) && !t.answer.empty()) {
+    if ((type.find("application/json") != std::string::npos ||
+         type.find("+json") != std::string::npos) &&
+        !t.answer.empty()) {
       auto v = cel::from_json(t.answer);
       if (v) return std::move(*v);
-      return ActivityError{.kind = "http", .code = "malformed_json", .message = fmt::format("{} answered with malformed JSON: {}", shown_url(t.url), v.error().message)};
+      return ActivityError{.kind = "http",
+                           .code = "malformed_json",
+                           .message = fmt::format("{} answered with malformed JSON: {}",
+                                                  shown_url(t.url), v.error().message)};
     }
     if (find_invalid_utf8(t.answer) == std::string_view::npos) return Value::string(t.answer);
     return Value::bytes(t.answer);
@@ -330,41 +364,72 @@ class HttpWorker final : public Worker {
     const auto it = t.answer_headers.find("retry-after");
     if (it == t.answer_headers.end()) return 0;
     const std::string& text = it->second;
-    if (!text.empty() && text.size() < 10 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::stoll(text) * 1000;
+    if (!text.empty() && text.size() < 10 &&
+        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
+      return std::stoll(text) * 1000;
     const time_t when = curl_getdate(text.c_str(), nullptr);
-    return when < 0 ? 0 : std::max<int64_t>(0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) * 1000);
+    return when < 0 ? 0
+                    : std::max<int64_t>(
+                          0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) *
+                                 1000);
   }
 
   static ActivityError status_error(const Transfer& t, long status, const Value& headers) {
     std::string body = replace_invalid_utf8(t.answer.substr(0, error_body_shown));
-    return {.kind = "http",
-            .code = std::to_string(status),
-            .message = fmt::format("{} answered {}", shown_url(t.url), status),
-            .status = status,
-            .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
-            .retryable = status == 429 || status >= 500 || status == 408,
-            .retry_after_ms = retry_after(t)};
+    return {
+        .kind = "http",
+        .code = std::to_string(status),
+        .message = fmt::format("{} answered {}", shown_url(t.url), status),
+        .status = status,
+        .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
+        .retryable = status == 429 || status >= 500 || status == 408,
+        .retry_after_ms = retry_after(t)};
   }
 
   static ActivityError transport_error(const Transfer& t, CURLcode code) {
     const std::string url = shown_url(t.url);
-    if (t.too_large) return {.kind = "limit", .code = "body_size", .message = fmt::format("the answer of {} is larger than {} bytes", url, t.max_bytes)};
-    if (t.headers_too_large) return {.kind = "limit", .code = "header_size", .message = fmt::format("the headers of {} are larger than {} bytes", url, max_header_bytes)};
+    if (t.too_large)
+      return {.kind = "limit",
+              .code = "body_size",
+              .message = fmt::format("the answer of {} is larger than {} bytes", url, t.max_bytes)};
+    if (t.headers_too_large)
+      return {.kind = "limit",
+              .code = "header_size",
+              .message =
+                  fmt::format("the headers of {} are larger than {} bytes", url, max_header_bytes)};
     const std::string why = t.error[0] != '\0' ? t.error : curl_easy_strerror(code);
-    ActivityError e{.kind = "http", .code = "transport", .message = fmt::format("{}: {}", url, why), .retryable = true};
+    ActivityError e{.kind = "http",
+                    .code = "transport",
+                    .message = fmt::format("{}: {}", url, why),
+                    .retryable = true};
     switch (code) {
-      case CURLE_OPERATION_TIMEDOUT: e.kind = "timeout", e.code = "http"; break;
+      case CURLE_OPERATION_TIMEDOUT:
+        e.kind = "timeout", e.code = "http";
+        break;
       case CURLE_COULDNT_RESOLVE_HOST:
-      case CURLE_COULDNT_RESOLVE_PROXY: e.code = "dns"; break;
-      case CURLE_COULDNT_CONNECT: e.code = "connect"; break;
-      case CURLE_TOO_MANY_REDIRECTS: e.code = "redirects", e.retryable = false; break;
-      case CURLE_URL_MALFORMAT: e.code = "url", e.retryable = false; break;
-      case CURLE_UNSUPPORTED_PROTOCOL: e.code = "protocol", e.retryable = false; break;  // an answer that is not HTTP, or a redirect to elsewhere
+      case CURLE_COULDNT_RESOLVE_PROXY:
+        e.code = "dns";
+        break;
+      case CURLE_COULDNT_CONNECT:
+        e.code = "connect";
+        break;
+      case CURLE_TOO_MANY_REDIRECTS:
+        e.code = "redirects", e.retryable = false;
+        break;
+      case CURLE_URL_MALFORMAT:
+        e.code = "url", e.retryable = false;
+        break;
+      case CURLE_UNSUPPORTED_PROTOCOL:
+        e.code = "protocol", e.retryable = false;
+        break;  // an answer that is not HTTP, or a redirect to elsewhere
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CONNECT_ERROR:
       case CURLE_SSL_CERTPROBLEM:
-      case CURLE_SSL_CACERT_BADFILE: e.code = "tls", e.retryable = code == CURLE_SSL_CONNECT_ERROR; break;
-      default: break;
+      case CURLE_SSL_CACERT_BADFILE:
+        e.code = "tls", e.retryable = code == CURLE_SSL_CONNECT_ERROR;
+        break;
+      default:
+        break;
     }
     return e;
   }
@@ -380,6 +445,8 @@ class HttpWorker final : public Worker {
 
 }  // namespace
 
-std::unique_ptr<Worker> make_http_worker(CompletionHandler done) { return std::make_unique<HttpWorker>(std::move(done)); }
+std::unique_ptr<Worker> make_http_worker(CompletionHandler done) {
+  return std::make_unique<HttpWorker>(std::move(done));
+}
 
 }  // namespace kflow::activities

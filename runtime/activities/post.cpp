@@ -10,12 +10,15 @@ namespace {
 size_t ignore(char*, size_t size, size_t count, void*) { return size * count; }
 }  // namespace
 
-Result<PostAnswer> http_post(const std::string& url, const std::vector<std::string>& headers, std::string_view body, int64_t timeout_ms) {
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
+Result<PostAnswer> http_post(const std::string& url, const std::vector<std::string>& headers,
+                             std::string_view body, int64_t timeout_ms) {
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(),
+                                                                 &curl_easy_cleanup);
   if (!easy) return fail(ErrorCode::unavailable, "curl cannot be used");
   curl_slist* list = nullptr;
   for (const std::string& header : headers) list = curl_slist_append(list, header.c_str());
-  const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> owned(list, &curl_slist_free_all);
+  const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> owned(list,
+                                                                          &curl_slist_free_all);
   char message[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, list);
@@ -26,7 +29,8 @@ Result<PostAnswer> http_post(const std::string& url, const std::vector<std::stri
   curl_easy_setopt(easy.get(), CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, ignore);
   curl_easy_setopt(easy.get(), CURLOPT_ERRORBUFFER, message);
-  if (curl_easy_perform(easy.get()) != CURLE_OK) return fail(ErrorCode::unavailable, "no answer from " + url + ": " + message);
+  if (curl_easy_perform(easy.get()) != CURLE_OK)
+    return fail(ErrorCode::unavailable, "no answer from " + url + ": " + message);
   PostAnswer out;
   long status = 0;
   curl_off_t retry = 0;

@@ -14,6 +14,7 @@ struct PostAnswer {
   int64_t retry_after_ms = 0;  ///< of a Retry-After header in seconds; 0: none
 };
 /// Headers as "Name: value". unavailable: no answer within `timeout_ms`.
-Result<PostAnswer> http_post(const std::string& url, const std::vector<std::string>& headers, std::string_view body, int64_t timeout_ms);
+Result<PostAnswer> http_post(const std::string& url, const std::vector<std::string>& headers,
+                             std::string_view body, int64_t timeout_ms);
 
 }  // namespace kflow::activities

@@ -30,7 +30,8 @@ using cel::Value;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t tail_shown = 2000;
-// After the program itself has ended, how long its pipes are read: a grandchild may hold them open for ever.
+// After the program itself has ended, how long its pipes are read: a grandchild may hold them open
+// for ever.
 constexpr int drain_ms = 200;
 
 struct Child {
@@ -50,12 +51,13 @@ struct Child {
   bool too_much = false;
   bool exited = false;
   int status = 0;
-  Clock::time_point kill_at = Clock::time_point::max();   // SIGKILL
+  Clock::time_point kill_at = Clock::time_point::max();  // SIGKILL
   Clock::time_point drain_until = Clock::time_point::max();
 };
 
 std::string tail(const std::string& text) {
-  std::string out = replace_invalid_utf8(text.size() > tail_shown ? "…" + text.substr(text.size() - tail_shown) : text);
+  std::string out = replace_invalid_utf8(
+      text.size() > tail_shown ? "…" + text.substr(text.size() - tail_shown) : text);
   while (!out.empty() && (out.back() == '\n' || out.back() == '\r')) out.pop_back();
   return out;
 }
@@ -70,7 +72,10 @@ struct Pipes {
   int out[2] = {-1, -1};
   int err[2] = {-1, -1};
   int status[2] = {-1, -1};  // the child's errno if exec fails
-  bool open() { return ::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(err, O_CLOEXEC) == 0 && ::pipe2(status, O_CLOEXEC) == 0; }
+  bool open() {
+    return ::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0 &&
+           ::pipe2(err, O_CLOEXEC) == 0 && ::pipe2(status, O_CLOEXEC) == 0;
+  }
   void close_all() {
     for (int* p : {in, out, err, status}) {
       close_fd(p[0]);
@@ -80,14 +85,16 @@ struct Pipes {
 };
 
 // What the child does between fork and exec: async-signal-safe calls only.
-[[noreturn]] void become(const Pipes& pipes, char* const* argv, char* const* env, const char* cwd, pid_t owner) {
+[[noreturn]] void become(const Pipes& pipes, char* const* argv, char* const* env, const char* cwd,
+                         pid_t owner) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != owner) ::_exit(127);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT}) ::signal(signal, SIG_DFL);
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT})
+    ::signal(signal, SIG_DFL);
   ::dup2(pipes.in[0], 0);
   ::dup2(pipes.out[1], 1);
   ::dup2(pipes.err[1], 2);
@@ -104,7 +111,8 @@ struct Pipes {
 
 class ProcessWorker final : public Worker {
  public:
-  ProcessWorker(Options options, CompletionHandler done) : options_(std::move(options)), done_(std::move(done)) {
+  ProcessWorker(Options options, CompletionHandler done)
+      : options_(std::move(options)), done_(std::move(done)) {
     wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ::signal(SIGPIPE, SIG_IGN);
     thread_ = std::thread([this] { loop(); });
@@ -145,21 +153,30 @@ class ProcessWorker final : public Worker {
     child.is_tool = !request.command.empty();
     std::vector<std::string> argv = request.command;
     if (!child.is_tool) {
-      if (const Value* list = request.input.find("argv"); list != nullptr && list->kind() == cel::Kind::list) {
-        for (const Value& v : list->as_list()) argv.emplace_back(v.kind() == cel::Kind::string ? v.as_string() : "");
+      if (const Value* list = request.input.find("argv");
+          list != nullptr && list->kind() == cel::Kind::list) {
+        for (const Value& v : list->as_list())
+          argv.emplace_back(v.kind() == cel::Kind::string ? v.as_string() : "");
       }
       child.input = text_argument(request.input, "stdin");
-      child.max_output = std::max<int64_t>(1, int_argument(request.input, "max_output", default_max_output));
+      child.max_output =
+          std::max<int64_t>(1, int_argument(request.input, "max_output", default_max_output));
     } else {
       child.input = cel::to_json(request.input) + "\n";
     }
     const std::string_view kind = child.is_tool ? "tool" : "exec";
-    if (argv.empty() || argv[0].empty()) return fail(token, {.kind = std::string(kind), .code = "argv", .message = "`argv` names no program"});
+    if (argv.empty() || argv[0].empty())
+      return fail(
+          token, {.kind = std::string(kind), .code = "argv", .message = "`argv` names no program"});
     for (const std::string& arg : argv) {
-      if (arg.find('\0') != std::string::npos) return fail(token, {.kind = std::string(kind), .code = "argv", .message = "an argument contains a NUL character"});
+      if (arg.find('\0') != std::string::npos)
+        return fail(token, {.kind = std::string(kind),
+                            .code = "argv",
+                            .message = "an argument contains a NUL character"});
     }
     std::string cwd = text_argument(request.input, "cwd");
-    if (!options_.file_roots.empty() && (child.is_tool || cwd.empty() || cwd.front() != '/')) cwd = options_.file_roots.front() + (cwd.empty() || child.is_tool ? "" : "/" + cwd);
+    if (!options_.file_roots.empty() && (child.is_tool || cwd.empty() || cwd.front() != '/'))
+      cwd = options_.file_roots.front() + (cwd.empty() || child.is_tool ? "" : "/" + cwd);
     child.request = std::move(request);
     if (auto error = launch(child, argv, cwd)) {
       error->kind = kind;
@@ -181,7 +198,8 @@ class ProcessWorker final : public Worker {
     const Value* own = request.command.empty() ? request.input.find("env") : nullptr;
     if (own != nullptr && own->kind() == cel::Kind::map) {
       for (const cel::MapEntry& e : own->as_map()) {
-        if (e.key.kind() == cel::Kind::string && e.value.kind() == cel::Kind::string) all[std::string(e.key.as_string())] = e.value.as_string();
+        if (e.key.kind() == cel::Kind::string && e.value.kind() == cel::Kind::string)
+          all[std::string(e.key.as_string())] = e.value.as_string();
       }
     }
     std::vector<std::string> out;
@@ -189,11 +207,15 @@ class ProcessWorker final : public Worker {
     return out;
   }
 
-  std::optional<ActivityError> launch(Child& child, std::vector<std::string>& argv, const std::string& cwd) {
+  std::optional<ActivityError> launch(Child& child, std::vector<std::string>& argv,
+                                      const std::string& cwd) {
     Pipes pipes;
     if (!pipes.open()) {
       pipes.close_all();
-      return ActivityError{.kind = "", .code = "resources", .message = fmt::format("cannot make pipes: {}", std::strerror(errno)), .retryable = true};
+      return ActivityError{.kind = "",
+                           .code = "resources",
+                           .message = fmt::format("cannot make pipes: {}", std::strerror(errno)),
+                           .retryable = true};
     }
     std::vector<std::string> env = environment(child.request);
     std::vector<char*> argv_pointers;
@@ -212,7 +234,11 @@ class ProcessWorker final : public Worker {
     close_fd(pipes.status[1]);
     if (pid < 0) {
       pipes.close_all();
-      return ActivityError{.kind = "", .code = "resources", .message = fmt::format("cannot start `{}`: {}", argv[0], std::strerror(fork_error)), .retryable = true};
+      return ActivityError{
+          .kind = "",
+          .code = "resources",
+          .message = fmt::format("cannot start `{}`: {}", argv[0], std::strerror(fork_error)),
+          .retryable = true};
     }
     int error = 0;
     const ssize_t n = ::read(pipes.status[0], &error, sizeof error);
@@ -220,8 +246,15 @@ class ProcessWorker final : public Worker {
     if (n == sizeof error) {
       ::waitpid(pid, nullptr, 0);
       pipes.close_all();
-      if (error < 0) return ActivityError{.kind = "", .code = "cwd", .message = fmt::format("cannot enter the folder `{}`: {}", cwd, std::strerror(-error))};
-      return ActivityError{.kind = "", .code = error == ENOENT ? "not_found" : "not_executable", .message = fmt::format("cannot run `{}`: {}", argv[0], std::strerror(error))};
+      if (error < 0)
+        return ActivityError{
+            .kind = "",
+            .code = "cwd",
+            .message = fmt::format("cannot enter the folder `{}`: {}", cwd, std::strerror(-error))};
+      return ActivityError{
+          .kind = "",
+          .code = error == ENOENT ? "not_found" : "not_executable",
+          .message = fmt::format("cannot run `{}`: {}", argv[0], std::strerror(error))};
     }
     child.pid = pid;
     child.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
@@ -242,7 +275,8 @@ class ProcessWorker final : public Worker {
   }
 
   void loop() {
-    // The kernel's parent-death signal follows the thread that forked: this one lives as long as the worker.
+    // The kernel's parent-death signal follows the thread that forked: this one lives as long as
+    // the worker.
     for (;;) {
       std::vector<std::function<void()>> tasks;
       {
@@ -264,9 +298,11 @@ class ProcessWorker final : public Worker {
 
   int timeout() const {
     auto first = Clock::time_point::max();
-    for (const auto& [token, child] : children_) first = std::min({first, child.exited ? child.drain_until : child.kill_at});
+    for (const auto& [token, child] : children_)
+      first = std::min({first, child.exited ? child.drain_until : child.kill_at});
     if (first == Clock::time_point::max()) return -1;
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(first - Clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(first - Clock::now()).count();
     return static_cast<int>(std::clamp<int64_t>(left + 1, 0, 60'000));
   }
 
@@ -311,13 +347,15 @@ class ProcessWorker final : public Worker {
 
   static void feed(Child& child) {
     while (child.in >= 0 && child.written < child.input.size()) {
-      const ssize_t n = ::write(child.in, child.input.data() + child.written, child.input.size() - child.written);
+      const ssize_t n =
+          ::write(child.in, child.input.data() + child.written, child.input.size() - child.written);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
       if (n < 0) break;
       child.written += static_cast<size_t>(n);
     }
-    if (child.in >= 0 && (child.written >= child.input.size() || errno != EAGAIN)) close_fd(child.in);
+    if (child.in >= 0 && (child.written >= child.input.size() || errno != EAGAIN))
+      close_fd(child.in);
   }
 
   void drain(Child& child, int& fd, std::string& into) {
@@ -351,22 +389,36 @@ class ProcessWorker final : public Worker {
     if (child.cancelled) return fail(token, cancelled_error());
     const std::string kind = child.is_tool ? "tool" : "exec";
     if (child.too_much) {
-      return fail(token, {.kind = "limit", .code = "output", .message = fmt::format("`{}` printed more than {} bytes and was stopped", name, child.max_output)});
+      return fail(token, {.kind = "limit",
+                          .code = "output",
+                          .message = fmt::format("`{}` printed more than {} bytes and was stopped",
+                                                 name, child.max_output)});
     }
     const bool signalled = WIFSIGNALED(child.status);
     const int exit_code = signalled ? 128 + WTERMSIG(child.status) : WEXITSTATUS(child.status);
-    const Value result = cel::make_record({{"exit_code", Value::integer(exit_code)},
-                                           {"stdout", Value::string(replace_invalid_utf8(child.output))},
-                                           {"stderr", Value::string(replace_invalid_utf8(child.errors))}});
+    const Value result =
+        cel::make_record({{"exit_code", Value::integer(exit_code)},
+                          {"stdout", Value::string(replace_invalid_utf8(child.output))},
+                          {"stderr", Value::string(replace_invalid_utf8(child.errors))}});
     if (exit_code != 0 && (child.is_tool || bool_argument(child.request.input, "check", true))) {
-      std::string message = signalled ? fmt::format("`{}` was ended by signal {}", name, WTERMSIG(child.status)) : fmt::format("`{}` ended with exit status {}", name, exit_code);
+      std::string message =
+          signalled ? fmt::format("`{}` was ended by signal {}", name, WTERMSIG(child.status))
+                    : fmt::format("`{}` ended with exit status {}", name, exit_code);
       if (const std::string errors = tail(child.errors); !errors.empty()) message += ": " + errors;
-      return fail(token, {.kind = kind, .code = signalled ? "signal" : "exit_status", .message = std::move(message), .status = exit_code, .data = result});
+      return fail(token, {.kind = kind,
+                          .code = signalled ? "signal" : "exit_status",
+                          .message = std::move(message),
+                          .status = exit_code,
+                          .data = result});
     }
     if (!child.is_tool) return done_({token, result});
     auto value = cel::from_json(child.output);
     if (!value) {
-      return fail(token, {.kind = "tool", .code = "output", .message = fmt::format("`{}` did not print one JSON value: {}; it printed: {}", name, value.error().message, tail(child.output.substr(0, 200)))});
+      return fail(token, {.kind = "tool",
+                          .code = "output",
+                          .message = fmt::format(
+                              "`{}` did not print one JSON value: {}; it printed: {}", name,
+                              value.error().message, tail(child.output.substr(0, 200)))});
     }
     done_({token, std::move(*value)});
   }

@@ -20,6 +20,8 @@ std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler d
 std::unique_ptr<Worker> make_file_worker(Options options, CompletionHandler done);
 
 /// The error of something that was stopped.
-inline ActivityError cancelled_error() { return {.kind = "cancelled", .code = "cancelled", .message = "the step was stopped"}; }
+inline ActivityError cancelled_error() {
+  return {.kind = "cancelled", .code = "cancelled", .message = "the step was stopped"};
+}
 
 }  // namespace kflow::activities

@@ -28,7 +28,9 @@ std::optional<std::string> ask(const std::string& prompt) {
 
 cel::Value typed_value(const ir::Program& program, ir::TypeId type, const std::string& text) {
   const schema::Type& t = program.types[program.types.without_null(type)];
-  const bool is_text = t.kind == schema::TypeKind::string || (t.kind == schema::TypeKind::literal_union && t.literals[0].kind() == cel::Kind::string);
+  const bool is_text =
+      t.kind == schema::TypeKind::string ||
+      (t.kind == schema::TypeKind::literal_union && t.literals[0].kind() == cel::Kind::string);
   if (is_text) return cel::Value::string(text);
   auto json = cel::from_json(text);
   return json ? std::move(*json) : cel::Value::string(text);
@@ -45,8 +47,10 @@ std::optional<cel::Value> fill_form(const ir::Program& program, ir::TypeId type)
   cel::MapBuilder out;
   for (const schema::Field& field : t.fields) {
     if (!field.doc.empty()) std::fprintf(stderr, "  %s\n", field.doc.c_str());
-    const std::string fallback = field.fallback ? fmt::format(" [{}]", cel::to_brief(*field.fallback)) : "";
-    const auto line = ask(fmt::format("  {} ({}){}: ", field.name, program.types.display(field.type), fallback));
+    const std::string fallback =
+        field.fallback ? fmt::format(" [{}]", cel::to_brief(*field.fallback)) : "";
+    const auto line =
+        ask(fmt::format("  {} ({}){}: ", field.name, program.types.display(field.type), fallback));
     if (!line) return std::nullopt;
     if (line->empty() && (field.fallback || program.types.accepts_null(field.type))) continue;
     out.set(field.name, typed_value(program, field.type, *line));
@@ -73,7 +77,9 @@ std::optional<AnswerInput> interview(const ir::Program& program, const Requireme
       const bool review = r.kind == AskKind::review;
       const auto line = ask(review ? "  accept, reject or edit? [a/r/e] " : "  yes or no? [y/n] ");
       if (!line) return std::nullopt;
-      const char c = line->empty() ? ' ' : static_cast<char>(std::tolower(static_cast<unsigned char>((*line)[0])));
+      const char c = line->empty()
+                         ? ' '
+                         : static_cast<char>(std::tolower(static_cast<unsigned char>((*line)[0])));
       if (c != (review ? 'a' : 'y') && c != (review ? 'r' : 'n') && !(review && c == 'e')) continue;
       out.accepted = c == 'a' || c == 'y' || c == 'e';
       out.value.reset();
@@ -100,15 +106,18 @@ Result<Requirement> choose(const std::vector<Requirement>& open, const std::stri
   }
   if (open.empty()) return fail(ErrorCode::conflict, "the run asks nothing at present");
   if (wanted.empty() && open.size() == 1) return open[0];
-  if (wanted.empty()) return fail(ErrorCode::invalid_argument, "the run asks several things; name one:" + list);
+  if (wanted.empty())
+    return fail(ErrorCode::invalid_argument, "the run asks several things; name one:" + list);
   return fail(ErrorCode::not_found, "the run does not ask `" + wanted + "`; it asks:" + list);
 }
 
 Result<AnswerInput> from_options(const AnswerOptions& options) {
-  AnswerInput out{.requirement = "", .accepted = !options.reject, .value = {}, .feedback = options.feedback};
+  AnswerInput out{
+      .requirement = "", .accepted = !options.reject, .value = {}, .feedback = options.feedback};
   if (options.value.empty()) return out;
   auto value = cel::from_json(options.value);
-  if (!value) return fail(ErrorCode::invalid_argument, "--value is not JSON: " + value.error().message);
+  if (!value)
+    return fail(ErrorCode::invalid_argument, "--value is not JSON: " + value.error().message);
   out.value = std::move(*value);
   return out;
 }
@@ -149,11 +158,13 @@ int answer(const Common& common, const AnswerOptions& options) {
     sent = engine::answer(**store, *header, **program, *chosen, std::move(*given));
   } else if (::isatty(STDIN_FILENO) != 0) {
     auto given = interview(**program, *chosen);
-    if (!given) return fail_with({ErrorCode::cancelled, "no answer was given; the question stays open"});
+    if (!given)
+      return fail_with({ErrorCode::cancelled, "no answer was given; the question stays open"});
     sent = engine::answer(**store, *header, **program, *chosen, std::move(*given));
   } else {
     describe(*chosen);
-    return fail_with({ErrorCode::invalid_argument, "not on a terminal: answer with --approve, --reject or --value JSON"});
+    return fail_with({ErrorCode::invalid_argument,
+                      "not on a terminal: answer with --approve, --reject or --value JSON"});
   }
   if (!sent) return fail_with(sent.error());
   auto worker = ensure_worker(**store, place, *header);

@@ -15,8 +15,8 @@ struct Common {
 struct RunOptions {
   std::string file;
   std::string workflow;
-  std::vector<std::string> inputs;   ///< name=value
-  std::string input_file;            ///< JSON or YAML, - for standard input
+  std::vector<std::string> inputs;  ///< name=value
+  std::string input_file;           ///< JSON or YAML, - for standard input
   bool background = false;
   bool quiet = false;
   bool dry_run = false;
@@ -31,7 +31,7 @@ struct PsOptions {
   std::string workflow;
   std::string session;
   std::string tag;
-  std::string since;                 ///< a duration: 1h, 7d
+  std::string since;  ///< a duration: 1h, 7d
   size_t limit = 50;
 };
 int ps(const Common& common, const PsOptions& options);
@@ -54,22 +54,23 @@ int watch(const Common& common, const WatchOptions& options);
 
 int why(const Common& common, const std::string& run);
 int resume(const Common& common, const std::string& run, bool all);
-int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason, bool kill);
+int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason,
+           bool kill);
 
 struct SignalOptions {
   std::string run;
   std::string name;
-  std::string value;                 ///< JSON, or text where it is none; "": null
+  std::string value;  ///< JSON, or text where it is none; "": null
   std::string idempotency_key;
 };
 int signal(const Common& common, const SignalOptions& options);
 
 struct AnswerOptions {
   std::string run;
-  std::string requirement;           ///< id or path of the step; "": the only one
+  std::string requirement;  ///< id or path of the step; "": the only one
   bool approve = false;
   bool reject = false;
-  std::string value;                 ///< JSON
+  std::string value;  ///< JSON
   std::string feedback;
 };
 int answer(const Common& common, const AnswerOptions& options);
@@ -77,8 +78,8 @@ int answer(const Common& common, const AnswerOptions& options);
 struct ForkCommand {
   std::string run;
   std::string from;
-  std::vector<std::string> values;   ///< step=json
-  std::vector<std::string> inputs;   ///< name=json
+  std::vector<std::string> values;  ///< step=json
+  std::vector<std::string> inputs;  ///< name=json
   std::string id;
 };
 int fork(const Common& common, const ForkCommand& options);
@@ -88,7 +89,7 @@ int import_run(const Common& common, const std::string& file, const std::string&
 int remove(const Common& common, const std::vector<std::string>& runs);
 
 struct GcOptions {
-  std::string older_than;            ///< a duration
+  std::string older_than;  ///< a duration
   size_t keep = 0;
   bool dry_run = false;
 };

@@ -24,14 +24,20 @@ cel::Value loose_value(const std::string& text) {
 
 std::string sentence(const machine::Waiting& w, Millis now) {
   const Millis left = std::max<Millis>(0, w.due == machine::never ? 0 : w.due - now);
-  const std::string until = w.due == machine::never ? "" : fmt::format(", for another {} at most", duration_text(left));
+  const std::string until =
+      w.due == machine::never ? "" : fmt::format(", for another {} at most", duration_text(left));
   if (w.what == "running") {
-    return fmt::format("runs `{}` since {}{}", w.callee, duration_text(now - w.since), w.attempt > 1 ? fmt::format(" (attempt {} of {})", w.attempt, w.max_attempts) : "");
+    return fmt::format(
+        "runs `{}` since {}{}", w.callee, duration_text(now - w.since),
+        w.attempt > 1 ? fmt::format(" (attempt {} of {})", w.attempt, w.max_attempts) : "");
   }
   if (w.what == "timer") return fmt::format("sleeps, for another {}", duration_text(left));
-  if (w.what == "retry") return fmt::format("failed and tries again in {} (attempt {} of {}): {}", duration_text(left), w.attempt + 1, w.max_attempts, w.error);
+  if (w.what == "retry")
+    return fmt::format("failed and tries again in {} (attempt {} of {}): {}", duration_text(left),
+                       w.attempt + 1, w.max_attempts, w.error);
   if (w.what == "signal") return fmt::format("waits for the signal `{}`{}", w.subject, until);
-  if (w.what == "run") return fmt::format("waits for run {} ({}){}", short_id(w.subject), w.callee, until);
+  if (w.what == "run")
+    return fmt::format("waits for run {} ({}){}", short_id(w.subject), w.callee, until);
   if (w.what == "person") return fmt::format("asks: {}{}", w.subject, until);
   return "is being stopped";
 }
@@ -46,7 +52,9 @@ int why(const Common& common, const std::string& run) {
   if (!header) return fail_with(header.error());
   const std::string name = short_id(header->id);
   if (is_final(header->status)) {
-    std::printf("run %s has ended: %s%s%s\n", name.c_str(), std::string(machine::to_string(header->status)).c_str(), header->error.empty() ? "" : ": ", header->error.c_str());
+    std::printf("run %s has ended: %s%s%s\n", name.c_str(),
+                std::string(machine::to_string(header->status)).c_str(),
+                header->error.empty() ? "" : ": ", header->error.c_str());
     return Exit::ok;
   }
   auto program = engine::load_program(**store, header->program);
@@ -60,25 +68,30 @@ int why(const Common& common, const std::string& run) {
     std::printf("%s\n", line.c_str());
   }
   if (header->status == machine::RunStatus::pending && !header->slot.empty()) {
-    std::printf("it waits until another run of `%s` has ended (at most %u at a time)\n", header->workflow.c_str(), header->slot_limit);
+    std::printf("it waits until another run of `%s` has ended (at most %u at a time)\n",
+                header->workflow.c_str(), header->slot_limit);
   } else if (waiting.empty()) {
     std::printf("the run waits for nothing: it is about to go on\n");
   }
-  const bool needs_process = std::any_of(waiting.begin(), waiting.end(), [](const machine::Waiting& w) { return w.what != "person" && w.what != "signal"; });
+  const bool needs_process = std::any_of(
+      waiting.begin(), waiting.end(),
+      [](const machine::Waiting& w) { return w.what != "person" && w.what != "signal"; });
   if (needs_process && !(*store)->alive(header->owner)) {
     std::printf("no process runs it; `kflow resume %s` takes it over\n", name.c_str());
   }
   return Exit::ok;
 }
 
-int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason, bool kill) {
+int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason,
+           bool kill) {
   const Place place = find_place(common.store);
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
   int status = Exit::ok;
   for (const std::string& run : runs) {
     auto header = find_run(**store, run);
-    auto asked = header ? engine::request_cancel(**store, *header, reason, kill) : Result<void>(std::unexpected(header.error()));
+    auto asked = header ? engine::request_cancel(**store, *header, reason, kill)
+                        : Result<void>(std::unexpected(header.error()));
     if (!asked) {
       status = fail_with(asked.error());
       continue;
@@ -86,13 +99,16 @@ int cancel(const Common& common, const std::vector<std::string>& runs, const std
     // A run without a process is cancelled here; one with a process hears of it at once.
     if (!(*store)->alive(header->owner)) {
       auto options_of_engine = engine_options(place, header->project_root);
-  if (!options_of_engine) return fail_with(options_of_engine.error());
-  auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
+      if (!options_of_engine) return fail_with(options_of_engine.error());
+      auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
       if (!engine) return fail_with(engine.error());
-      if (auto taken = (*engine)->resume(header->key); !taken && taken.error().code != ErrorCode::conflict) return fail_with(taken.error());
+      if (auto taken = (*engine)->resume(header->key);
+          !taken && taken.error().code != ErrorCode::conflict)
+        return fail_with(taken.error());
       (void)(*engine)->wait(header->key, static_cast<int>(machine::stop_deadline_ms));
     }
-    std::fprintf(stderr, "run %s is being %s\n", short_id(header->id).c_str(), kill ? "killed" : "cancelled");
+    std::fprintf(stderr, "run %s is being %s\n", short_id(header->id).c_str(),
+                 kill ? "killed" : "cancelled");
   }
   return status;
 }
@@ -103,21 +119,26 @@ int signal(const Common& common, const SignalOptions& options) {
   if (!store) return fail_with(store.error());
   auto header = find_run(**store, options.run);
   if (!header) return fail_with(header.error());
-  auto sent = engine::send_signal(**store, *header, options.name, loose_value(options.value), options.idempotency_key);
+  auto sent = engine::send_signal(**store, *header, options.name, loose_value(options.value),
+                                  options.idempotency_key);
   if (!sent) return fail_with(sent.error());
   auto worker = ensure_worker(**store, place, *header);
   if (!worker) return fail_with(worker.error());
-  std::fprintf(stderr, "signal `%s` is in the mailbox of run %s\n", options.name.c_str(), short_id(header->id).c_str());
+  std::fprintf(stderr, "signal `%s` is in the mailbox of run %s\n", options.name.c_str(),
+               short_id(header->id).c_str());
   return Exit::ok;
 }
 
 namespace {
 
-Result<std::vector<std::pair<std::string, cel::Value>>> pairs(const std::vector<std::string>& texts, std::string_view option) {
+Result<std::vector<std::pair<std::string, cel::Value>>> pairs(const std::vector<std::string>& texts,
+                                                              std::string_view option) {
   std::vector<std::pair<std::string, cel::Value>> out;
   for (const std::string& text : texts) {
     const size_t equal = text.find('=');
-    if (equal == std::string::npos || equal == 0) return fail(ErrorCode::invalid_argument, fmt::format("`{} {}` is not name=value", option, text));
+    if (equal == std::string::npos || equal == 0)
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("`{} {}` is not name=value", option, text));
     out.emplace_back(text.substr(0, equal), loose_value(text.substr(equal + 1)));
   }
   return out;
@@ -135,9 +156,15 @@ int fork(const Common& common, const ForkCommand& options) {
   if (!values) return fail_with(values.error());
   auto inputs = pairs(options.inputs, "-i");
   if (!inputs) return fail_with(inputs.error());
-  auto made = engine::fork(**store, *header, {.from = options.from, .values = std::move(*values), .inputs = std::move(*inputs), .id = options.id}, engine::SystemClock().now());
+  auto made = engine::fork(**store, *header,
+                           {.from = options.from,
+                            .values = std::move(*values),
+                            .inputs = std::move(*inputs),
+                            .id = options.id},
+                           engine::SystemClock().now());
   if (!made) return fail_with(made.error());
-  if (auto spawned = spawn_worker(place, header->project_root, made->id); !spawned) return fail_with(spawned.error());
+  if (auto spawned = spawn_worker(place, header->project_root, made->id); !spawned)
+    return fail_with(spawned.error());
   std::printf("%s\n", made->id.c_str());
   return Exit::ok;
 }

@@ -42,7 +42,8 @@ struct StepTable {
     program_ = &program;
     if (const auto* s = std::get_if<machine::RunStarted>(&e.data)) input = s->input;
     if (const auto* s = std::get_if<machine::RunCompleted>(&e.data)) result = s->value;
-    if (const auto* s = std::get_if<machine::RunFailed>(&e.data)) error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
+    if (const auto* s = std::get_if<machine::RunFailed>(&e.data))
+      error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
     if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.attempts = s->attempt;
@@ -83,7 +84,11 @@ struct StepTable {
     const auto [it, added] = by_act.emplace(e.act, rows.size());
     if (added) {
       const auto* step = std::get_if<ir::StepNode>(&program[e.node].data);
-      rows.push_back({.path = e.path, .callee = step == nullptr ? "" : step->call.name, .status = "", .attempts = 1, .started_at = e.time});
+      rows.push_back({.path = e.path,
+                      .callee = step == nullptr ? "" : step->call.name,
+                      .status = "",
+                      .attempts = 1,
+                      .started_at = e.time});
     }
     return rows[it->second];
   }
@@ -107,7 +112,8 @@ void json_header(JsonWriter& out, const store::RunHeader& h) {
 
 std::optional<RunStatus> status_named(std::string text) {
   for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  for (const RunStatus s : {RunStatus::pending, RunStatus::running, RunStatus::paused, RunStatus::completed, RunStatus::cancelled, RunStatus::error}) {
+  for (const RunStatus s : {RunStatus::pending, RunStatus::running, RunStatus::paused,
+                            RunStatus::completed, RunStatus::cancelled, RunStatus::error}) {
     if (machine::to_string(s) == text) return s;
   }
   return std::nullopt;
@@ -129,15 +135,23 @@ std::string current_steps(store::Store& store, const store::RunHeader& h) {
 
 int ps(const Common& common, const PsOptions& options) {
   const Place place = find_place(common.store);
-  store::RunFilter filter{.workflow = options.workflow, .session_id = options.session, .tag = options.tag, .limit = options.limit};
+  store::RunFilter filter{.workflow = options.workflow,
+                          .session_id = options.session,
+                          .tag = options.tag,
+                          .limit = options.limit};
   if (!options.status.empty()) {
     filter.status = status_named(options.status);
-    if (!filter.status) return fail_with({ErrorCode::invalid_argument, "`" + options.status + "` is no status: PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR"});
+    if (!filter.status)
+      return fail_with({ErrorCode::invalid_argument,
+                        "`" + options.status +
+                            "` is no status: PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR"});
   }
   const Millis now = engine::SystemClock().now();
   if (!options.since.empty()) {
     const auto d = cel::parse_duration_literal(options.since);
-    if (!d) return fail_with({ErrorCode::invalid_argument, "`" + options.since + "` is no duration; write 90m, 2h or 7d"});
+    if (!d)
+      return fail_with({ErrorCode::invalid_argument,
+                        "`" + options.since + "` is no duration; write 90m, 2h or 7d"});
     filter.since = now - d->nanos / 1'000'000;
   }
   auto store = open_store(place, false);
@@ -160,11 +174,15 @@ int ps(const Common& common, const PsOptions& options) {
   }
   size_t width = 8;
   for (const auto& h : *runs) width = std::max(width, h.workflow.size());
-  std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", "ID", static_cast<int>(width), "WORKFLOW", "STATUS", "STARTED", "DURATION", "STEP");
+  std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", "ID", static_cast<int>(width), "WORKFLOW",
+              "STATUS", "STARTED", "DURATION", "STEP");
   for (const auto& h : *runs) {
     const Millis end = h.ended_at == 0 ? now : h.ended_at;
-    std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", short_id(h.id).c_str(), static_cast<int>(width), h.workflow.c_str(), std::string(machine::to_string(h.status)).c_str(), moment_text(h.started_at).c_str(),
-                duration_text(end - h.started_at).c_str(), current_steps(**store, h).c_str());
+    std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", short_id(h.id).c_str(),
+                static_cast<int>(width), h.workflow.c_str(),
+                std::string(machine::to_string(h.status)).c_str(),
+                moment_text(h.started_at).c_str(), duration_text(end - h.started_at).c_str(),
+                current_steps(**store, h).c_str());
   }
   return Exit::ok;
 }
@@ -186,10 +204,11 @@ int get(const Common& common, const GetOptions& options) {
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
   StepTable table;
-  auto read = engine::read_events(**store, header->key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
-    table.add(**program, e);
-    return true;
-  });
+  auto read = engine::read_events(**store, header->key, 0,
+                                  [&](const machine::Event& e, uint64_t, uint64_t) {
+                                    table.add(**program, e);
+                                    return true;
+                                  });
   if (!read) return fail_with(read.error());
   if (options.input) {
     std::printf("%s\n", cel::to_json(table.input, 2).c_str());
@@ -198,16 +217,24 @@ int get(const Common& common, const GetOptions& options) {
   if (!options.step.empty()) {
     for (const StepRow& row : table.rows) {
       if (row.path != options.step) continue;
-      std::printf("%s\n", cel::to_json(cel::make_record({{"step", cel::Value::string(row.path)},
-                                                         {"callee", cel::Value::string(row.callee)},
-                                                         {"status", cel::Value::string(row.status)},
-                                                         {"attempts", cel::Value::integer(row.attempts)},
-                                                         {"input", row.input},
-                                                         {"output", row.output},
-                                                         {"error", row.error.empty() ? cel::Value() : cel::Value::string(row.error)}}), 2).c_str());
+      std::printf(
+          "%s\n",
+          cel::to_json(
+              cel::make_record(
+                  {{"step", cel::Value::string(row.path)},
+                   {"callee", cel::Value::string(row.callee)},
+                   {"status", cel::Value::string(row.status)},
+                   {"attempts", cel::Value::integer(row.attempts)},
+                   {"input", row.input},
+                   {"output", row.output},
+                   {"error", row.error.empty() ? cel::Value() : cel::Value::string(row.error)}}),
+              2)
+              .c_str());
       return Exit::ok;
     }
-    return fail_with({ErrorCode::not_found, "the run has no step `" + options.step + "`; `kflow get " + short_id(header->id) + "` lists them"});
+    return fail_with({ErrorCode::not_found, "the run has no step `" + options.step +
+                                                "`; `kflow get " + short_id(header->id) +
+                                                "` lists them"});
   }
   if (common.json) {
     JsonWriter out(2);
@@ -236,17 +263,26 @@ int get(const Common& common, const GetOptions& options) {
     return Exit::ok;
   }
   const Millis end = header->ended_at == 0 ? engine::SystemClock().now() : header->ended_at;
-  std::printf("run       %s\nworkflow  %s\nstatus    %s\nstarted   %s\nduration  %s\n", header->id.c_str(), header->workflow.c_str(), std::string(machine::to_string(header->status)).c_str(), moment_text(header->started_at).c_str(),
-              duration_text(end - header->started_at).c_str());
+  std::printf(
+      "run       %s\nworkflow  %s\nstatus    %s\nstarted   %s\nduration  %s\n", header->id.c_str(),
+      header->workflow.c_str(), std::string(machine::to_string(header->status)).c_str(),
+      moment_text(header->started_at).c_str(), duration_text(end - header->started_at).c_str());
   if (!table.rows.empty()) std::printf("\n");
   size_t width = 4;
-  for (const StepRow& row : table.rows) width = std::max(width, std::min<size_t>(row.path.size(), 48));
+  for (const StepRow& row : table.rows)
+    width = std::max(width, std::min<size_t>(row.path.size(), 48));
   for (const StepRow& row : table.rows) {
-    std::printf("  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), row.path.c_str(), row.status.c_str(), duration_text((row.ended_at == 0 ? end : row.ended_at) - row.started_at).c_str(), row.callee.c_str(),
-                row.attempts > 1 ? fmt::format("  {} attempts", row.attempts).c_str() : "", row.error.empty() ? "" : ("  " + row.error.substr(0, row.error.find('\n'))).c_str());
+    std::printf(
+        "  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), row.path.c_str(),
+        row.status.c_str(),
+        duration_text((row.ended_at == 0 ? end : row.ended_at) - row.started_at).c_str(),
+        row.callee.c_str(),
+        row.attempts > 1 ? fmt::format("  {} attempts", row.attempts).c_str() : "",
+        row.error.empty() ? "" : ("  " + row.error.substr(0, row.error.find('\n'))).c_str());
   }
   if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
-  if (header->status == RunStatus::completed && !table.result.is_null()) std::printf("\n%s\n", value_text(table.result).c_str());
+  if (header->status == RunStatus::completed && !table.result.is_null())
+    std::printf("\n%s\n", value_text(table.result).c_str());
   return Exit::ok;
 }
 

@@ -12,8 +12,11 @@ int main(int argc, char** argv) {
   app.fallthrough();
 
   Common common;
-  app.add_option("--store", common.store, "folder of the store (else $KFLOW_STORE, .kflow of the project, the user's data folder)");
-  app.add_option("--color", common.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  app.add_option(
+      "--store", common.store,
+      "folder of the store (else $KFLOW_STORE, .kflow of the project, the user's data folder)");
+  app.add_option("--color", common.colour, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
   app.add_flag("--json", common.json, "JSON, or JSON Lines for lists and events");
 
   RunOptions running;
@@ -21,18 +24,22 @@ int main(int argc, char** argv) {
   run_verb->add_option("FILE", running.file, "the .kflow file")->required();
   run_verb->add_option("WORKFLOW", running.workflow, "which workflow, if the file has several");
   run_verb->add_option("-i", running.inputs, "an input: name=value")->allow_extra_args(false);
-  run_verb->add_option("--input", running.input_file, "inputs from a JSON or YAML file, - for standard input");
-  run_verb->add_flag("--background", running.background, "print the run's id and return; the run goes on by itself");
+  run_verb->add_option("--input", running.input_file,
+                       "inputs from a JSON or YAML file, - for standard input");
+  run_verb->add_flag("--background", running.background,
+                     "print the run's id and return; the run goes on by itself");
   run_verb->add_flag("--quiet", running.quiet, "only the result");
   run_verb->add_flag("--dry-run", running.dry_run, "check and print the plan, start nothing");
   run_verb->add_option("--id", running.id, "the run's id, instead of a new one");
   run_verb->add_option("--session", running.session, "the session it belongs to");
-  run_verb->add_option("--idempotency-key", running.idempotency_key, "a second start with the same key gives the first run");
+  run_verb->add_option("--idempotency-key", running.idempotency_key,
+                       "a second start with the same key gives the first run");
   run_verb->footer("example: kflow run report.kflow -i topic=\"AI trends\" --background");
 
   PsOptions listing;
   auto* ps_verb = app.add_subcommand("ps", "list runs, newest first");
-  ps_verb->add_option("--status", listing.status, "PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR");
+  ps_verb->add_option("--status", listing.status,
+                      "PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR");
   ps_verb->add_option("--workflow", listing.workflow, "only runs of this workflow");
   ps_verb->add_option("--session", listing.session, "only runs of this session");
   ps_verb->add_option("--tag", listing.tag, "only runs with this tag");
@@ -52,7 +59,8 @@ int main(int argc, char** argv) {
   WatchOptions watching;
   auto* watch_verb = app.add_subcommand("watch", "follow a run from its beginning");
   watch_verb->add_option("RUN", watching.run, "id, its beginning or end, or @last")->required();
-  watch_verb->add_option("--from", watching.from, "first event_index to print (with --events or --json)");
+  watch_verb->add_option("--from", watching.from,
+                         "first event_index to print (with --events or --json)");
   watch_verb->add_flag("--events", watching.events, "print its events as JSON Lines");
   watch_verb->footer("example: kflow watch @last");
 
@@ -61,7 +69,8 @@ int main(int argc, char** argv) {
   why_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
 
   bool all = false;
-  auto* resume_verb = app.add_subcommand("resume", "take over a run whose process is gone, or a failed one from its failed step");
+  auto* resume_verb = app.add_subcommand(
+      "resume", "take over a run whose process is gone, or a failed one from its failed step");
   resume_verb->add_option("RUN", target, "id, its beginning or end, or @last (the default)");
   resume_verb->add_flag("--all", all, "every run whose process is gone");
 
@@ -79,24 +88,30 @@ int main(int argc, char** argv) {
   signal_verb->add_option("RUN", signalling.run, "id, its beginning or end, or @last")->required();
   signal_verb->add_option("NAME", signalling.name, "the signal's name")->required();
   signal_verb->add_option("VALUE", signalling.value, "JSON; null if not given");
-  signal_verb->add_option("--idempotency-key", signalling.idempotency_key, "a second signal with the same key is dropped");
+  signal_verb->add_option("--idempotency-key", signalling.idempotency_key,
+                          "a second signal with the same key is dropped");
   signal_verb->footer("example: kflow signal @last approved '{\"by\": \"ann\"}'");
 
   AnswerOptions answering;
   auto* answer_verb = app.add_subcommand("answer", "answer what a run asks");
   answer_verb->add_option("RUN", answering.run, "id, its beginning or end, or @last")->required();
-  answer_verb->add_option("REQUIREMENT", answering.requirement, "which question: its id or the path of its step");
+  answer_verb->add_option("REQUIREMENT", answering.requirement,
+                          "which question: its id or the path of its step");
   auto* approve = answer_verb->add_flag("--approve", answering.approve, "yes; accept");
   auto* reject = answer_verb->add_flag("--reject", answering.reject, "no")->excludes(approve);
-  answer_verb->add_option("--value", answering.value, "the answer of a form, or an edited value, as JSON")->excludes(reject);
+  answer_verb
+      ->add_option("--value", answering.value, "the answer of a form, or an edited value, as JSON")
+      ->excludes(reject);
   answer_verb->add_option("--feedback", answering.feedback, "recorded with the answer");
   answer_verb->footer("example: kflow answer @last --approve");
 
   ForkCommand forking;
-  auto* fork_verb = app.add_subcommand("fork", "a new run that shares what was recorded before a step");
+  auto* fork_verb =
+      app.add_subcommand("fork", "a new run that shares what was recorded before a step");
   fork_verb->add_option("RUN", forking.run, "id, its beginning or end, or @last")->required();
   fork_verb->add_option("--from", forking.from, "path of the step that is done anew")->required();
-  fork_verb->add_option("--set", forking.values, "another value of a step: step=json")->allow_extra_args(false);
+  fork_verb->add_option("--set", forking.values, "another value of a step: step=json")
+      ->allow_extra_args(false);
   fork_verb->add_option("-i", forking.inputs, "another input: name=json")->allow_extra_args(false);
   fork_verb->add_option("--id", forking.id, "the new run's id");
   fork_verb->footer("example: kflow fork @last --from plan --set 'research=\"notes\"'");
@@ -113,9 +128,12 @@ int main(int argc, char** argv) {
   auto* rm_verb = app.add_subcommand("rm", "remove runs that have ended");
   rm_verb->add_option("RUN", targets, "ids, their beginnings or ends, or @last")->required();
   GcOptions collecting;
-  auto* gc_verb = app.add_subcommand("gc", "remove what retention lets go, and what nothing refers to");
-  gc_verb->add_option("--older-than", collecting.older_than, "ended runs without a retention of their own: 12h, 30d");
-  gc_verb->add_option("--keep", collecting.keep, "keep only so many of the newest ended runs of each workflow");
+  auto* gc_verb =
+      app.add_subcommand("gc", "remove what retention lets go, and what nothing refers to");
+  gc_verb->add_option("--older-than", collecting.older_than,
+                      "ended runs without a retention of their own: 12h, 30d");
+  gc_verb->add_option("--keep", collecting.keep,
+                      "keep only so many of the newest ended runs of each workflow");
   gc_verb->add_flag("--dry-run", collecting.dry_run, "print the runs that would go");
 
   auto* store_verb = app.add_subcommand("store", "look after the store");
@@ -151,6 +169,7 @@ int main(int argc, char** argv) {
   if (gc_verb->parsed()) return gc(common, collecting);
   if (info_verb->parsed()) return store_info(common);
   if (check_verb->parsed()) return store_check(common);
-  if (backup_verb->parsed() || compact_verb->parsed()) return store_copy(common, file, compact_verb->parsed());
+  if (backup_verb->parsed() || compact_verb->parsed())
+    return store_copy(common, file, compact_verb->parsed());
   return work(common, target);
 }

@@ -53,8 +53,12 @@ Result<ir::CallableId> choose(const ir::Program& program, const std::string& nam
   }
   if (name.empty() && names.size() == 1) return program.find(names[0]);
   if (names.empty()) return fail(ErrorCode::invalid_argument, "the file has no workflow");
-  if (name.empty()) return fail(ErrorCode::invalid_argument, fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
-  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}", name, fmt::join(names, ", ")));
+  if (name.empty())
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
+  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}",
+                                                       name, fmt::join(names, ", ")));
 }
 
 Result<cel::Value> read_input_file(const std::string& path) {
@@ -68,13 +72,18 @@ Result<cel::Value> read_input_file(const std::string& path) {
   }
   const bool json = path.ends_with(".json") || text.find_first_not_of(" \t\r\n") == text.find('{');
   auto value = json ? cel::from_json(text) : config::from_yaml(text);
-  if (!value) return fail(ErrorCode::invalid_argument, fmt::format("`{}` is not {}: {}", path, json ? "JSON" : "YAML", value.error().message));
-  if (value->kind() != cel::Kind::map && !value->is_null()) return fail(ErrorCode::invalid_argument, fmt::format("`{}` holds no record of inputs", path));
+  if (!value)
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("`{}` is not {}: {}", path, json ? "JSON" : "YAML", value.error().message));
+  if (value->kind() != cel::Kind::map && !value->is_null())
+    return fail(ErrorCode::invalid_argument, fmt::format("`{}` holds no record of inputs", path));
   return value;
 }
 
 // `-i name=value`: text for a string parameter, otherwise JSON, or text where it is none.
-Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workflow, const RunOptions& options) {
+Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workflow,
+                                const RunOptions& options) {
   cel::MapBuilder out;
   if (!options.input_file.empty()) {
     auto file = read_input_file(options.input_file);
@@ -85,14 +94,17 @@ Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workf
   }
   for (const std::string& input : options.inputs) {
     const size_t equal = input.find('=');
-    if (equal == std::string::npos || equal == 0) return fail(ErrorCode::invalid_argument, fmt::format("`-i {}` is not name=value", input));
+    if (equal == std::string::npos || equal == 0)
+      return fail(ErrorCode::invalid_argument, fmt::format("`-i {}` is not name=value", input));
     const std::string name = input.substr(0, equal);
     const std::string text = input.substr(equal + 1);
     bool is_text = false;
     for (const ir::Param& p : program[workflow].params) {
       if (p.name != name) continue;
       const schema::Type& type = program.types[program.types.without_null(p.type)];
-      is_text = type.kind == schema::TypeKind::string || (type.kind == schema::TypeKind::literal_union && type.literals[0].kind() == cel::Kind::string);
+      is_text =
+          type.kind == schema::TypeKind::string || (type.kind == schema::TypeKind::literal_union &&
+                                                    type.literals[0].kind() == cel::Kind::string);
     }
     cel::Value value = cel::Value::string(text);
     if (!is_text) {
@@ -105,26 +117,35 @@ Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workf
 
 int report_end(const View& view) {
   switch (view.status()) {
-    case machine::RunStatus::completed: break;
-    case machine::RunStatus::cancelled: std::fprintf(stderr, "kflow: the run was cancelled%s%s\n", view.error().empty() ? "" : ": ", view.error().c_str()); break;
-    case machine::RunStatus::error: std::fprintf(stderr, "kflow: error: the run failed: %s\n", view.error().c_str()); break;
+    case machine::RunStatus::completed:
+      break;
+    case machine::RunStatus::cancelled:
+      std::fprintf(stderr, "kflow: the run was cancelled%s%s\n", view.error().empty() ? "" : ": ",
+                   view.error().c_str());
+      break;
+    case machine::RunStatus::error:
+      std::fprintf(stderr, "kflow: error: the run failed: %s\n", view.error().c_str());
+      break;
     case machine::RunStatus::pending:
     case machine::RunStatus::running:
-    case machine::RunStatus::paused: break;
+    case machine::RunStatus::paused:
+      break;
   }
   return status_exit(view.status());
 }
 
 void print_result(const Common& common, const View& view) {
-  if (common.json || view.status() != machine::RunStatus::completed || view.result().is_null()) return;
+  if (common.json || view.status() != machine::RunStatus::completed || view.result().is_null())
+    return;
   std::printf("%s\n", value_text(view.result()).c_str());
 }
 
 // Follows a run that this process executes, until it ends or the user interrupts.
-int follow_own(const Common& common, const Place& place, std::unique_ptr<engine::Engine> engine, store::Store& store, const store::RunHeader& header,
+int follow_own(const Common& common, const Place& place, std::unique_ptr<engine::Engine> engine,
+               store::Store& store, const store::RunHeader& header,
                std::shared_ptr<const ir::Program> program, bool quiet) {
   View view(view_mode(common, quiet), wants_colour(common.colour), header, std::move(program), 0);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
@@ -134,11 +155,13 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
     if (!view.ended() && view.paused()) {
       view.finish();
       if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0 && !quiet && !common.json) {
-        if (auto answered = answer_on_terminal(store, header); !answered) return fail_with(answered.error());
+        if (auto answered = answer_on_terminal(store, header); !answered)
+          return fail_with(answered.error());
         continue;
       }
       engine.reset();  // whoever answers sees to it that it goes on
-      std::fprintf(stderr, "kflow: run %s waits for an answer; `kflow answer %s` gives it\n", short_id(header.id).c_str(), short_id(header.id).c_str());
+      std::fprintf(stderr, "kflow: run %s waits for an answer; `kflow answer %s` gives it\n",
+                   short_id(header.id).c_str(), short_id(header.id).c_str());
       return Exit::paused;
     }
     if (!view.ended()) view.tick(engine::SystemClock().now());
@@ -146,10 +169,15 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
       view.finish();
       engine.reset();  // gives the run up
       if (interrupts > 1) {
-        if (auto asked = engine::request_cancel(store, header, "interrupted twice"); !asked) return fail_with(asked.error());
+        if (auto asked = engine::request_cancel(store, header, "interrupted twice"); !asked)
+          return fail_with(asked.error());
       }
-      if (auto spawned = spawn_worker(place, header.project_root, header.id); !spawned) return fail_with(spawned.error());
-      std::fprintf(stderr, "kflow: run %s %s; `kflow watch %s` follows it\n", short_id(header.id).c_str(), interrupts > 1 ? "is being cancelled" : "goes on in the background", short_id(header.id).c_str());
+      if (auto spawned = spawn_worker(place, header.project_root, header.id); !spawned)
+        return fail_with(spawned.error());
+      std::fprintf(stderr, "kflow: run %s %s; `kflow watch %s` follows it\n",
+                   short_id(header.id).c_str(),
+                   interrupts > 1 ? "is being cancelled" : "goes on in the background",
+                   short_id(header.id).c_str());
       return Exit::ok;
     }
   }
@@ -159,13 +187,17 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
   return report_end(view);
 }
 
-Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common, int& status) {
+Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common,
+                                                   int& status) {
   auto compiled = driver::compile_file(file);
   if (!compiled) {
     status = Exit::failed;
     return std::unexpected(std::move(compiled).error());
   }
-  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, wants_colour(common.colour)).c_str(), stderr);
+  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources,
+                                       wants_colour(common.colour))
+                 .c_str(),
+             stderr);
   if (!(*compiled)->program) {
     status = Exit::failed;
     return fail(ErrorCode::invalid_argument, "");
@@ -195,7 +227,13 @@ int run(const Common& common, const RunOptions& options) {
   const Place place = find_place(common.store);
   auto store = open_store(place, true);
   if (!store) return fail_with(store.error());
-  engine::StartOptions start{.id = options.id, .session_id = options.session, .user_id = "", .tags = {}, .idempotency_key = options.idempotency_key, .project_root = place.project_root, .detached = options.background};
+  engine::StartOptions start{.id = options.id,
+                             .session_id = options.session,
+                             .user_id = "",
+                             .tags = {},
+                             .idempotency_key = options.idempotency_key,
+                             .project_root = place.project_root,
+                             .detached = options.background};
   auto options_of_engine = engine_options(place, place.project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
@@ -204,12 +242,14 @@ int run(const Common& common, const RunOptions& options) {
   if (!started) return fail_with(started.error());
   if (options.background) {
     engine->reset();
-    if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned) return fail_with(spawned.error());
+    if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned)
+      return fail_with(spawned.error());
     std::printf("%s\n", started->id.c_str());
     return Exit::ok;
   }
   auto header = (*store)->header(started->key);
-  if (!header || !*header) return fail_with(header ? Error{ErrorCode::not_found, "the run is gone"} : header.error());
+  if (!header || !*header)
+    return fail_with(header ? Error{ErrorCode::not_found, "the run is gone"} : header.error());
   if (started->existed) {
     // Somebody has it, or it is over: look on. Nobody has it: go on with it here.
     const bool orphan = !is_final((*header)->status) && !(*store)->alive((*header)->owner);
@@ -242,7 +282,10 @@ int resume(const Common& common, const std::string& run, bool all) {
   auto header = find_run(**store, run.empty() ? "@last" : run);
   if (!header) return fail_with(header.error());
   if (is_final(header->status) && header->status != machine::RunStatus::error) {
-    return fail_with({ErrorCode::conflict, fmt::format("the run {} has ended ({}); only failed ones can be resumed, `kflow fork` begins anew at a step", short_id(header->id), machine::to_string(header->status))});
+    return fail_with({ErrorCode::conflict,
+                      fmt::format("the run {} has ended ({}); only failed ones can be resumed, "
+                                  "`kflow fork` begins anew at a step",
+                                  short_id(header->id), machine::to_string(header->status))});
   }
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
@@ -284,7 +327,7 @@ int work(const Common& common, const std::string& run) {
   if (!store) return fail_with(store.error());
   auto header = find_run(**store, run);
   if (!header) return fail_with(header.error());
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
@@ -294,7 +337,8 @@ int work(const Common& common, const std::string& run) {
   options->park = true;
   auto engine = engine::Engine::open(*store, std::move(*options));
   if (!engine) return fail_with(engine.error());
-  (void)(*engine)->resume(header->key);  // another process may have been quicker: then there is nothing to do
+  (void)(*engine)->resume(
+      header->key);  // another process may have been quicker: then there is nothing to do
   while (interrupts == 0) {
     const auto ended = (*engine)->wait(header->key, 1000);
     if (!ended) return fail_with(ended.error());

@@ -40,7 +40,9 @@ Place find_place(const std::string& store_option) {
   } else {
     const char* data = std::getenv("XDG_DATA_HOME");
     const char* home = std::getenv("HOME");
-    const fs::path base = data != nullptr && *data != '\0' ? fs::path(data) : fs::path(home == nullptr ? "/tmp" : home) / ".local/share";
+    const fs::path base = data != nullptr && *data != '\0'
+                              ? fs::path(data)
+                              : fs::path(home == nullptr ? "/tmp" : home) / ".local/share";
     out.store = (base / "kflow").string();
   }
   return out;
@@ -49,14 +51,18 @@ Place find_place(const std::string& store_option) {
 int fail_with(const Error& error) {
   std::string text = error.message;
   size_t at = 0;
-  while ((at = text.find('\n', at)) != std::string::npos) text.replace(at, 1, "\nkflow: error: "), at += 15;
+  while ((at = text.find('\n', at)) != std::string::npos)
+    text.replace(at, 1, "\nkflow: error: "), at += 15;
   std::fprintf(stderr, "kflow: error: %s\n", text.c_str());
   switch (error.code) {
-    case ErrorCode::invalid_argument: return Exit::usage;
+    case ErrorCode::invalid_argument:
+      return Exit::usage;
     case ErrorCode::not_found:
     case ErrorCode::conflict:
-    case ErrorCode::already_exists: return Exit::failed;
-    default: return Exit::system_error;
+    case ErrorCode::already_exists:
+      return Exit::failed;
+    default:
+      return Exit::system_error;
   }
 }
 
@@ -81,10 +87,12 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text) 
   auto exact = store.find(text);
   if (!exact) return std::unexpected(std::move(exact).error());
   if (*exact) return std::move(**exact);
-  auto near = text.empty() ? Result<std::vector<store::RunHeader>>(std::vector<store::RunHeader>{}) : store.match(text, 4);
+  auto near = text.empty() ? Result<std::vector<store::RunHeader>>(std::vector<store::RunHeader>{})
+                           : store.match(text, 4);
   if (!near) return std::unexpected(std::move(near).error());
   if (near->size() == 1) return std::move(near->front());
-  if (near->empty()) return fail(ErrorCode::not_found, "there is no run `" + text + "`; `kflow ps` lists them");
+  if (near->empty())
+    return fail(ErrorCode::not_found, "there is no run `" + text + "`; `kflow ps` lists them");
   std::string names;
   for (const auto& header : *near) names += (names.empty() ? "" : ", ") + header.id;
   return fail(ErrorCode::not_found, "`" + text + "` fits several runs: " + names);
@@ -98,11 +106,20 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   options.activities.file_roots = {options.project_root};
   if (!settings->file_roots.empty()) {
     options.activities.file_roots.clear();
-    for (const std::string& root : settings->file_roots) options.activities.file_roots.push_back((fs::path(options.project_root) / root).lexically_normal().string());
+    for (const std::string& root : settings->file_roots)
+      options.activities.file_roots.push_back(
+          (fs::path(options.project_root) / root).lexically_normal().string());
   }
-  options.activities.log = [](const std::string& line) { std::fprintf(stderr, "log: %s\n", line.c_str()); };
-  options.on_trouble = [](const std::string& what) { std::fprintf(stderr, "kflow: warning: %s\n", what.c_str()); };
-  auto watcher = observe::make_watcher([](const char* name) { return std::getenv(name); }, [] { return engine::SystemClock().now(); }, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  options.activities.log = [](const std::string& line) {
+    std::fprintf(stderr, "log: %s\n", line.c_str());
+  };
+  options.on_trouble = [](const std::string& what) {
+    std::fprintf(stderr, "kflow: warning: %s\n", what.c_str());
+  };
+  auto watcher = observe::make_watcher(
+      [](const char* name) { return std::getenv(name); },
+      [] { return engine::SystemClock().now(); },
+      [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
   if (watcher) {
     options.observer = std::move(*watcher);
   } else {
@@ -111,7 +128,9 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   return options;
 }
 
-std::string short_id(const std::string& id) { return id.size() > 8 ? id.substr(id.size() - 8) : id; }
+std::string short_id(const std::string& id) {
+  return id.size() > 8 ? id.substr(id.size() - 8) : id;
+}
 
 std::string duration_text(machine::Millis ms) {
   if (ms < 1000) return fmt::format("{} ms", ms);
@@ -122,20 +141,27 @@ std::string duration_text(machine::Millis ms) {
   return fmt::format("{} d {} h", s / 86'400, s / 3600 % 24);
 }
 
-std::string moment_text(machine::Millis t) { return t == 0 ? "-" : cel::format_timestamp({t / 1000, 0}); }
+std::string moment_text(machine::Millis t) {
+  return t == 0 ? "-" : cel::format_timestamp({t / 1000, 0});
+}
 
 bool is_final(machine::RunStatus s) {
-  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled || s == machine::RunStatus::error;
+  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled ||
+         s == machine::RunStatus::error;
 }
 
 int status_exit(machine::RunStatus s) {
   switch (s) {
     case machine::RunStatus::completed:
     case machine::RunStatus::pending:
-    case machine::RunStatus::running: return Exit::ok;
-    case machine::RunStatus::paused: return Exit::paused;
-    case machine::RunStatus::cancelled: return Exit::cancelled;
-    case machine::RunStatus::error: return Exit::failed;
+    case machine::RunStatus::running:
+      return Exit::ok;
+    case machine::RunStatus::paused:
+      return Exit::paused;
+    case machine::RunStatus::cancelled:
+      return Exit::cancelled;
+    case machine::RunStatus::error:
+      return Exit::failed;
   }
   std::unreachable();
 }

@@ -11,13 +11,22 @@
 namespace kflow::cli {
 
 /// Exit statuses of both command lines.
-enum Exit : int { ok = 0, failed = 1, usage = 2, paused = 3, cancelled = 4, system_error = 5, interrupted = 130 };
+enum Exit : int {
+  ok = 0,
+  failed = 1,
+  usage = 2,
+  paused = 3,
+  cancelled = 4,
+  system_error = 5,
+  interrupted = 130
+};
 
 struct Place {
   std::string store;         ///< folder of the store
   std::string project_root;  ///< base of relative paths in runs
 };
-/// `store_option` is `--store`, else $KFLOW_STORE, else `.kflow` of the project around the current folder, else the user's data folder.
+/// `store_option` is `--store`, else $KFLOW_STORE, else `.kflow` of the project around the current
+/// folder, else the user's data folder.
 Place find_place(const std::string& store_option);
 
 /// Prints `kflow: error: …` and gives the status that fits.
@@ -30,7 +39,8 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text);
 Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root);
 
 /// A fresh process of this program that outlives the terminal and goes on with the run.
-Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id);
+Result<void> spawn_worker(const Place& place, const std::string& project_root,
+                          const std::string& run_id);
 /// Starts one if no living process has the run; true: it did.
 Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run);
 

@@ -34,7 +34,8 @@ int remove(const Common& common, const std::vector<std::string>& runs) {
   int status = Exit::ok;
   for (const std::string& run : runs) {
     auto header = find_run(**store, run);
-    auto removed = header ? (*store)->remove(header->key) : Result<void>(std::unexpected(header.error()));
+    auto removed =
+        header ? (*store)->remove(header->key) : Result<void>(std::unexpected(header.error()));
     if (!removed) {
       status = fail_with(removed.error());
     } else {
@@ -48,15 +49,23 @@ int gc(const Common& common, const GcOptions& options) {
   const Place place = find_place(common.store);
   const auto settings = config::load_settings(place.project_root);
   if (!settings) return fail_with(settings.error());
-  store::Store::Retention retention{.now = engine::SystemClock().now(), .default_age_ms = settings->retention.age_ms, .ages = {}, .keep_newest = options.keep > 0 ? options.keep : settings->retention.keep, .dry_run = options.dry_run};
+  store::Store::Retention retention{
+      .now = engine::SystemClock().now(),
+      .default_age_ms = settings->retention.age_ms,
+      .ages = {},
+      .keep_newest = options.keep > 0 ? options.keep : settings->retention.keep,
+      .dry_run = options.dry_run};
   for (const auto& [name, age] : settings->retention.by_status) {
-    for (const auto status : {machine::RunStatus::completed, machine::RunStatus::error, machine::RunStatus::cancelled}) {
+    for (const auto status : {machine::RunStatus::completed, machine::RunStatus::error,
+                              machine::RunStatus::cancelled}) {
       if (machine::to_string(status) == name) retention.ages.emplace_back(status, age);
     }
   }
   if (!options.older_than.empty()) {
     const auto d = cel::parse_duration_literal(options.older_than);
-    if (!d || d->nanos <= 0) return fail_with({ErrorCode::invalid_argument, "`" + options.older_than + "` is no duration; write 12h or 30d"});
+    if (!d || d->nanos <= 0)
+      return fail_with({ErrorCode::invalid_argument,
+                        "`" + options.older_than + "` is no duration; write 12h or 30d"});
     retention.default_age_ms = d->nanos / 1'000'000;
     retention.ages.clear();
   }
@@ -85,7 +94,9 @@ int gc(const Common& common, const GcOptions& options) {
     std::fprintf(stderr, "%lu runs would be removed\n", static_cast<unsigned long>(gone->runs));
     return Exit::ok;
   }
-  std::fprintf(stderr, "removed: %lu runs, %lu blobs, %lu programs, %lu cached values\n", static_cast<unsigned long>(gone->runs), static_cast<unsigned long>(gone->blobs), static_cast<unsigned long>(gone->programs),
+  std::fprintf(stderr, "removed: %lu runs, %lu blobs, %lu programs, %lu cached values\n",
+               static_cast<unsigned long>(gone->runs), static_cast<unsigned long>(gone->blobs),
+               static_cast<unsigned long>(gone->programs),
                static_cast<unsigned long>(gone->cache_entries));
   return Exit::ok;
 }
@@ -100,14 +111,17 @@ int export_run(const Common& common, const std::string& run, const std::string& 
   if (!bytes) return fail_with(bytes.error());
   const std::string path = file.empty() ? header->id + ".kfrun" : file;
   if (path == "-") {
-    if (::isatty(STDOUT_FILENO) != 0) return fail_with({ErrorCode::invalid_argument, "an exported run is no text for a terminal; name a file with -o"});
+    if (::isatty(STDOUT_FILENO) != 0)
+      return fail_with({ErrorCode::invalid_argument,
+                        "an exported run is no text for a terminal; name a file with -o"});
     std::cout.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
     return std::cout ? Exit::ok : fail_with({ErrorCode::io, "cannot write to standard output"});
   }
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
   if (!out) return fail_with({ErrorCode::io, "cannot write `" + path + "`"});
-  std::fprintf(stderr, "run %s is in %s (%s)\n", short_id(header->id).c_str(), path.c_str(), size_text(bytes->size()).c_str());
+  std::fprintf(stderr, "run %s is in %s (%s)\n", short_id(header->id).c_str(), path.c_str(),
+               size_text(bytes->size()).c_str());
   return Exit::ok;
 }
 
@@ -156,8 +170,11 @@ int store_info(const Common& common) {
     std::printf("%s\n", out.text().c_str());
     return Exit::ok;
   }
-  std::printf("store       %s\nformat      %u\ndurability  %s\nruns        %lu\nused        %s of %s\n", place.store.c_str(), info->format, std::string(store::to_string(info->durability)).c_str(), static_cast<unsigned long>(info->runs),
-              size_text(info->bytes_used).c_str(), size_text(info->bytes_limit).c_str());
+  std::printf(
+      "store       %s\nformat      %u\ndurability  %s\nruns        %lu\nused        %s of %s\n",
+      place.store.c_str(), info->format, std::string(store::to_string(info->durability)).c_str(),
+      static_cast<unsigned long>(info->runs), size_text(info->bytes_used).c_str(),
+      size_text(info->bytes_limit).c_str());
   for (const auto& owner : *owners) {
     if ((*store)->alive(owner.id)) std::printf("process     %ld\n", static_cast<long>(owner.pid));
   }
@@ -180,7 +197,8 @@ int store_copy(const Common& common, const std::string& folder, bool compact) {
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
   if (auto copied = (*store)->backup(folder, compact); !copied) return fail_with(copied.error());
-  std::fprintf(stderr, "the store is copied to %s%s\n", folder.c_str(), compact ? "; put it in the old one's place when no kflow process runs" : "");
+  std::fprintf(stderr, "the store is copied to %s%s\n", folder.c_str(),
+               compact ? "; put it in the old one's place when no kflow process runs" : "");
   return Exit::ok;
 }
 

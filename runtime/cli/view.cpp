@@ -41,8 +41,13 @@ std::string clip(std::string text, size_t width) {
 
 }  // namespace
 
-View::View(ViewMode mode, bool colour, const store::RunHeader& header, std::shared_ptr<const ir::Program> program, uint64_t from_index)
-    : mode_(mode), colour_(colour), header_(header), program_(std::move(program)), from_index_(from_index) {}
+View::View(ViewMode mode, bool colour, const store::RunHeader& header,
+           std::shared_ptr<const ir::Program> program, uint64_t from_index)
+    : mode_(mode),
+      colour_(colour),
+      header_(header),
+      program_(std::move(program)),
+      from_index_(from_index) {}
 
 std::string View::paint(const std::string& code, const std::string& text) const {
   return colour_ ? "\x1b[" + code + "m" + text + "\x1b[0m" : text;
@@ -50,23 +55,29 @@ std::string View::paint(const std::string& code, const std::string& text) const 
 
 Result<void> View::update(store::Store& store) {
   const machine::FrameContext context{header_.id, header_.workflow, header_.session_id};
-  return engine::read_events(store, header_.key, seq_, [&](const machine::Event& event, uint64_t seq, uint64_t index) {
-    seq_ = seq + 1;
-    if (event.shown && mode_ == ViewMode::json && index >= from_index_) {
-      std::fputs((machine::frame_json(*program_, context, event, index) + "\n").c_str(), stdout);
-      std::fflush(stdout);
-    }
-    show(event);
-    return true;
-  });
+  return engine::read_events(
+      store, header_.key, seq_, [&](const machine::Event& event, uint64_t seq, uint64_t index) {
+        seq_ = seq + 1;
+        if (event.shown && mode_ == ViewMode::json && index >= from_index_) {
+          std::fputs((machine::frame_json(*program_, context, event, index) + "\n").c_str(),
+                     stdout);
+          std::fflush(stdout);
+        }
+        show(event);
+        return true;
+      });
 }
 
-void View::line(const std::string& mark, const std::string& code, const std::string& text, const std::string& dim) {
+void View::line(const std::string& mark, const std::string& code, const std::string& text,
+                const std::string& dim) {
   if (mode_ != ViewMode::live && mode_ != ViewMode::plain) return;
   erase();
   const size_t width = terminal_width() - 6;
-  const std::string shown = mode_ == ViewMode::live ? clip(text, width > dim.size() ? width - dim.size() : 1) : text;
-  std::fputs((paint(code, mark) + " " + shown + (dim.empty() ? "" : "  " + paint("2", dim)) + "\n").c_str(), stderr);
+  const std::string shown =
+      mode_ == ViewMode::live ? clip(text, width > dim.size() ? width - dim.size() : 1) : text;
+  std::fputs((paint(code, mark) + " " + shown + (dim.empty() ? "" : "  " + paint("2", dim)) + "\n")
+                 .c_str(),
+             stderr);
 }
 
 void View::show(const machine::Event& event) {
@@ -81,34 +92,51 @@ void View::show(const machine::Event& event) {
             a.callee = step == nullptr ? "" : step->call.name;
             a.attempt = e.attempt;
             if (e.attempt == 1 || a.since == 0) a.since = event.time;
-            a.note = e.reason == machine::StartReason::interrupted ? "again after an interruption" : "";
-            if (e.reason == machine::StartReason::interrupted) line("↻", "33", fmt::format("{} starts again: it was interrupted (attempt {})", event.path, e.attempt));
+            a.note =
+                e.reason == machine::StartReason::interrupted ? "again after an interruption" : "";
+            if (e.reason == machine::StartReason::interrupted)
+              line("↻", "33",
+                   fmt::format("{} starts again: it was interrupted (attempt {})", event.path,
+                               e.attempt));
           },
-          [&](const machine::ToolEntered&) { active_[event.act] = {event.path, "tool", 1, event.time, ""}; },
+          [&](const machine::ToolEntered&) {
+            active_[event.act] = {event.path, "tool", 1, event.time, ""};
+          },
           [&](const machine::StepCompleted& e) {
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
-            const std::string tries = it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
+            const std::string tries =
+                it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
             line("✓", "32", event.path + tries + (e.cached ? " (cached)" : ""), took(it->second));
             active_.erase(it);
           },
           [&](const machine::StepRetryScheduled& e) {
             active_[event.act].note = "waits to try again";
-            line("↻", "33", fmt::format("{} failed: {}; tries again in {}", event.path, e.error.message, duration_text(e.due - event.time)));
+            line("↻", "33",
+                 fmt::format("{} failed: {}; tries again in {}", event.path, e.error.message,
+                             duration_text(e.due - event.time)));
           },
           [&](const machine::StepFailed& e) {
-            line("✗", "31", fmt::format("{} failed: {}{}", event.path, e.error.message, e.continued ? " (goes on)" : ""));
+            line("✗", "31",
+                 fmt::format("{} failed: {}{}", event.path, e.error.message,
+                             e.continued ? " (goes on)" : ""));
             active_.erase(event.act);
           },
           [&](const machine::StepCancelled&) {
             line("■", "33", fmt::format("{} stopped", event.path));
             active_.erase(event.act);
           },
-          [&](const machine::Asked& e) { line("?", "35", fmt::format("{} asks: {}", event.path, e.question)); },
-          [&](const machine::Answered& e) {
-            line("✓", "35", fmt::format("{} {}{}", event.path, e.accepted ? "was answered" : "was rejected", e.expired ? ": nobody did in time" : ""));
+          [&](const machine::Asked& e) {
+            line("?", "35", fmt::format("{} asks: {}", event.path, e.question));
           },
-          [&](const machine::SignalReceived& e) { line("✉", "36", fmt::format("signal {}", e.name)); },
+          [&](const machine::Answered& e) {
+            line("✓", "35",
+                 fmt::format("{} {}{}", event.path, e.accepted ? "was answered" : "was rejected",
+                             e.expired ? ": nobody did in time" : ""));
+          },
+          [&](const machine::SignalReceived& e) {
+            line("✉", "36", fmt::format("signal {}", e.name));
+          },
           [&](const machine::RunPaused&) { paused_ = true; },
           [&](const machine::RunContinued&) { paused_ = false; },
           [&](const machine::RunResumed& e) {
@@ -120,9 +148,12 @@ void View::show(const machine::Event& event) {
             progress_.clear();
           },
           [&](const machine::Emitted& e) { line("•", "36", value_text(e.value)); },
-          [&](const machine::ForStarted& e) { progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())}; },
+          [&](const machine::ForStarted& e) {
+            progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())};
+          },
           [&](const machine::IterationStarted&) {
-            if (const auto it = progress_.find(event.parent); it != progress_.end()) ++it->second.first;
+            if (const auto it = progress_.find(event.parent); it != progress_.end())
+              ++it->second.first;
           },
           [&](const machine::ContainerEnded&) { progress_.erase(event.act); },
           [&](const machine::RunCompleted& e) {
@@ -132,7 +163,8 @@ void View::show(const machine::Event& event) {
           },
           [&](const machine::RunFailed& e) {
             ended_ = true;
-            error_ = (e.error.step.empty() ? "" : "step `" + e.error.step + "`: ") + e.error.message;
+            error_ =
+                (e.error.step.empty() ? "" : "step `" + e.error.step + "`: ") + e.error.message;
             status_ = machine::RunStatus::error;
           },
           [&](const machine::RunCancelled& e) {

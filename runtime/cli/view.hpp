@@ -13,11 +13,12 @@ namespace kflow::cli {
 
 enum class ViewMode : uint8_t { live, plain, json, quiet };
 
-/// Follows the log of one run and prints it. Events go to standard error (the result is for standard output), JSON Lines to
-/// standard output. Not thread-safe.
+/// Follows the log of one run and prints it. Events go to standard error (the result is for
+/// standard output), JSON Lines to standard output. Not thread-safe.
 class View {
  public:
-  View(ViewMode mode, bool colour, const store::RunHeader& header, std::shared_ptr<const ir::Program> program, uint64_t from_index);
+  View(ViewMode mode, bool colour, const store::RunHeader& header,
+       std::shared_ptr<const ir::Program> program, uint64_t from_index);
   /// Reads what is new and prints it; an error only when the log cannot be read.
   Result<void> update(store::Store& store);
   /// Redraws the lines of active steps (live mode).
@@ -41,7 +42,8 @@ class View {
     std::string note;
   };
   void show(const machine::Event& event);
-  void line(const std::string& mark, const std::string& code, const std::string& text, const std::string& dim = "");
+  void line(const std::string& mark, const std::string& code, const std::string& text,
+            const std::string& dim = "");
   void erase();
   std::string paint(const std::string& code, const std::string& text) const;
 

@@ -11,13 +11,17 @@
 
 namespace kflow::cli {
 
-// A fresh process of this program that outlives the terminal; its messages go to a file beside the store.
-Result<void> spawn_worker(const Place& place, const std::string& project_root, const std::string& run_id) {
+// A fresh process of this program that outlives the terminal; its messages go to a file beside the
+// store.
+Result<void> spawn_worker(const Place& place, const std::string& project_root,
+                          const std::string& run_id) {
   std::error_code error;
   std::filesystem::create_directories(place.store + "/logs", error);
   const std::string log = place.store + "/logs/worker.log";
   const pid_t pid = ::fork();
-  if (pid < 0) return fail(ErrorCode::unavailable, fmt::format("cannot start a process: {}", std::strerror(errno)));
+  if (pid < 0)
+    return fail(ErrorCode::unavailable,
+                fmt::format("cannot start a process: {}", std::strerror(errno)));
   if (pid == 0) {
     ::setsid();
     if (::fork() != 0) ::_exit(0);
@@ -28,7 +32,8 @@ Result<void> spawn_worker(const Place& place, const std::string& project_root, c
     ::dup2(out < 0 ? in : out, 1);
     ::dup2(out < 0 ? in : out, 2);
     for (int fd = 3; fd < 1024; ++fd) ::close(fd);
-    ::execl("/proc/self/exe", "kflow", "work", "--store", place.store.c_str(), run_id.c_str(), nullptr);
+    ::execl("/proc/self/exe", "kflow", "work", "--store", place.store.c_str(), run_id.c_str(),
+            nullptr);
     ::_exit(127);
   }
   ::waitpid(pid, nullptr, 0);

@@ -23,19 +23,22 @@ class Reader {
   std::string problems;
 
   void root(const YAML::Node& node) {
-    each(node, "kflow.yaml", {"retention", "files", "store"}, [&](const std::string& key, const YAML::Node& value) {
-      if (key == "retention") retention(value);
-      if (key == "files") files(value);
-      if (key == "store") store(value);
-    });
+    each(node, "kflow.yaml", {"retention", "files", "store"},
+         [&](const std::string& key, const YAML::Node& value) {
+           if (key == "retention") retention(value);
+           if (key == "files") files(value);
+           if (key == "store") store(value);
+         });
   }
   void problem(const YAML::Mark& mark, const std::string& what) {
-    problems += (problems.empty() ? "" : "\n") + name_ + ":" + std::to_string(mark.line + 1) + ": " + what;
+    problems +=
+        (problems.empty() ? "" : "\n") + name_ + ":" + std::to_string(mark.line + 1) + ": " + what;
   }
 
  private:
   template <typename Visit>
-  void each(const YAML::Node& node, const std::string& what, const std::vector<std::string>& known, Visit visit) {
+  void each(const YAML::Node& node, const std::string& what, const std::vector<std::string>& known,
+            Visit visit) {
     if (node.IsNull()) return;
     if (!node.IsMap()) return problem(node.Mark(), "`" + what + "` is a record of keys and values");
     std::string list;
@@ -66,19 +69,24 @@ class Reader {
   }
 
   void retention(const YAML::Node& node) {
-    each(node, "retention", {"age", "completed", "error", "cancelled", "keep"}, [&](const std::string& key, const YAML::Node& value) {
-      if (key == "age") {
-        out.retention.age_ms = duration(value, key);
-      } else if (key == "keep") {
-        out.retention.keep = number(value, key);
-      } else {
-        out.retention.by_status.emplace_back(key == "completed" ? "COMPLETED" : key == "error" ? "ERROR" : "CANCELLED", duration(value, key));
-      }
-    });
+    each(node, "retention", {"age", "completed", "error", "cancelled", "keep"},
+         [&](const std::string& key, const YAML::Node& value) {
+           if (key == "age") {
+             out.retention.age_ms = duration(value, key);
+           } else if (key == "keep") {
+             out.retention.keep = number(value, key);
+           } else {
+             out.retention.by_status.emplace_back(key == "completed" ? "COMPLETED"
+                                                  : key == "error"   ? "ERROR"
+                                                                     : "CANCELLED",
+                                                  duration(value, key));
+           }
+         });
   }
   void files(const YAML::Node& node) {
     each(node, "files", {"roots"}, [&](const std::string&, const YAML::Node& value) {
-      if (!value.IsSequence() || value.size() == 0) return problem(value.Mark(), "`roots` is a list of folders");
+      if (!value.IsSequence() || value.size() == 0)
+        return problem(value.Mark(), "`roots` is a list of folders");
       for (const YAML::Node& item : value) {
         if (item.IsScalar() && !item.Scalar().empty()) {
           out.file_roots.push_back(item.Scalar());
@@ -89,7 +97,9 @@ class Reader {
     });
   }
   void store(const YAML::Node& node) {
-    each(node, "store", {"max_mib"}, [&](const std::string& key, const YAML::Node& value) { out.store_max_mib = number(value, key); });
+    each(node, "store", {"max_mib"}, [&](const std::string& key, const YAML::Node& value) {
+      out.store_max_mib = number(value, key);
+    });
   }
 
   std::string name_;
@@ -114,7 +124,8 @@ Result<Settings> load_settings(const std::string& folder) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return Settings();
   if (std::filesystem::file_size(path, error) > max_settings_bytes || error) {
-    return fail(ErrorCode::limit, "`" + path + "` is no readable file of at most " + std::to_string(max_settings_bytes >> 10) + " KiB");
+    return fail(ErrorCode::limit, "`" + path + "` is no readable file of at most " +
+                                      std::to_string(max_settings_bytes >> 10) + " KiB");
   }
   std::ifstream in(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), {}};

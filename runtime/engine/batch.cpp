@@ -32,7 +32,8 @@ Engine::Impl::Batch Engine::Impl::gather() {
 namespace {
 
 bool belongs_into_commit(const machine::Action& a) {
-  return !std::holds_alternative<machine::StartActivity>(a) && !std::holds_alternative<machine::StopActivity>(a);
+  return !std::holds_alternative<machine::StartActivity>(a) &&
+         !std::holds_alternative<machine::StopActivity>(a);
 }
 
 std::string encoded(const cel::Value& value) {
@@ -42,7 +43,8 @@ std::string encoded(const cel::Value& value) {
 }
 
 // A new log that holds event 0 alone: the first process that has the run goes on from there.
-void keep_first_event(machine::RunStatePtr& state, const std::shared_ptr<const ir::Program>& program, machine::Turn& turn) {
+void keep_first_event(machine::RunStatePtr& state,
+                      const std::shared_ptr<const ir::Program>& program, machine::Turn& turn) {
   turn.events.resize(1);
   turn.actions.clear();
   turn.more = false;
@@ -54,7 +56,9 @@ void keep_first_event(machine::RunStatePtr& state, const std::shared_ptr<const i
 
 void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t) {
   for (;;) {
-    const auto read = std::find_if(turn.actions.begin(), turn.actions.end(), [](const machine::Action& a) { return std::holds_alternative<machine::ReadSession>(a); });
+    const auto read = std::find_if(
+        turn.actions.begin(), turn.actions.end(),
+        [](const machine::Action& a) { return std::holds_alternative<machine::ReadSession>(a); });
     if (read == turn.actions.end()) return;
     const machine::ActId act = std::get<machine::ReadSession>(*read).act;
     turn.actions.erase(read);
@@ -65,7 +69,8 @@ void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Mil
       write.expected_version = session->version;
       write.state = std::move(session->state);
     } else {
-      trouble(session.error().message);  // the commit will find the session moved on, and this is tried again
+      trouble(session.error()
+                  .message);  // the commit will find the session moved on, and this is tried again
     }
     machine::SessionInput input{.act = act, .state = {}};
     if (!write.state.empty()) {
@@ -93,22 +98,32 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
     ++part.event_count;
     part.public_count += event.shown;
   }
-  if (options_.observer) part.observed.insert(part.observed.end(), std::make_move_iterator(turn.events.begin()), std::make_move_iterator(turn.events.end()));
+  if (options_.observer)
+    part.observed.insert(part.observed.end(), std::make_move_iterator(turn.events.begin()),
+                         std::make_move_iterator(turn.events.end()));
   for (machine::Action& action : turn.actions) {
     if (const auto* child = std::get_if<machine::StartChild>(&action)) {
       add_child(run, part, *child, t);
     } else if (auto* stop = std::get_if<machine::StopChild>(&action)) {
-      const auto kind = stop->kill ? store::InboxMessage::Kind::kill : store::InboxMessage::Kind::cancel;
-      part.posts.push_back({stop->run_id, {.kind = kind, .dedup = stop->kill ? "parent kills" : "parent cancels", .body = stop->reason}});
+      const auto kind =
+          stop->kill ? store::InboxMessage::Kind::kill : store::InboxMessage::Kind::cancel;
+      part.posts.push_back({stop->run_id,
+                            {.kind = kind,
+                             .dedup = stop->kill ? "parent kills" : "parent cancels",
+                             .body = stop->reason}});
     } else if (auto* watch = std::get_if<machine::WatchRun>(&action)) {
       part.watches.push_back({watch->run_id, watch->act});
       watching_.insert(run.key);
     } else if (auto* write = std::get_if<machine::WriteValue>(&action)) {
-      store::SideWrite row{.kind = store::SideWrite::Kind::kv, .key = kv_row(write->key), .value = {}};
+      store::SideWrite row{
+          .kind = store::SideWrite::Kind::kv, .key = kv_row(write->key), .value = {}};
       if (write->value) row.value = encoded(*write->value);
       part.writes.push_back(std::move(row));
     } else if (auto* cache = std::get_if<machine::StoreCache>(&action)) {
-      part.writes.push_back({.kind = store::SideWrite::Kind::cache, .key = cache_row(run, cache->key, cache->of_program), .value = encoded(cache->value), .expires = cache->expires});
+      part.writes.push_back({.kind = store::SideWrite::Kind::cache,
+                             .key = cache_row(run, cache->key, cache->of_program),
+                             .value = encoded(cache->value),
+                             .expires = cache->expires});
     } else {
       part.actions.push_back(std::move(action));
     }
@@ -116,14 +131,16 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
 }
 
 // What the header says of the workflow itself.
-void Engine::Impl::describe(RunHeader& h, const ir::Program& program, ir::CallableId workflow) const {
+void Engine::Impl::describe(RunHeader& h, const ir::Program& program,
+                            ir::CallableId workflow) const {
   const ir::Callable& callable = program[workflow];
   h.workflow = callable.name;
   h.tags = callable.workflow.tags;
   h.retention_ms = callable.workflow.retention_ms;
 }
 
-Result<void> Engine::Impl::enter_slot(RunHeader& h, const ir::Program& program, ir::CallableId workflow, const cel::Value& input) const {
+Result<void> Engine::Impl::enter_slot(RunHeader& h, const ir::Program& program,
+                                      ir::CallableId workflow, const cel::Value& input) const {
   const ir::Concurrency& concurrency = program[workflow].workflow.concurrency;
   if (concurrency.limit == 0) return {};
   auto key = machine::concurrency_key(program, workflow, input);
@@ -136,7 +153,8 @@ Result<void> Engine::Impl::enter_slot(RunHeader& h, const ir::Program& program, 
 }
 
 // The declared fields, with what runs before have set.
-cel::Value Engine::Impl::session_of(const std::string& id, const ir::Program& program, ir::CallableId workflow) const {
+cel::Value Engine::Impl::session_of(const std::string& id, const ir::Program& program,
+                                    ir::CallableId workflow) const {
   cel::Value first = machine::initial_session(program, workflow);
   if (!program[workflow].workflow.session) return first;
   const auto stored = store_->session(id);
@@ -174,7 +192,11 @@ void Engine::Impl::add_child(Run& run, Part& part, const machine::StartChild& st
   if (!enter_slot(h, *run.program, start.workflow, start.input)) h.slot.clear();
   const ir::WhenFull when_full = (*run.program)[start.workflow].workflow.concurrency.when_full;
   child.when_full = static_cast<NewRun::WhenFull>(when_full);
-  machine::RunStarted started{.workflow = start.workflow, .input = start.input, .run_id = h.id, .session_id = h.session_id, .user_id = h.user_id};
+  machine::RunStarted started{.workflow = start.workflow,
+                              .input = start.input,
+                              .run_id = h.id,
+                              .session_id = h.session_id,
+                              .user_id = h.user_id};
   started.session = session_of(h.session_id, *run.program, start.workflow);
   started.parent_id = run.header.id;
   machine::Turn turn = machine::start(*child.run->state, std::move(started), t);
@@ -204,14 +226,21 @@ void Engine::Impl::prepare_start(Batch& batch, std::shared_ptr<PendingStart> pen
   h.user_id = options.user_id;
   h.project_root = options.project_root;
   h.created_at = h.started_at = t;
-  if (auto slot = enter_slot(h, program, pending->workflow, pending->input); !slot) return pending->finish(std::unexpected(std::move(slot).error()));
+  if (auto slot = enter_slot(h, program, pending->workflow, pending->input); !slot)
+    return pending->finish(std::unexpected(std::move(slot).error()));
   part.program_bytes = encoded_program(pending->program, h.program);
   part.input_hash = sha256(encoded(pending->input));
-  machine::RunStarted started{.workflow = pending->workflow, .input = pending->input, .run_id = h.id, .session_id = h.session_id, .user_id = h.user_id};
+  machine::RunStarted started{.workflow = pending->workflow,
+                              .input = pending->input,
+                              .run_id = h.id,
+                              .session_id = h.session_id,
+                              .user_id = h.user_id};
   started.session = session_of(h.session_id, program, pending->workflow);
   machine::Turn turn = machine::start(*run->state, std::move(started), t);
-  // What a run does to others needs its number, and a run that may have to wait for a slot has done nothing yet.
-  const bool cut = !h.slot.empty() || std::any_of(turn.actions.begin(), turn.actions.end(), belongs_into_commit);
+  // What a run does to others needs its number, and a run that may have to wait for a slot has done
+  // nothing yet.
+  const bool cut =
+      !h.slot.empty() || std::any_of(turn.actions.begin(), turn.actions.end(), belongs_into_commit);
   if (cut || options.detached) keep_first_event(run->state, pending->program, turn);
   if (options.detached) {
     h.status = RunStatus::pending;
@@ -238,20 +267,24 @@ void Engine::Impl::settle(Run& run, Part& part, Millis t) {
     if (is_final(status)) {
       run.header.ended_at = t;
       run.header.owner = store::no_owner;
-      if (const machine::RunError* error = machine::error(*run.state)) run.header.error = error->message;
+      if (const machine::RunError* error = machine::error(*run.state))
+        run.header.error = error->message;
     }
     part.header = run.header;
   }
   const Millis due = machine::next_due(*run.state);
-  // It waits for a far timer, a signal, a person or another run: whoever serves the store takes it up when that comes.
-  const bool idle = machine::in_flight(*run.state) == 0 && !run.more && run.inputs.empty() && run.children == 0;
+  // It waits for a far timer, a signal, a person or another run: whoever serves the store takes it
+  // up when that comes.
+  const bool idle =
+      machine::in_flight(*run.state) == 0 && !run.more && run.inputs.empty() && run.children == 0;
   if (!is_final(status) && options_.park && idle && due > t + park_after_ms) {
     run.header.owner = store::no_owner;
     part.header = run.header;
     part.give_up = true;
   }
   if (!is_final(status) && due != run.due) {
-    // Timers of a run that is owned matter to nobody else: the row is written when the run is given up.
+    // Timers of a run that is owned matter to nobody else: the row is written when the run is given
+    // up.
     if (part.give_up) part.next_due = due;
     run.due = due;
   }
@@ -271,7 +304,8 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
     part.taken.push_back(std::move(input));
   }
   run.log_bytes += part.events.size();
-  if (run.log_bytes > std::max(snapshot_after_bytes, run.snapshot_bytes) && !run.more && !is_final(machine::status(*run.state))) {
+  if (run.log_bytes > std::max(snapshot_after_bytes, run.snapshot_bytes) && !run.more &&
+      !is_final(machine::status(*run.state))) {
     part.snapshot = machine::encode_state(*run.state, part.blobs.get());
     run.snapshot_bytes = part.snapshot.size();
     run.log_bytes = 0;
@@ -280,7 +314,8 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
   part.sent = std::exchange(run.posts, {});
   settle(run, part, t);
   set_timer(run);
-  if (part.event_count == 0 && !part.header && part.consumed.empty() && !part.next_due && part.sent.empty()) {
+  if (part.event_count == 0 && !part.header && part.consumed.empty() && !part.next_due &&
+      part.sent.empty()) {
     if (run.more) ready_.insert(run.key);
     return;
   }
@@ -288,7 +323,8 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
   batch.parts.push_back(std::move(part));
 }
 
-std::string Engine::Impl::encoded_program(const std::shared_ptr<const ir::Program>& program, Sha256& hash) {
+std::string Engine::Impl::encoded_program(const std::shared_ptr<const ir::Program>& program,
+                                          Sha256& hash) {
   auto& cached = encoded_[program.get()];
   if (cached.program != program) cached = {program, ir::encode(*program), ir::hash(*program)};
   hash = cached.hash;

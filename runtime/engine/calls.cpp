@@ -11,7 +11,9 @@
 
 namespace kflow::engine {
 
-Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow, const cel::Value& input, const StartOptions& options) {
+Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program,
+                                       ir::CallableId workflow, const cel::Value& input,
+                                       const StartOptions& options) {
   auto checked = check_input(*program, workflow, input);
   if (!checked) return std::unexpected(std::move(checked).error());
   auto pending = std::make_shared<PendingStart>();
@@ -36,7 +38,8 @@ Result<void> Engine::Impl::resume(RunKey run) {
   *attempt = [this, run, answer, attempt] {
     const auto here = runs_.find(run);
     // It has just ended here, and is let go in a moment.
-    if (here != runs_.end() && is_final(here->second->header.status) && !stopping_) return post(*attempt);
+    if (here != runs_.end() && is_final(here->second->header.status) && !stopping_)
+      return post(*attempt);
     Result<void> result;
     if (here == runs_.end()) result = claim(run);
     {
@@ -53,7 +56,8 @@ Result<void> Engine::Impl::resume(RunKey run) {
 }
 
 Result<RunHeader> Engine::Impl::wait(RunKey run, int timeout_ms) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms < 0 ? 0 : timeout_ms);
+  const auto until =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms < 0 ? 0 : timeout_ms);
   Wait waiting(*this, run);
   for (;;) {
     const uint64_t before = waiting.begin();

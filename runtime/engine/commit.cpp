@@ -28,7 +28,10 @@ machine::RunError to_run_error(activities::ActivityError e) {
 void Engine::Impl::prepare(Batch& batch) {
   for (Part& part : batch.parts) {
     for (Child& child : part.children) {
-      NewRun row{.header = child.run->header, .events = std::string_view(child.events.buffer()), .event_count = 1, .public_count = 1};
+      NewRun row{.header = child.run->header,
+                 .events = std::string_view(child.events.buffer()),
+                 .event_count = 1,
+                 .public_count = 1};
       row.when_full = child.when_full;
       row.blobs = child.blobs->blobs();
       part.child_rows.push_back(std::move(row));
@@ -73,16 +76,37 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
   std::vector<NewRun> starts;
   std::vector<RunCommit> commits;
   for (const Part& p : batch.starts) {
-    NewRun run{.header = *p.header, .program = p.program_bytes, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count};
+    NewRun run{.header = *p.header,
+               .program = p.program_bytes,
+               .events = std::string_view(const_cast<Part&>(p).events.buffer()),
+               .event_count = p.event_count,
+               .public_count = p.public_count};
     if (p.next_due) run.next_due = *p.next_due;
     run.idempotency_key = p.start->options.idempotency_key;
     run.input_hash = p.input_hash;
     run.blobs = p.blobs->blobs();
-    run.when_full = static_cast<NewRun::WhenFull>((*p.start->program)[p.start->workflow].workflow.concurrency.when_full);
+    run.when_full = static_cast<NewRun::WhenFull>(
+        (*p.start->program)[p.start->workflow].workflow.concurrency.when_full);
     starts.push_back(std::move(run));
   }
   for (const Part& p : batch.parts) {
-    commits.push_back({.run = p.key, .epoch = p.epoch, .expected_seq = p.expected_seq, .events = std::string_view(const_cast<Part&>(p).events.buffer()), .event_count = p.event_count, .public_count = p.public_count, .header = p.header, .next_due = p.next_due, .consumed = p.consumed, .snapshot = p.snapshot, .drop_snapshot = false, .posts = p.posts, .watches = p.watches, .writes = p.writes, .session = p.session, .blobs = p.blobs->blobs(), .children = p.child_rows});
+    commits.push_back({.run = p.key,
+                       .epoch = p.epoch,
+                       .expected_seq = p.expected_seq,
+                       .events = std::string_view(const_cast<Part&>(p).events.buffer()),
+                       .event_count = p.event_count,
+                       .public_count = p.public_count,
+                       .header = p.header,
+                       .next_due = p.next_due,
+                       .consumed = p.consumed,
+                       .snapshot = p.snapshot,
+                       .drop_snapshot = false,
+                       .posts = p.posts,
+                       .watches = p.watches,
+                       .writes = p.writes,
+                       .session = p.session,
+                       .blobs = p.blobs->blobs(),
+                       .children = p.child_rows});
     auto& posts = commits.back().posts;
     posts.insert(posts.end(), p.sent.begin(), p.sent.end());
   }
@@ -92,7 +116,8 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
 void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> result) {
   committing_ = false;
   if (!result) return commit_failed(std::move(batch), std::move(result).error());
-  for (size_t i = 0; i < batch.starts.size(); ++i) started(std::move(batch.starts[i]), result->started[i]);
+  for (size_t i = 0; i < batch.starts.size(); ++i)
+    started(std::move(batch.starts[i]), result->started[i]);
   if (options_.observer) {
     size_t events = 0;
     for (const auto* parts : {&batch.starts, &batch.parts}) {
@@ -118,7 +143,8 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
       continue;
     }
     if (lost(*it->second, batch)) {
-      trouble("run " + it->second->header.id + " was taken over by another process while this one stood still");
+      trouble("run " + it->second->header.id +
+              " was taken over by another process while this one stood still");
       drop(part.key);
       continue;
     }
@@ -156,7 +182,8 @@ void Engine::Impl::started_children(Part& part, std::span<const store::Started> 
         if (run->header.slot == part.children[i].run->header.slot) look_into_inbox(*run);
       }
     }
-    if (rows[i].refused || rows[i].queued) continue;  // the parent hears of it; whoever comes when a slot is free takes it
+    if (rows[i].refused || rows[i].queued)
+      continue;  // the parent hears of it; whoever comes when a slot is free takes it
     auto run = std::move(part.children[i].run);
     run->key = run->header.key = rows[i].key;
     Run& ref = *run;
@@ -202,11 +229,13 @@ bool Engine::Impl::lost(const Run& run, const Batch& batch) const {
   if (std::chrono::steady_clock::now() - batch.written < release_gap) return false;
   const auto header = store_->header(run.key);
   // Ended by this very commit, it has no owner any more and lets nothing out.
-  return header && *header && !is_final((*header)->status) && run.header.owner == owner_ && (*header)->epoch != run.header.epoch;
+  return header && *header && !is_final((*header)->status) && run.header.owner == owner_ &&
+         (*header)->epoch != run.header.epoch;
 }
 
 void Engine::Impl::observe(const Run& run, const Part& part) const {
-  if (options_.observer && !part.observed.empty()) options_.observer->committed(run.header, *run.program, part.observed);
+  if (options_.observer && !part.observed.empty())
+    options_.observer->committed(run.header, *run.program, part.observed);
 }
 
 void Engine::Impl::release(Run& run, machine::Action& action) {
@@ -219,7 +248,13 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
   machine::OutcomeInput answer{.act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
   const bool performed = perform(run, start, answer);
   const uint64_t token = ++last_token_;
-  activities::Request request{.token = token, .callee = std::move(start.callee), .command = std::move(start.command), .input = std::move(start.input), .idempotency_key = std::move(start.idempotency_key), .run_id = run.header.id, .attempt = start.attempt};
+  activities::Request request{.token = token,
+                              .callee = std::move(start.callee),
+                              .command = std::move(start.command),
+                              .input = std::move(start.input),
+                              .idempotency_key = std::move(start.idempotency_key),
+                              .run_id = run.header.id,
+                              .attempt = start.attempt};
   machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = {}};
   if (performed) {
     run.inputs.emplace_back(std::move(answer));
@@ -242,17 +277,21 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
   activities_->start(std::move(request));
 }
 
-std::string kv_row(std::string_view key) { return std::string("default") + '\0' + std::string(key); }
+std::string kv_row(std::string_view key) {
+  return std::string("default") + '\0' + std::string(key);
+}
 
 std::string Engine::Impl::cache_row(const Run& run, const std::string& key, bool of_program) const {
   return of_program ? key + to_hex(run.header.program) : key;
 }
 
-bool Engine::Impl::perform(Run& run, const machine::StartActivity& start, machine::OutcomeInput& input) {
+bool Engine::Impl::perform(Run& run, const machine::StartActivity& start,
+                           machine::OutcomeInput& input) {
   using Kind = store::SideWrite::Kind;
   const auto decoded = [&](const Result<std::optional<std::string>>& row) -> bool {
     if (!row) {
-      input.outcome = machine::RunError{.kind = "internal", .code = "store", .message = row.error().message, .retryable = true};
+      input.outcome = machine::RunError{
+          .kind = "internal", .code = "store", .message = row.error().message, .retryable = true};
       return true;
     }
     if (!*row) return false;
@@ -261,7 +300,8 @@ bool Engine::Impl::perform(Run& run, const machine::StartActivity& start, machin
     return true;
   };
   if (!start.cache_key.empty()) {
-    if (decoded(store_->side_value(Kind::cache, cache_row(run, start.cache_key, start.cache_only), now()))) {
+    if (decoded(store_->side_value(Kind::cache, cache_row(run, start.cache_key, start.cache_only),
+                                   now()))) {
       input.source = machine::OutcomeInput::Source::cache;
       return true;
     }
@@ -271,7 +311,8 @@ bool Engine::Impl::perform(Run& run, const machine::StartActivity& start, machin
   }
   if (start.kind != ir::CalleeKind::builtin) return false;
   if (start.callee == "kv.get") {
-    decoded(store_->side_value(Kind::kv, kv_row(activities::text_argument(start.input, "key")), now()));
+    decoded(
+        store_->side_value(Kind::kv, kv_row(activities::text_argument(start.input, "key")), now()));
     return true;
   }
   const bool signal = start.callee == "signal.send";
@@ -279,23 +320,33 @@ bool Engine::Impl::perform(Run& run, const machine::StartActivity& start, machin
   const std::string id = activities::text_argument(start.input, signal ? "run_id" : "id");
   const auto target = store_->find(id);
   if (!target || !*target || is_final((*target)->status)) {
-    const std::string why = !target ? target.error().message : !*target ? "there is no run `" + id + "`" : "run `" + id + "` has ended";
-    input.outcome = machine::RunError{.kind = "tool", .code = !target ? "store" : !*target ? "not_found" : "ended", .message = why};
+    const std::string why = !target    ? target.error().message
+                            : !*target ? "there is no run `" + id + "`"
+                                       : "run `" + id + "` has ended";
+    input.outcome = machine::RunError{.kind = "tool",
+                                      .code = !target    ? "store"
+                                              : !*target ? "not_found"
+                                                         : "ended",
+                                      .message = why};
     return true;
   }
-  store::InboxMessage message{.dedup = start.callee + " " + start.idempotency_key, .body = "by run " + run.header.id};
+  store::InboxMessage message{.dedup = start.callee + " " + start.idempotency_key,
+                              .body = "by run " + run.header.id};
   if (signal) {
     const cel::Value* value = start.input.find("value");
     message.kind = store::InboxMessage::Kind::signal;
-    message.body = encode_signal({activities::text_argument(start.input, "name"), value == nullptr ? cel::Value() : *value});
+    message.body = encode_signal(
+        {activities::text_argument(start.input, "name"), value == nullptr ? cel::Value() : *value});
   }
   run.posts.push_back({id, std::move(message)});
   return true;
 }
 
-// Nothing was written: the states built on it are folded again from the store, and the inputs wait for the next try.
+// Nothing was written: the states built on it are folded again from the store, and the inputs wait
+// for the next try.
 void Engine::Impl::commit_failed(Batch batch, Error error) {
-  const bool later = error.code == ErrorCode::no_space || error.code == ErrorCode::timeout || error.code == ErrorCode::unavailable;
+  const bool later = error.code == ErrorCode::no_space || error.code == ErrorCode::timeout ||
+                     error.code == ErrorCode::unavailable;
   for (Part& part : batch.starts) {
     if (later && error.code != ErrorCode::no_space) {
       starts_.push_back(std::move(part.start));
@@ -316,7 +367,8 @@ void Engine::Impl::refold(Part& part, const Error& error) {
   auto loaded = load_state(*store_, run.key, run.program);
   auto header = store_->header(run.key);
   if (!loaded || !header || !*header) {
-    trouble("run " + run.header.id + " cannot be read: " + (loaded ? error.message : loaded.error().message));
+    trouble("run " + run.header.id +
+            " cannot be read: " + (loaded ? error.message : loaded.error().message));
     drop(part.key);
     return;
   }
@@ -327,8 +379,10 @@ void Engine::Impl::refold(Part& part, const Error& error) {
   run.consumed.insert(run.consumed.begin(), part.consumed.begin(), part.consumed.end());
   run.posts.insert(run.posts.begin(), part.sent.begin(), part.sent.end());
   run.children = 0;
-  // The folded state has nothing decided yet that was lost; its inputs come again, in order, before newer ones.
-  for (auto input = part.taken.rbegin(); input != part.taken.rend(); ++input) run.inputs.push_front(std::move(*input));
+  // The folded state has nothing decided yet that was lost; its inputs come again, in order, before
+  // newer ones.
+  for (auto input = part.taken.rbegin(); input != part.taken.rend(); ++input)
+    run.inputs.push_front(std::move(*input));
   set_timer(run);
   ready_.insert(run.key);
 }

@@ -12,14 +12,17 @@ namespace kflow::engine {
 namespace {
 
 using machine::RunStatus;
-using store::NewRun;
 using store::InboxMessage;
+using store::NewRun;
 
-bool has_ended(RunStatus s) { return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error; }
+bool has_ended(RunStatus s) {
+  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
+}
 
 Result<void> send(store::Store& store, const RunHeader& run, InboxMessage message) {
   if (has_ended(run.status)) {
-    return fail(ErrorCode::conflict, "the run has ended already (" + std::string(machine::to_string(run.status)) + ")");
+    return fail(ErrorCode::conflict,
+                "the run has ended already (" + std::string(machine::to_string(run.status)) + ")");
   }
   auto posted = store.post(run.key, message);
   if (!posted) return posted;
@@ -30,19 +33,29 @@ Result<void> send(store::Store& store, const RunHeader& run, InboxMessage messag
 
 }  // namespace
 
-Result<void> request_cancel(store::Store& store, const RunHeader& run, const std::string& reason, bool kill) {
-  return send(store, run, {.kind = kill ? InboxMessage::Kind::kill : InboxMessage::Kind::cancel, .dedup = "", .body = reason});
+Result<void> request_cancel(store::Store& store, const RunHeader& run, const std::string& reason,
+                            bool kill) {
+  return send(store, run,
+              {.kind = kill ? InboxMessage::Kind::kill : InboxMessage::Kind::cancel,
+               .dedup = "",
+               .body = reason});
 }
 
-Result<void> send_signal(store::Store& store, const RunHeader& run, const std::string& name, const cel::Value& value, const std::string& key) {
+Result<void> send_signal(store::Store& store, const RunHeader& run, const std::string& name,
+                         const cel::Value& value, const std::string& key) {
   if (name.empty()) return fail(ErrorCode::invalid_argument, "a signal has a name");
   if (value.memory() > machine::max_value_bytes) {
-    return fail(ErrorCode::limit, "the value of a signal is at most " + std::to_string(machine::max_value_bytes >> 20) + " MiB");
+    return fail(ErrorCode::limit, "the value of a signal is at most " +
+                                      std::to_string(machine::max_value_bytes >> 20) + " MiB");
   }
-  return send(store, run, {.kind = InboxMessage::Kind::signal, .dedup = key.empty() ? "" : "signal key " + key, .body = encode_signal({name, value})});
+  return send(store, run,
+              {.kind = InboxMessage::Kind::signal,
+               .dedup = key.empty() ? "" : "signal key " + key,
+               .body = encode_signal({name, value})});
 }
 
-Result<std::vector<machine::Requirement>> open_requirements(store::Store& store, const RunHeader& run) {
+Result<std::vector<machine::Requirement>> open_requirements(store::Store& store,
+                                                            const RunHeader& run) {
   if (has_ended(run.status)) return std::vector<machine::Requirement>();
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
@@ -51,16 +64,21 @@ Result<std::vector<machine::Requirement>> open_requirements(store::Store& store,
   return machine::requirements(*loaded->state);
 }
 
-Result<void> answer(store::Store& store, const RunHeader& run, const ir::Program& program, const machine::Requirement& requirement, machine::AnswerInput answer) {
+Result<void> answer(store::Store& store, const RunHeader& run, const ir::Program& program,
+                    const machine::Requirement& requirement, machine::AnswerInput answer) {
   const bool form = requirement.kind == machine::AskKind::form;
-  if (answer.accepted && form && !answer.value) return fail(ErrorCode::invalid_argument, "the question wants a value");
+  if (answer.accepted && form && !answer.value)
+    return fail(ErrorCode::invalid_argument, "the question wants a value");
   if (answer.value) {
     const std::string problems = machine::check_answer(program, requirement, *answer.value);
     if (!problems.empty()) return fail(ErrorCode::invalid_argument, problems);
   }
   answer.requirement = requirement.id;
   // The first answer counts: a question has one.
-  return send(store, run, {.kind = InboxMessage::Kind::answer, .dedup = "answer " + requirement.id, .body = encode_answer(answer)});
+  return send(store, run,
+              {.kind = InboxMessage::Kind::answer,
+               .dedup = "answer " + requirement.id,
+               .body = encode_answer(answer)});
 }
 
 namespace {
@@ -68,7 +86,8 @@ namespace {
 // Copies the events before the step begins, with the changes that are asked for.
 class Prefix {
  public:
-  Prefix(const ForkOptions& options, ByteWriter& out) : options_(options), out_(out), changed_(options.values.size(), false) {}
+  Prefix(const ForkOptions& options, ByteWriter& out)
+      : options_(options), out_(out), changed_(options.values.size(), false) {}
 
   uint32_t events = 0;
   uint32_t shown = 0;
@@ -82,14 +101,21 @@ class Prefix {
       started->input = with_inputs(started->input);
       input = started->input;
     }
-    const bool begins = event.parent != machine::no_act && event.path == options_.from && is_beginning(event);
+    const bool begins =
+        event.parent != machine::no_act && event.path == options_.from && is_beginning(event);
     if (begins) {
       found = true;
       const cel::Value* value = value_of(event.path);
       if (value == nullptr) return false;
       // The step itself gets a value: it has begun and ended.
       event.data = machine::StepStarted{.mode = machine::StepMode::at_once};
-      machine::Event ended{.act = event.act, .node = event.node, .time = event.time, .shown = true, .path = event.path, .data = machine::StepCompleted{.value = *value, .cached = false, .undo = {}}};
+      machine::Event ended{
+          .act = event.act,
+          .node = event.node,
+          .time = event.time,
+          .shown = true,
+          .path = event.path,
+          .data = machine::StepCompleted{.value = *value, .cached = false, .undo = {}}};
       put(event);
       put(ended);
       return false;
@@ -117,7 +143,9 @@ class Prefix {
 
  private:
   static bool is_beginning(const machine::Event& e) {
-    return std::holds_alternative<machine::StepStarted>(e.data) || std::holds_alternative<machine::ToolEntered>(e.data) || std::holds_alternative<machine::Asked>(e.data);
+    return std::holds_alternative<machine::StepStarted>(e.data) ||
+           std::holds_alternative<machine::ToolEntered>(e.data) ||
+           std::holds_alternative<machine::Asked>(e.data);
   }
   const cel::Value* value_of(const std::string& path) {
     for (size_t i = 0; i < options_.values.size(); ++i) {
@@ -141,18 +169,26 @@ class Prefix {
 
 }  // namespace
 
-Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOptions& options, Millis now) {
+Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOptions& options,
+                        Millis now) {
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
-  if (run.attempt > 1) return fail(ErrorCode::unsupported, "run `" + run.id + "` was resumed after a failure; such a run cannot be forked");
+  if (run.attempt > 1)
+    return fail(ErrorCode::unsupported,
+                "run `" + run.id + "` was resumed after a failure; such a run cannot be forked");
   BlobSink blobs;
   ByteWriter bytes(&blobs);
   Prefix prefix(options, bytes);
-  auto read = read_events(store, run.key, 0, [&](const machine::Event& event, uint64_t, uint64_t) { return prefix.add(event); });
+  auto read = read_events(store, run.key, 0, [&](const machine::Event& event, uint64_t, uint64_t) {
+    return prefix.add(event);
+  });
   if (!read) return std::unexpected(std::move(read).error());
-  if (!prefix.found) return fail(ErrorCode::not_found, "the run has not reached a step `" + options.from + "`; `kflow get` lists its steps");
+  if (!prefix.found)
+    return fail(ErrorCode::not_found, "the run has not reached a step `" + options.from +
+                                          "`; `kflow get` lists its steps");
   if (const std::string missing = prefix.unchanged(); !missing.empty()) {
-    return fail(ErrorCode::not_found, "no value was recorded for " + missing + " before the step `" + options.from + "`");
+    return fail(ErrorCode::not_found,
+                "no value was recorded for " + missing + " before the step `" + options.from + "`");
   }
   const ir::CallableId workflow = (*program)->find(run.workflow);
   auto checked = check_input(**program, workflow, prefix.input);

@@ -1,4 +1,5 @@
-// The engine's inside. One thread (the loop) owns all states; a committer thread writes; activities answer through the inbox.
+// The engine's inside. One thread (the loop) owns all states; a committer thread writes; activities
+// answer through the inbox.
 #pragma once
 
 #include <atomic>
@@ -32,14 +33,17 @@ using store::RunCommit;
 inline constexpr int full_disk_wait_ms = 500;
 inline constexpr size_t max_batch_runs = 4096;
 inline constexpr size_t claim_batch = 256;
-// Between a commit and the release of its effects; after a longer time somebody may have taken the run over.
+// Between a commit and the release of its effects; after a longer time somebody may have taken the
+// run over.
 inline constexpr std::chrono::milliseconds release_gap(500);
 // Children of one run that are looked at when it is taken over.
 inline constexpr size_t most_children = 100'000;
 // A snapshot is written when the log since the last one is longer than this, and than the last one.
 inline constexpr size_t snapshot_after_bytes = 128U << 10;
 
-inline bool is_final(RunStatus s) { return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error; }
+inline bool is_final(RunStatus s) {
+  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
+}
 
 machine::RunError to_run_error(activities::ActivityError e);
 /// The row of a shared value.
@@ -47,7 +51,8 @@ std::string kv_row(std::string_view key);
 
 class Engine::Impl {
  public:
-  Impl(std::shared_ptr<store::Store> store, EngineOptions options) : store_(std::move(store)), options_(std::move(options)) {
+  Impl(std::shared_ptr<store::Store> store, EngineOptions options)
+      : store_(std::move(store)), options_(std::move(options)) {
     if (!options_.clock) options_.clock = std::make_shared<SystemClock>();
   }
 
@@ -57,7 +62,8 @@ class Engine::Impl {
 
   // calls.cpp: calls from outside
 
-  Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow, const cel::Value& input, const StartOptions& options);
+  Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
+                           const cel::Value& input, const StartOptions& options);
 
   Result<void> resume(RunKey run);
 
@@ -66,7 +72,6 @@ class Engine::Impl {
   bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms);
 
   size_t active() const { return active_.load(); }
-
 
  private:
   // types
@@ -94,20 +99,20 @@ class Engine::Impl {
   /// A run that this process owns.
   struct Run {
     RunKey key = 0;
-    RunHeader header;             // as it is in the store, or will be when the present commit is done
+    RunHeader header;  // as it is in the store, or will be when the present commit is done
     machine::RunStatePtr state;
     std::shared_ptr<const ir::Program> program;
-    uint64_t committed = 0;       // events in the store
-    Millis due = machine::never;  // as the store has it
+    uint64_t committed = 0;                                          // events in the store
+    Millis due = machine::never;                                     // as the store has it
     std::map<std::pair<machine::ActId, uint32_t>, uint64_t> tokens;  // effects in flight
     std::deque<machine::Input> inputs;
     std::vector<uint64_t> consumed;
-    uint64_t last_message = 0;    // newest message taken from the store's inbox
-    bool more = false;            // the last turn was cut off by its limit
+    uint64_t last_message = 0;       // newest message taken from the store's inbox
+    bool more = false;               // the last turn was cut off by its limit
     std::vector<store::Post> posts;  // to go with the next commit: what native steps sent
-    size_t children = 0;          // attached ones that have not ended
-    size_t log_bytes = 0;         // written since the last snapshot
-    size_t snapshot_bytes = 0;    // size of that
+    size_t children = 0;             // attached ones that have not ended
+    size_t log_bytes = 0;            // written since the last snapshot
+    size_t snapshot_bytes = 0;       // size of that
   };
 
   /// A run that a step starts, in the commit of that step's event.
@@ -120,7 +125,7 @@ class Engine::Impl {
 
   /// What one run adds to a batch.
   struct Part {
-    RunKey key = 0;               // 0 until the store has given a number to a new run
+    RunKey key = 0;  // 0 until the store has given a number to a new run
     std::unique_ptr<BlobSink> blobs = std::make_unique<BlobSink>();
     ByteWriter events{blobs.get()};
     uint32_t event_count = 0;
@@ -129,7 +134,7 @@ class Engine::Impl {
     std::vector<machine::Input> taken;
     std::vector<uint64_t> consumed;
     std::vector<store::Post> posts;
-    std::vector<store::Post> sent;   // of native steps: kept if the commit fails
+    std::vector<store::Post> sent;  // of native steps: kept if the commit fails
     std::vector<store::Watch> watches;
     std::vector<store::SideWrite> writes;
     std::optional<store::SessionWrite> session;
@@ -151,7 +156,7 @@ class Engine::Impl {
   struct Batch {
     std::vector<Part> starts;
     std::vector<Part> parts;
-    double seconds = 0;              // that the write took
+    double seconds = 0;  // that the write took
     std::chrono::steady_clock::time_point written{};
     bool empty() const { return starts.empty() && parts.empty(); }
   };
@@ -187,8 +192,10 @@ class Engine::Impl {
   void serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t);
   void add_child(Run& run, Part& part, const machine::StartChild& start, Millis t);
   void describe(RunHeader& h, const ir::Program& program, ir::CallableId workflow) const;
-  Result<void> enter_slot(RunHeader& h, const ir::Program& program, ir::CallableId workflow, const cel::Value& input) const;
-  cel::Value session_of(const std::string& id, const ir::Program& program, ir::CallableId workflow) const;
+  Result<void> enter_slot(RunHeader& h, const ir::Program& program, ir::CallableId workflow,
+                          const cel::Value& input) const;
+  cel::Value session_of(const std::string& id, const ir::Program& program,
+                        ir::CallableId workflow) const;
 
   void prepare_start(Batch& batch, std::shared_ptr<PendingStart> pending, Millis t);
 
@@ -220,7 +227,8 @@ class Engine::Impl {
   void observe(const Run& run, const Part& part) const;
 
   void release(Run& run, machine::Action& action);
-  /// What the engine does itself: look-ups in the store and messages to other runs. False: it is an activity's.
+  /// What the engine does itself: look-ups in the store and messages to other runs. False: it is an
+  /// activity's.
   bool perform(Run& run, const machine::StartActivity& start, machine::OutcomeInput& input);
   std::string cache_row(const Run& run, const std::string& key, bool of_program) const;
 

@@ -28,7 +28,8 @@ Result<std::shared_ptr<const ir::Program>> load_program(store::Store& store, con
   return std::shared_ptr<const ir::Program>(program);
 }
 
-Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from, const EventVisitor& visit) {
+Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from,
+                         const EventVisitor& visit) {
   BlobSource blobs(store);
   for (;;) {
     auto chunks = store.read(run, from, read_bytes);
@@ -52,10 +53,12 @@ Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from, 
 namespace {
 
 // Places of RunResumed events and what they rewind to.
-Result<std::vector<std::pair<uint64_t, uint64_t>>> find_resumes(store::Store& store, store::RunKey run) {
+Result<std::vector<std::pair<uint64_t, uint64_t>>> find_resumes(store::Store& store,
+                                                                store::RunKey run) {
   std::vector<std::pair<uint64_t, uint64_t>> out;
   auto read = read_events(store, run, 0, [&](const machine::Event& event, uint64_t seq, uint64_t) {
-    if (const auto* resumed = std::get_if<machine::RunResumed>(&event.data)) out.emplace_back(seq, resumed->rewind_to);
+    if (const auto* resumed = std::get_if<machine::RunResumed>(&event.data))
+      out.emplace_back(seq, resumed->rewind_to);
     return true;
   });
   if (!read) return std::unexpected(std::move(read).error());
@@ -63,7 +66,9 @@ Result<std::vector<std::pair<uint64_t, uint64_t>>> find_resumes(store::Store& st
 }
 
 // Folds what counts; `last` comes after the log.
-Result<LoadedState> fold(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, std::vector<std::pair<uint64_t, uint64_t>> resumes,
+Result<LoadedState> fold(store::Store& store, store::RunKey run,
+                         std::shared_ptr<const ir::Program> program,
+                         std::vector<std::pair<uint64_t, uint64_t>> resumes,
                          const machine::Event* last) {
   LoadedState out;
   out.state = machine::make_state(std::move(program));
@@ -73,45 +78,53 @@ Result<LoadedState> fold(store::Store& store, store::RunKey run, std::shared_ptr
   if (!*tail) return fail(ErrorCode::corrupt, "the run has no log");
   out.events = (*tail)->first_seq + (*tail)->event_count;
   const uint64_t all_shown = (*tail)->first_public + (*tail)->public_count;
-  if (last != nullptr) resumes.emplace_back(out.events, std::get<machine::RunResumed>(last->data).rewind_to);
-  for (const machine::CountedRange& range : machine::counted_ranges(resumes, out.events + (last != nullptr ? 1 : 0))) {
-    auto read = read_events(store, run, range.begin, [&](const machine::Event& event, uint64_t seq, uint64_t) {
-      if (seq >= range.end) return false;
-      if (range.completions_only) {
-        machine::apply_completion(*out.state, event);
-      } else {
-        machine::apply(*out.state, event);
-      }
-      return true;
-    });
+  if (last != nullptr)
+    resumes.emplace_back(out.events, std::get<machine::RunResumed>(last->data).rewind_to);
+  for (const machine::CountedRange& range :
+       machine::counted_ranges(resumes, out.events + (last != nullptr ? 1 : 0))) {
+    auto read = read_events(store, run, range.begin,
+                            [&](const machine::Event& event, uint64_t seq, uint64_t) {
+                              if (seq >= range.end) return false;
+                              if (range.completions_only) {
+                                machine::apply_completion(*out.state, event);
+                              } else {
+                                machine::apply(*out.state, event);
+                              }
+                              return true;
+                            });
     if (!read) return std::unexpected(std::move(read).error());
     // What is counted on, such as the place of a failure, are events of the log.
-    if (!range.completions_only) machine::set_event_count(*out.state, std::min(range.end, out.events), shown);
+    if (!range.completions_only)
+      machine::set_event_count(*out.state, std::min(range.end, out.events), shown);
     if (range.completions_only) machine::set_event_count(*out.state, range.end, shown);
   }
   if (last != nullptr) {
     machine::apply(*out.state, *last);
     ++out.events;
   }
-  machine::set_event_count(*out.state, out.events, all_shown + (last != nullptr && last->shown ? 1 : 0));
+  machine::set_event_count(*out.state, out.events,
+                           all_shown + (last != nullptr && last->shown ? 1 : 0));
   return out;
 }
 
 }  // namespace
 
-Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program) {
+Result<LoadedState> load_state(store::Store& store, store::RunKey run,
+                               std::shared_ptr<const ir::Program> program) {
   const auto header = store.header(run);
   if (!header) return std::unexpected(header.error());
   // A snapshot is newer than every resumption: these drop it.
   if (auto snapshot = store.snapshot(run); snapshot && *snapshot) {
     BlobSource blobs(store);
-    LoadedState out{.state = machine::decode_state(program, (*snapshot)->state, &blobs), .events = (*snapshot)->seq};
+    LoadedState out{.state = machine::decode_state(program, (*snapshot)->state, &blobs),
+                    .events = (*snapshot)->seq};
     if (out.state != nullptr && machine::event_count(*out.state) == out.events) {
-      auto read = read_events(store, run, out.events, [&](const machine::Event& event, uint64_t, uint64_t) {
-        machine::apply(*out.state, event);
-        ++out.events;
-        return true;
-      });
+      auto read =
+          read_events(store, run, out.events, [&](const machine::Event& event, uint64_t, uint64_t) {
+            machine::apply(*out.state, event);
+            ++out.events;
+            return true;
+          });
       if (!read) return std::unexpected(std::move(read).error());
       return out;
     }
@@ -125,35 +138,47 @@ Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shar
   return fold(store, run, std::move(program), std::move(resumes), nullptr);
 }
 
-Result<LoadedState> load_resumed(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, const machine::Event& resumed) {
+Result<LoadedState> load_resumed(store::Store& store, store::RunKey run,
+                                 std::shared_ptr<const ir::Program> program,
+                                 const machine::Event& resumed) {
   auto resumes = find_resumes(store, run);
   if (!resumes) return std::unexpected(std::move(resumes).error());
   return fold(store, run, std::move(program), std::move(*resumes), &resumed);
 }
 
-Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store, store::RunKey run) {
+Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store,
+                                                                 store::RunKey run) {
   const auto chunk = store.last(run);
   if (!chunk) return std::unexpected(chunk.error());
   if (!*chunk) return fail(ErrorCode::not_found, "the run has no log");
   BlobSource blobs(store);
   ByteReader in((*chunk)->events, &blobs);
-  std::variant<cel::Value, machine::RunError> out = machine::RunError{.kind = "internal", .code = "not_ended", .message = "the run has not ended"};
+  std::variant<cel::Value, machine::RunError> out = machine::RunError{
+      .kind = "internal", .code = "not_ended", .message = "the run has not ended"};
   for (uint32_t i = 0; i < (*chunk)->event_count; ++i) {
     const machine::Event event = machine::decode_event(in);
     if (in.failed()) return fail(ErrorCode::corrupt, "the run's log is malformed");
-    if (const auto* completed = std::get_if<machine::RunCompleted>(&event.data)) out = completed->value;
+    if (const auto* completed = std::get_if<machine::RunCompleted>(&event.data))
+      out = completed->value;
     if (const auto* failed = std::get_if<machine::RunFailed>(&event.data)) out = failed->error;
     if (const auto* cancelled = std::get_if<machine::RunCancelled>(&event.data)) {
-      out = machine::RunError{.kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled" + (cancelled->reason.empty() ? std::string() : ": " + cancelled->reason)};
+      out = machine::RunError{
+          .kind = "cancelled",
+          .code = "run_cancelled",
+          .message = "the run was cancelled" +
+                     (cancelled->reason.empty() ? std::string() : ": " + cancelled->reason)};
     }
   }
   return out;
 }
 
-Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow, const cel::Value& input) {
+Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow,
+                               const cel::Value& input) {
   const ir::Callable& callable = program[workflow];
   std::string problems;
-  const auto problem = [&](const std::string& text) { problems += (problems.empty() ? "" : "\n") + text; };
+  const auto problem = [&](const std::string& text) {
+    problems += (problems.empty() ? "" : "\n") + text;
+  };
   std::vector<cel::MapEntry> out;
   std::vector<std::string> names;
   for (const ir::Param& p : callable.params) {
@@ -165,25 +190,32 @@ Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workfl
       } else if (program.types.accepts_null(p.type)) {
         out.push_back({cel::Value::string(p.name), cel::Value()});
       } else {
-        problem("the input `" + p.name + "` (" + program.types.display(p.type) + ") is missing; give it with -i " + p.name + "=…");
+        problem("the input `" + p.name + "` (" + program.types.display(p.type) +
+                ") is missing; give it with -i " + p.name + "=…");
       }
       continue;
     }
-    schema::Validation checked = schema::validate(program.types, p.type, *given, schema::Source::json);
-    if (checked.ok()) schema::check_constraints(p.constraints, checked.value, "", checked.violations);
+    schema::Validation checked =
+        schema::validate(program.types, p.type, *given, schema::Source::json);
+    if (checked.ok())
+      schema::check_constraints(p.constraints, checked.value, "", checked.violations);
     for (const schema::Violation& v : checked.violations) {
-      const std::string path = v.path.empty() ? p.name : v.path.front() == '[' ? p.name + v.path : p.name + "." + v.path;
+      const std::string path = v.path.empty()          ? p.name
+                               : v.path.front() == '[' ? p.name + v.path
+                                                       : p.name + "." + v.path;
       problem("the input `" + path + "`: " + v.rule + ", got " + v.value);
     }
     if (checked.ok()) out.push_back({cel::Value::string(p.name), std::move(checked.value)});
   }
   if (input.kind() == cel::Kind::map) {
     for (const cel::MapEntry& e : input.as_map()) {
-      const std::string name = e.key.kind() == cel::Kind::string ? std::string(e.key.as_string()) : cel::to_display(e.key);
+      const std::string name = e.key.kind() == cel::Kind::string ? std::string(e.key.as_string())
+                                                                 : cel::to_display(e.key);
       if (std::find(names.begin(), names.end(), name) != names.end()) continue;
       std::string list;
       for (const std::string& n : names) list += (list.empty() ? "`" : ", `") + n + "`";
-      problem("`" + callable.name + "` has no input `" + name + "`" + (list.empty() ? "; it takes none" : "; it takes " + list));
+      problem("`" + callable.name + "` has no input `" + name + "`" +
+              (list.empty() ? "; it takes none" : "; it takes " + list));
     }
   } else if (!input.is_null()) {
     problem("the input must be a record of the workflow's parameters");

@@ -19,16 +19,24 @@ struct LoadedState {
   uint64_t events = 0;
 };
 /// How a run that has ended did: its value, or its error (`cancelled` for a cancelled one).
-Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store, store::RunKey run);
-/// Folds a run's whole log; of a run that was resumed, what its resumptions left out does not count.
-Result<LoadedState> load_state(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program);
+Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store,
+                                                                 store::RunKey run);
+/// Folds a run's whole log; of a run that was resumed, what its resumptions left out does not
+/// count.
+Result<LoadedState> load_state(store::Store& store, store::RunKey run,
+                               std::shared_ptr<const ir::Program> program);
 
 /// The state after `resumed` was appended to the log.
-Result<LoadedState> load_resumed(store::Store& store, store::RunKey run, std::shared_ptr<const ir::Program> program, const machine::Event& resumed);
+Result<LoadedState> load_resumed(store::Store& store, store::RunKey run,
+                                 std::shared_ptr<const ir::Program> program,
+                                 const machine::Event& resumed);
 
-/// Calls `visit` for each event from seq `from` on, with its seq and (if it is shown) its event_index. `visit` gives false to stop.
-using EventVisitor = std::function<bool(const machine::Event& event, uint64_t seq, uint64_t event_index)>;
-Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from, const EventVisitor& visit);
+/// Calls `visit` for each event from seq `from` on, with its seq and (if it is shown) its
+/// event_index. `visit` gives false to stop.
+using EventVisitor =
+    std::function<bool(const machine::Event& event, uint64_t seq, uint64_t event_index)>;
+Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from,
+                         const EventVisitor& visit);
 
 /// Eight bytes, big endian.
 std::string store_key(uint64_t v);

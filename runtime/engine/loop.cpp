@@ -20,7 +20,8 @@ Result<void> Engine::Impl::open() {
   owner_ = *owner;
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   stop_watch_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  activities_ = std::make_unique<activities::Activities>(options_.activities, [this](activities::Completion c) { on_completion(std::move(c)); });
+  activities_ = std::make_unique<activities::Activities>(
+      options_.activities, [this](activities::Completion c) { on_completion(std::move(c)); });
   committer_ = std::thread([this] { commit_loop(); });
   loop_ = std::thread([this] { loop(); });
   if (options_.adopt) watcher_ = std::thread([this] { watch(); });
@@ -145,7 +146,8 @@ void Engine::Impl::take(activities::Completion completion) {
   if (auto* value = std::get_if<cel::Value>(&completion.outcome)) {
     input.outcome = std::move(*value);
   } else {
-    input.outcome = to_run_error(std::get<activities::ActivityError>(std::move(completion.outcome)));
+    input.outcome =
+        to_run_error(std::get<activities::ActivityError>(std::move(completion.outcome)));
   }
   run->second->inputs.emplace_back(std::move(input));
   ready_.insert(effect.run);
@@ -156,7 +158,8 @@ void Engine::Impl::sleep() {
   if (options_.adopt) due = std::min(due, next_adoption_);
   int timeout = -1;
   if (!committing_ && retry_at_ != 0) due = std::min(due, retry_at_);
-  if (due != machine::never) timeout = static_cast<int>(std::clamp<Millis>(due - now(), 0, 3'600'000));
+  if (due != machine::never)
+    timeout = static_cast<int>(std::clamp<Millis>(due - now(), 0, 3'600'000));
   pollfd fds[2] = {{wake_, POLLIN, 0}, {bell_->fd(), POLLIN, 0}};
   ::poll(fds, 2, timeout);
   if (fds[1].revents != 0) {

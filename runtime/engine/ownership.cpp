@@ -18,7 +18,8 @@ Result<void> Engine::Impl::claim(RunKey key) {
   if (!*header) return fail(ErrorCode::not_found, "no such run");
   auto claimed = store_->claim(key, (*header)->epoch);
   if (!claimed) return std::unexpected(std::move(claimed).error());
-  auto taken = claimed->status == RunStatus::error ? reopen(std::move(*claimed)) : take_up(std::move(*claimed));
+  auto taken = claimed->status == RunStatus::error ? reopen(std::move(*claimed))
+                                                   : take_up(std::move(*claimed));
   if (taken) claim_children(key);
   return taken;
 }
@@ -28,31 +29,46 @@ void Engine::Impl::claim_children(RunKey parent) {
   const auto children = store_->list({.parent = parent, .limit = most_children});
   if (!children) return trouble(children.error().message);
   for (const RunHeader& child : *children) {
-    if (!child.attached || is_final(child.status) || runs_.contains(child.key) || store_->alive(child.owner)) continue;
+    if (!child.attached || is_final(child.status) || runs_.contains(child.key) ||
+        store_->alive(child.owner))
+      continue;
     (void)claim(child.key);  // another process may be quicker, or the child waits for its turn
   }
 }
 
-// An ERROR run goes on from what it failed by: the log gets an event that says so, and a new attempt of the run.
+// An ERROR run goes on from what it failed by: the log gets an event that says so, and a new
+// attempt of the run.
 Result<void> Engine::Impl::reopen(RunHeader header) {
   const auto give_back = [&](Error error) -> Result<void> {
     RunHeader back = header;
     back.owner = store::no_owner;
     const auto last = store_->last(header.key);
     const uint64_t seq = last && *last ? (*last)->first_seq + (*last)->event_count : 0;
-    const RunCommit commit{.run = header.key, .epoch = header.epoch, .expected_seq = seq, .events = "", .header = back, .next_due = {}, .consumed = {}, .snapshot = ""};
+    const RunCommit commit{.run = header.key,
+                           .epoch = header.epoch,
+                           .expected_seq = seq,
+                           .events = "",
+                           .header = back,
+                           .next_due = {},
+                           .consumed = {},
+                           .snapshot = ""};
     (void)store_->commit(std::span(&commit, 1));
     return std::unexpected(std::move(error));
   };
   if (header.attached) {
-    return give_back({ErrorCode::conflict, "run `" + header.id + "` is a step of another run, which has its failure already; resume or fork that one"});
+    return give_back(
+        {ErrorCode::conflict,
+         "run `" + header.id +
+             "` is a step of another run, which has its failure already; resume or fork that one"});
   }
   auto program = load_program(*store_, header.program);
   if (!program) return give_back(program.error());
   auto loaded = load_state(*store_, header.key, *program);
   if (!loaded) return give_back(loaded.error());
   const machine::ResumePoint point = machine::resume_point(*loaded->state);
-  if (!point.refusal.empty()) return give_back({ErrorCode::conflict, "run `" + header.id + "` cannot be resumed: " + point.refusal});
+  if (!point.refusal.empty())
+    return give_back(
+        {ErrorCode::conflict, "run `" + header.id + "` cannot be resumed: " + point.refusal});
   const machine::Event event = machine::resumed(*loaded->state, point, now());
   auto rewound = load_resumed(*store_, header.key, *program, event);
   if (!rewound) return give_back(rewound.error());
@@ -67,10 +83,21 @@ Result<void> Engine::Impl::reopen(RunHeader header) {
   run->program = std::move(*program);
   ByteWriter bytes;
   machine::encode_event(event, bytes);
-  const RunCommit commit{.run = header.key, .epoch = header.epoch, .expected_seq = loaded->events, .events = bytes.buffer(), .event_count = 1, .public_count = 1, .header = run->header, .next_due = {}, .consumed = {}, .snapshot = "", .drop_snapshot = true};
+  const RunCommit commit{.run = header.key,
+                         .epoch = header.epoch,
+                         .expected_seq = loaded->events,
+                         .events = bytes.buffer(),
+                         .event_count = 1,
+                         .public_count = 1,
+                         .header = run->header,
+                         .next_due = {},
+                         .consumed = {},
+                         .snapshot = "",
+                         .drop_snapshot = true};
   const auto committed = store_->commit(std::span(&commit, 1));
   if (!committed) return give_back(committed.error());
-  if (committed->front() != CommitOutcome::committed) return fail(ErrorCode::conflict, "run `" + header.id + "` was taken by another process");
+  if (committed->front() != CommitOutcome::committed)
+    return fail(ErrorCode::conflict, "run `" + header.id + "` was taken by another process");
   run->state = std::move(rewound->state);
   run->committed = rewound->events;
   run->inputs.emplace_back(machine::RecoverInput{});
@@ -108,7 +135,8 @@ Result<void> Engine::Impl::take_up(RunHeader header) {
       break;
     }
   }
-  if (!machine::requirements(*ref.state).empty() || machine::next_due(*ref.state) == machine::never) watching_.insert(key);
+  if (!machine::requirements(*ref.state).empty() || machine::next_due(*ref.state) == machine::never)
+    watching_.insert(key);
   ready_.insert(key);
   return {};
 }
@@ -119,7 +147,8 @@ void Engine::Impl::adopt() {
   // Runs that were started here and had to wait for a slot, also where nothing else is adopted.
   for (auto it = queued_.begin(); it != queued_.end();) {
     const auto header = store_->header(*it);
-    const bool open = header && *header && (*header)->status == RunStatus::pending && (*header)->owner == store::no_owner;
+    const bool open = header && *header && (*header)->status == RunStatus::pending &&
+                      (*header)->owner == store::no_owner;
     if (open && claim(*it).has_value()) {
       it = queued_.erase(it);
     } else if (open) {
@@ -132,7 +161,8 @@ void Engine::Impl::adopt() {
   const Millis next_schedule = options_.schedules ? run_schedules(t) : machine::never;
   // Files and programs of a run are its project's: a process of that one takes it.
   auto claimable = store_->claimable(t, claim_batch, options_.project_root);
-  if (claimable) std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
+  if (claimable)
+    std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
   auto claimed = claimable ? store_->claim_all(*claimable) : std::move(claimable);
   if (!claimed) {
     trouble(claimed.error().message);
@@ -141,7 +171,8 @@ void Engine::Impl::adopt() {
   }
   for (RunHeader& header : *claimed) {
     const std::string id = header.id;
-    if (auto taken = take_up(std::move(header)); !taken) trouble("run " + id + " cannot be resumed: " + taken.error().message);
+    if (auto taken = take_up(std::move(header)); !taken)
+      trouble("run " + id + " cannot be resumed: " + taken.error().message);
   }
   if (claimed->size() == claim_batch) {
     next_adoption_ = t;
@@ -178,8 +209,11 @@ void Engine::Impl::take_message(Run& run, const store::InboxMessage& m) {
   using Kind = store::InboxMessage::Kind;
   switch (m.kind) {
     case Kind::cancel:
-    case Kind::kill: run.inputs.emplace_back(machine::CancelInput{m.body, m.kind == Kind::kill}); return;
-    case Kind::resume: return;  // it runs
+    case Kind::kill:
+      run.inputs.emplace_back(machine::CancelInput{m.body, m.kind == Kind::kill});
+      return;
+    case Kind::resume:
+      return;  // it runs
     case Kind::signal: {
       auto signal = decode_signal(m.body);
       if (!signal) return trouble(signal.error().message);
@@ -192,13 +226,17 @@ void Engine::Impl::take_message(Run& run, const store::InboxMessage& m) {
       run.inputs.emplace_back(std::move(*answer));
       return;
     }
-    case Kind::child_result: break;
+    case Kind::child_result:
+      break;
   }
   const auto watch = store::read_watch_body(m.body);
   if (!watch) return trouble(watch.error().message);
   machine::RunEndedInput ended{.act = watch->act, .run_id = "", .outcome = {}};
   if (watch->target == 0) {
-    ended.outcome = machine::RunError{.kind = "tool", .code = "not_found", .message = "there is no such run, or it could not be started"};
+    ended.outcome =
+        machine::RunError{.kind = "tool",
+                          .code = "not_found",
+                          .message = "there is no such run, or it could not be started"};
   } else {
     const auto header = store_->header(watch->target);
     if (header && *header) ended.run_id = (*header)->id;
@@ -206,7 +244,8 @@ void Engine::Impl::take_message(Run& run, const store::InboxMessage& m) {
     if (outcome) {
       ended.outcome = std::move(*outcome);
     } else {
-      ended.outcome = machine::RunError{.kind = "internal", .code = "store", .message = outcome.error().message};
+      ended.outcome = machine::RunError{
+          .kind = "internal", .code = "store", .message = outcome.error().message};
     }
   }
   if (run.children > 0) --run.children;
@@ -220,10 +259,19 @@ void Engine::Impl::shut_down() {
     if (is_final(run->header.status)) continue;
     RunHeader header = run->header;
     header.owner = store::no_owner;
-    commits.push_back({.run = key, .epoch = header.epoch, .expected_seq = run->committed, .events = "", .header = header, .next_due = machine::in_flight(*run->state) > 0 ? now() : machine::next_due(*run->state), .consumed = {}, .snapshot = ""});
+    commits.push_back(
+        {.run = key,
+         .epoch = header.epoch,
+         .expected_seq = run->committed,
+         .events = "",
+         .header = header,
+         .next_due = machine::in_flight(*run->state) > 0 ? now() : machine::next_due(*run->state),
+         .consumed = {},
+         .snapshot = ""});
   }
   if (!commits.empty()) (void)store_->commit(commits);
-  for (auto& start : starts_) start->finish(fail(ErrorCode::cancelled, "the engine is being closed"));
+  for (auto& start : starts_)
+    start->finish(fail(ErrorCode::cancelled, "the engine is being closed"));
   runs_.clear();
   store_->ring(store::no_owner);
 }

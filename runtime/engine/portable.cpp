@@ -1,4 +1,5 @@
-// Layout: "KFRUN", version, checksum of the rest; header, program, events. Versions are never reused.
+// Layout: "KFRUN", version, checksum of the rest; header, program, events. Versions are never
+// reused.
 #include "runtime/engine/portable.hpp"
 
 #include "compiler/base/bytes.hpp"
@@ -78,10 +79,12 @@ Result<std::string> export_run(store::Store& store, const RunHeader& run) {
 Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const std::string& id) {
   if (!bytes.starts_with(magic)) return fail(ErrorCode::incompatible, "this is no exported run");
   ByteReader outer(bytes.substr(magic.size()));
-  if (const uint8_t v = outer.u8(); v != version) return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
+  if (const uint8_t v = outer.u8(); v != version)
+    return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
   const uint64_t sum = outer.u64();
   const std::string_view body = outer.raw(outer.remaining());
-  if (outer.failed() || xxh3(body) != sum) return fail(ErrorCode::corrupt, "the exported run is damaged");
+  if (outer.failed() || xxh3(body) != sum)
+    return fail(ErrorCode::corrupt, "the exported run is damaged");
   ByteReader in(body);
   store::NewRun run{.header = read_header(in), .program = "", .events = ""};
   const std::string program(in.string());
@@ -89,7 +92,8 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   const uint32_t count = in.varint32();
   const std::string events(in.string());
   if (!in.done()) return fail(ErrorCode::corrupt, "the exported run is malformed");
-  if (format > machine::events_format) return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
+  if (format > machine::events_format)
+    return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
   auto decoded = ir::decode(program);
   if (!decoded) return std::unexpected(std::move(decoded).error());
   run.header.program = ir::hash(*decoded);
@@ -99,11 +103,13 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   ByteReader log(events);
   for (uint32_t i = 0; i < count; ++i) {
     const machine::Event event = machine::decode_event(log);
-    if (log.failed() || (event.node && event.node.value >= decoded->nodes.size())) return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
+    if (log.failed() || (event.node && event.node.value >= decoded->nodes.size()))
+      return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
     run.public_count += event.shown;
     machine::encode_event(event, kept);
   }
-  if (!log.done() || count == 0) return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
+  if (!log.done() || count == 0)
+    return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
   if (!id.empty()) run.header.id = id;
   run.program = program;
   run.events = kept.buffer();

@@ -9,8 +9,9 @@ namespace kflow::engine {
 
 /// Header, program and log, with a checksum.
 Result<std::string> export_run(store::Store& store, const RunHeader& run);
-/// Puts it into the store, under `id` if that is given. A run that had not ended goes on only when it is resumed.
-/// corrupt or incompatible: these are not the bytes of a run; already_exists: the store has one of that id.
+/// Puts it into the store, under `id` if that is given. A run that had not ended goes on only when
+/// it is resumed. corrupt or incompatible: these are not the bytes of a run; already_exists: the
+/// store has one of that id.
 Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const std::string& id);
 
 }  // namespace kflow::engine

@@ -1,4 +1,5 @@
-// Workflows that start by themselves: what is due is started in the transaction that moves the schedule on.
+// Workflows that start by themselves: what is due is started in the transaction that moves the
+// schedule on.
 #include <algorithm>
 
 #include "compiler/cel/value_codec.hpp"
@@ -26,13 +27,25 @@ Result<std::vector<RunHeader>> unfinished(store::Store& store, std::string_view 
 
 std::string schedule_tag(std::string_view id) { return "schedule:" + std::string(id); }
 
-Result<void> put_schedule(store::Store& store, const std::string& id, const ir::Program& program, ir::CallableId workflow, const std::string& project_root, Millis now) {
+Result<void> put_schedule(store::Store& store, const std::string& id, const ir::Program& program,
+                          ir::CallableId workflow, const std::string& project_root, Millis now) {
   const std::string& encoded = program[workflow].workflow.schedule;
   auto spec = ir::decode_schedule(encoded);
-  if (!spec) return fail(ErrorCode::invalid_argument, "the workflow `" + program[workflow].name + "` has no `schedule`");
+  if (!spec)
+    return fail(ErrorCode::invalid_argument,
+                "the workflow `" + program[workflow].name + "` has no `schedule`");
   const auto first = ir::first_occurrence(*spec, now, id);
-  if (!first) return fail(ErrorCode::invalid_argument, "the schedule of `" + program[workflow].name + "` cannot be followed here: " + ir::check_schedule(*spec).error().message);
-  store::Schedule row{.id = id, .workflow = program[workflow].name, .program = ir::hash(program), .program_bytes = ir::encode(program), .project_root = project_root, .spec = encoded, .next_due = first->due_ms};
+  if (!first)
+    return fail(ErrorCode::invalid_argument,
+                "the schedule of `" + program[workflow].name +
+                    "` cannot be followed here: " + ir::check_schedule(*spec).error().message);
+  store::Schedule row{.id = id,
+                      .workflow = program[workflow].name,
+                      .program = ir::hash(program),
+                      .program_bytes = ir::encode(program),
+                      .project_root = project_root,
+                      .spec = encoded,
+                      .next_due = first->due_ms};
   const auto known = store.schedules();
   if (!known) return std::unexpected(known.error());
   for (const store::Schedule& old : *known) {
@@ -51,13 +64,16 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
   const auto spec = ir::decode_schedule(schedule.spec);
   const auto running = unfinished(*store_, schedule.id);
   if (!spec || !running) {
-    trouble("schedule `" + schedule.id + "`: " + (spec ? running.error().message : spec.error().message));
+    trouble("schedule `" + schedule.id +
+            "`: " + (spec ? running.error().message : spec.error().message));
     next = t + schedule_retry_ms;
     return false;
   }
-  const ir::FirePlan plan = ir::plan_fire(*spec, schedule.next_due, t, running->size(), schedule.id);
+  const ir::FirePlan plan =
+      ir::plan_fire(*spec, schedule.next_due, t, running->size(), schedule.id);
   if (plan.verdict == ir::FirePlan::Verdict::invalid) {
-    trouble("schedule `" + schedule.id + "` cannot be followed here: " + ir::check_schedule(*spec).error().message);
+    trouble("schedule `" + schedule.id +
+            "` cannot be followed here: " + ir::check_schedule(*spec).error().message);
     next = t + schedule_retry_ms;
     return false;
   }
@@ -70,16 +86,22 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
   ByteWriter events(&blobs);
   if (plan.starts()) {
     const auto program = load_program(*store_, schedule.program);
-    const ir::CallableId workflow = program ? (*program)->find(schedule.workflow) : ir::CallableId();
-    const auto input = workflow ? check_input(**program, workflow, cel::Value::map({})) : Result<cel::Value>(fail(ErrorCode::not_found, "its program has no such workflow"));
+    const ir::CallableId workflow =
+        program ? (*program)->find(schedule.workflow) : ir::CallableId();
+    const auto input =
+        workflow
+            ? check_input(**program, workflow, cel::Value::map({}))
+            : Result<cel::Value>(fail(ErrorCode::not_found, "its program has no such workflow"));
     if (!input) {
-      trouble("schedule `" + schedule.id + "`: " + (program ? input.error().message : program.error().message));
+      trouble("schedule `" + schedule.id +
+              "`: " + (program ? input.error().message : program.error().message));
       next = t + schedule_retry_ms;
       return false;
     }
     RunHeader& h = run.header;
     describe(h, **program, workflow);
-    h.id = machine::derived_run_id(schedule.next_due, schedule.id + "\n" + std::to_string(schedule.next_due));
+    h.id = machine::derived_run_id(schedule.next_due,
+                                   schedule.id + "\n" + std::to_string(schedule.next_due));
     h.program = schedule.program;
     h.tags.push_back(schedule_tag(schedule.id));
     h.session_id = h.id;
@@ -91,7 +113,11 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
       h.slot_limit = 1;
     }
     auto state = machine::make_state(*program);
-    machine::RunStarted started{.workflow = workflow, .input = *input, .run_id = h.id, .session_id = h.session_id, .user_id = ""};
+    machine::RunStarted started{.workflow = workflow,
+                                .input = *input,
+                                .run_id = h.id,
+                                .session_id = h.session_id,
+                                .user_id = ""};
     const machine::Turn turn = machine::start(*state, std::move(started), t);
     machine::encode_event(turn.events[0], events);
     run.events = events.buffer();
@@ -99,8 +125,10 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
     run.blobs = blobs.blobs();
     run.next_due = t;
   }
-  if (plan.cancel_oldest && !running->empty()) (void)request_cancel(*store_, running->front(), "the schedule starts a newer run");
-  const auto fired = store_->fire_schedule(schedule.id, schedule.next_due, next_due, plan.starts() ? &run : nullptr);
+  if (plan.cancel_oldest && !running->empty())
+    (void)request_cancel(*store_, running->front(), "the schedule starts a newer run");
+  const auto fired = store_->fire_schedule(schedule.id, schedule.next_due, next_due,
+                                           plan.starts() ? &run : nullptr);
   if (!fired && fired.error().code != ErrorCode::conflict) {
     trouble("schedule `" + schedule.id + "`: " + fired.error().message);
     next = t + schedule_retry_ms;
@@ -117,7 +145,8 @@ Millis Engine::Impl::run_schedules(Millis t) {
     bool fired = false;
     soonest = machine::never;
     for (const store::Schedule& schedule : *schedules) {
-      const bool ours = options_.project_root.empty() || schedule.project_root == options_.project_root;
+      const bool ours =
+          options_.project_root.empty() || schedule.project_root == options_.project_root;
       if (!schedule.enabled || !ours || schedule.next_due == machine::never) continue;
       Millis next = machine::never;
       fired = fire(schedule, t, next) || fired;

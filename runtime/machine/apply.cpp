@@ -10,10 +10,12 @@ namespace {
 using cel::Value;
 
 // The record `info(name)` gives.
-Value make_facts(std::string_view status, uint32_t attempts, Millis started, Millis ended, const RunError* error,
+Value make_facts(std::string_view status, uint32_t attempts, Millis started, Millis ended,
+                 const RunError* error,
                  std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
   const auto moment = [](Millis ms) {
-    return Value::timestamp({.seconds = ms / 1000, .nanos = static_cast<int32_t>(ms % 1000) * 1'000'000});
+    return Value::timestamp(
+        {.seconds = ms / 1000, .nanos = static_cast<int32_t>(ms % 1000) * 1'000'000});
   };
   cel::MapBuilder facts;
   facts.add("status", Value::string(status));
@@ -63,7 +65,8 @@ class Applier {
   }
   void operator()(const RunFailed& p) {
     const Act& body = own();
-    s_.failed_at = body.step->stop_error ? body.step->stop_error->cause_seq : body.exit_error.cause_seq;
+    s_.failed_at =
+        body.step->stop_error ? body.step->stop_error->cause_seq : body.exit_error.cause_seq;
     s_.error = p.error;
     s_.error.cause_seq = s_.failed_at;
     end_run(RunStatus::error);
@@ -73,7 +76,8 @@ class Applier {
   void operator()(const RunContinued&) { s_.status = RunStatus::running; }
 
   void operator()(const RunResumed& p) {
-    KFLOW_CHECK(s_.status == RunStatus::running || s_.status == RunStatus::paused, "a run is resumed on its state before the failure");
+    KFLOW_CHECK(s_.status == RunStatus::running || s_.status == RunStatus::paused,
+                "a run is resumed on its state before the failure");
     s_.status = RunStatus::running;
     s_.attempt = p.attempt;
     s_.last_act = p.last_act;
@@ -127,16 +131,24 @@ class Applier {
     step.attempt_deadline = p.attempt_deadline;
     step.wake = p.timer;
     switch (p.mode) {
-      case StepMode::effect: set_phase(*act, p.timer == never ? StepPhase::in_flight : StepPhase::sleeping); break;
-      case StepMode::timer: set_phase(*act, StepPhase::sleeping); break;
+      case StepMode::effect:
+        set_phase(*act, p.timer == never ? StepPhase::in_flight : StepPhase::sleeping);
+        break;
+      case StepMode::timer:
+        set_phase(*act, StepPhase::sleeping);
+        break;
       case StepMode::signal:
         s_.listening[signal_name(*act)].insert(act->id);
         [[fallthrough]];
       case StepMode::run:
-      case StepMode::child: set_phase(*act, StepPhase::waiting); break;
+      case StepMode::child:
+        set_phase(*act, StepPhase::waiting);
+        break;
       case StepMode::at_once:
         set_phase(*act, StepPhase::waiting);
-        if (!p.child.empty() && std::get<ir::StepNode>(program_[e_.node].data).options.cancel_at_end) s_.followers.push_back(p.child);
+        if (!p.child.empty() &&
+            std::get<ir::StepNode>(program_[e_.node].data).options.cancel_at_end)
+          s_.followers.push_back(p.child);
         break;
     }
     if (act->stopping) s_.wake(*act);
@@ -145,7 +157,9 @@ class Applier {
   void operator()(const StepCompleted& p) {
     Act& act = own();
     if (act.step->mode == StepMode::signal) take_signal(act);
-    record_value(act, p.value, make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr));
+    record_value(
+        act, p.value,
+        make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr));
     remember_undo(act, p.undo);
     end_child(act, Exit::none);
   }
@@ -193,7 +207,8 @@ class Applier {
   void operator()(const StepFailed& p) {
     Act& act = own();
     if (act.step->mode == StepMode::signal && p.error.kind == "type") take_signal(act);
-    const Value facts = make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error);
+    const Value facts =
+        make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error);
     record_value(act, p.value, facts);
     remember_undo(act, p.undo);
     end_child(act, p.continued ? Exit::none : Exit::failed, {}, caused(p.error));
@@ -204,7 +219,8 @@ class Applier {
     act.step->stop_error = p.error;
     if (act.step->stop_error) act.step->stop_error->cause_seq = s_.events;
     if (act.kind == ActKind::step) {
-      act.step->wake = e_.time + (act.step->mode == StepMode::child ? child_stop_deadline_ms : stop_deadline_ms);
+      act.step->wake =
+          e_.time + (act.step->mode == StepMode::child ? child_stop_deadline_ms : stop_deadline_ms);
       set_phase(act, StepPhase::stopping);
       return;
     }
@@ -229,10 +245,18 @@ class Applier {
   void operator()(const Left& p) {
     Act& act = own();
     switch (p.how) {
-      case Left::How::returned: leave(act, Exit::returned, p.value, {}); break;
-      case Left::How::failed: leave(act, Exit::failed, {}, caused(p.error)); break;
-      case Left::How::broke: leave(act, Exit::broke, {}, {}); break;
-      case Left::How::continued: leave(act, Exit::continued, {}, {}); break;
+      case Left::How::returned:
+        leave(act, Exit::returned, p.value, {});
+        break;
+      case Left::How::failed:
+        leave(act, Exit::failed, {}, caused(p.error));
+        break;
+      case Left::How::broke:
+        leave(act, Exit::broke, {}, {});
+        break;
+      case Left::How::continued:
+        leave(act, Exit::continued, {}, {});
+        break;
     }
   }
 
@@ -396,16 +420,23 @@ class Applier {
   void operator()(const ContainerEnded&) {
     Act& act = own();
     switch (act.kind) {
-      case ActKind::branch: return end_branch(act);
-      case ActKind::iteration: return end_iteration(act);
-      case ActKind::for_each: return end_for(act);
-      case ActKind::loop: return end_loop(act);
-      case ActKind::try_: return end_try(act);
+      case ActKind::branch:
+        return end_branch(act);
+      case ActKind::iteration:
+        return end_iteration(act);
+      case ActKind::for_each:
+        return end_for(act);
+      case ActKind::loop:
+        return end_loop(act);
+      case ActKind::try_:
+        return end_try(act);
       case ActKind::arm:
-      case ActKind::parallel: return end_child(act, exit_of(act), act.exit_value, act.exit_error);
+      case ActKind::parallel:
+        return end_child(act, exit_of(act), act.exit_value, act.exit_error);
       case ActKind::body:
       case ActKind::step:
-      case ActKind::tool: break;
+      case ActKind::tool:
+        break;
     }
     KFLOW_CHECK(false, "not a container");
   }
@@ -443,7 +474,8 @@ class Applier {
 
   static std::string signal_name(const Act& act) {
     const Value* name = act.step->input.find("name");
-    return name != nullptr && name->kind() == cel::Kind::string ? std::string(name->as_string()) : std::string();
+    return name != nullptr && name->kind() == cel::Kind::string ? std::string(name->as_string())
+                                                                : std::string();
   }
   void take_signal(const Act& act) {
     const auto it = s_.mailbox.find(signal_name(act));
@@ -463,9 +495,11 @@ class Applier {
   void remember_undo(const Act& act, const std::optional<UndoPlan>& plan) {
     if (!plan) return;
     const ir::NodeId node = std::get<ir::StepNode>(program_[act.node].data).options.undo;
-    UndoEntry entry{.node = node, .path = act.path + "." + program_[node].name, .plan = *plan, .tries = {}};
+    UndoEntry entry{
+        .node = node, .path = act.path + "." + program_[node].name, .plan = *plan, .tries = {}};
     for (const Act* up = s_.find(act.parent); up != nullptr; up = s_.find(up->parent)) {
-      if (up->kind == ActKind::try_ && up->phase == TryPhase::body && std::get<ir::TryNode>(program_[up->node].data).compensate) {
+      if (up->kind == ActKind::try_ && up->phase == TryPhase::body &&
+          std::get<ir::TryNode>(program_[up->node].data).compensate) {
         entry.tries.push_back(up->id);
       }
     }
@@ -476,7 +510,9 @@ class Applier {
     s_.undone = true;
     for (size_t i = s_.undo.size(); i-- > 0;) {
       const auto& tries = s_.undo[i].tries;
-      if (outer.kind != ActKind::body && std::find(tries.begin(), tries.end(), outer.id) == tries.end()) continue;
+      if (outer.kind != ActKind::body &&
+          std::find(tries.begin(), tries.end(), outer.id) == tries.end())
+        continue;
       s_.undo.erase(s_.undo.begin() + static_cast<std::ptrdiff_t>(i));
       return;
     }
@@ -544,7 +580,8 @@ class Applier {
     if (act.step && act.step->counted) --s_.effects;
     if (act.step && act.step->mode == StepMode::signal) {
       const auto it = s_.listening.find(signal_name(act));
-      if (it != s_.listening.end() && it->second.erase(act.id) > 0 && it->second.empty()) s_.listening.erase(it);
+      if (it != s_.listening.end() && it->second.erase(act.id) > 0 && it->second.empty())
+        s_.listening.erase(it);
     }
     s_.set_timer(act.id, never);
     s_.acts.erase(act.id);
@@ -554,7 +591,8 @@ class Applier {
     StepData& step = *act.step;
     if (step.counted) --s_.effects;
     step.phase = phase;
-    step.counted = act.kind == ActKind::step && step.mode == StepMode::effect && (phase == StepPhase::in_flight || phase == StepPhase::stopping);
+    step.counted = act.kind == ActKind::step && step.mode == StepMode::effect &&
+                   (phase == StepPhase::in_flight || phase == StepPhase::stopping);
     if (step.counted) ++s_.effects;
     retime(act);
   }
@@ -586,9 +624,11 @@ class Applier {
     const Role role = act.role;
     remove(act);
     outer->busy = false;
-    if (role != Role::statement) return s_.wake(*outer);  // what comes of a compensation changes nothing
+    if (role != Role::statement)
+      return s_.wake(*outer);  // what comes of a compensation changes nothing
     if (exit == Exit::none) return next(*outer);
-    // A child that was cancelled without its block being stopped can only be a step given up; it ends the block too.
+    // A child that was cancelled without its block being stopped can only be a step given up; it
+    // ends the block too.
     leave(*outer, exit, std::move(value), std::move(error));
   }
 
@@ -609,8 +649,8 @@ class Applier {
   }
 
   // ---- stopping
-  // Marks everything inside `root` (and itself) so that nothing new begins there; the insides of a `finally` that is
-  // running already are left to finish.
+  // Marks everything inside `root` (and itself) so that nothing new begins there; the insides of a
+  // `finally` that is running already are left to finish.
   void stop_inside(Act& root, bool itself) {
     std::vector<ActId> ids;
     for (const auto& [id, act] : s_.acts) {
@@ -636,7 +676,8 @@ class Applier {
 
   // ---- containers
   static Value indexed_error(uint64_t index, const RunError& error) {
-    return cel::make_record({{"index", Value::integer(static_cast<int64_t>(index))}, {"error", to_value(error)}});
+    return cel::make_record(
+        {{"index", Value::integer(static_cast<int64_t>(index))}, {"error", to_value(error)}});
   }
 
   void fail_fan(Act& act, const RunError& error) {
@@ -678,7 +719,8 @@ class Applier {
       case ir::JoinKind::all:
         if (exit == Exit::failed) fail_fan(fan, error);
         return;
-      case ir::JoinKind::settled: return;
+      case ir::JoinKind::settled:
+        return;
       case ir::JoinKind::any:
       case ir::JoinKind::first: {
         const uint64_t wanted = node.join == ir::JoinKind::any ? 1 : node.first;
@@ -717,7 +759,8 @@ class Applier {
     } else if (exit == Exit::failed) {
       ++data.failed;
       data.errors.push_back(indexed_error(index, error));
-      if (node.on_error == ir::OnError::fail && !data.decided && !fan.stopping) fail_fan(fan, error);
+      if (node.on_error == ir::OnError::fail && !data.decided && !fan.stopping)
+        fail_fan(fan, error);
     } else if (exit == Exit::broke || exit == Exit::returned) {
       data.decided = true;
       data.broke = exit == Exit::broke;
@@ -738,10 +781,11 @@ class Applier {
       if (!data.broke) data.results[i].resize(data.total);
       set_slot(frame, node.exports[i].outer, Value::list(std::move(data.results[i])));
     }
-    set_facts(frame, node.facts,
-              make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                         exit == Exit::failed ? &act.exit_error : nullptr,
-                         {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}}));
+    set_facts(
+        frame, node.facts,
+        make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+                   exit == Exit::failed ? &act.exit_error : nullptr,
+                   {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}}));
     end_child(act, exit, act.exit_value, act.exit_error);
   }
 
@@ -755,7 +799,8 @@ class Applier {
       frame.slots.assign(frame.previous.size(), Value());
     }
     frame.iteration = index + 1;
-    act.path = child_path(s_.find(act.parent)->path, program_[act.node].name) + "[" + std::to_string(index + 1) + "]";
+    act.path = child_path(s_.find(act.parent)->path, program_[act.node].name) + "[" +
+               std::to_string(index + 1) + "]";
     s_.wake(act);
   }
 
@@ -766,19 +811,21 @@ class Applier {
     if (exit == Exit::broke || exit == Exit::continued) exit = Exit::none;
     if (exit == Exit::none && act.loop->exhausted && node.on_max == ir::OnMax::fail) {
       exit = Exit::failed;
-      act.exit_error = RunError{.kind = "limit",
-                                .code = "loop_max",
-                                .message = "the loop did not end within " + std::to_string(act.loop->max) + " iterations",
-                                .step = act.path,
-                                .cause_seq = s_.events};
+      act.exit_error = RunError{
+          .kind = "limit",
+          .code = "loop_max",
+          .message = "the loop did not end within " + std::to_string(act.loop->max) + " iterations",
+          .step = act.path,
+          .cause_seq = s_.events};
     }
     for (const ir::Export& x : node.exports) set_slot(outer, x.outer, act.frame->slots[x.inner]);
-    set_facts(outer, node.facts,
-              make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                         exit == Exit::failed ? &act.exit_error : nullptr,
-                         {{"errors", Value::list({})},
-                          {"exhausted", Value::boolean(act.loop->exhausted)},
-                          {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}}));
+    set_facts(
+        outer, node.facts,
+        make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+                   exit == Exit::failed ? &act.exit_error : nullptr,
+                   {{"errors", Value::list({})},
+                    {"exhausted", Value::boolean(act.loop->exhausted)},
+                    {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}}));
     end_child(act, exit, act.exit_value, act.exit_error);
   }
 
@@ -842,12 +889,16 @@ Millis due_of(const Act& act) {
   if (!act.step) return never;
   const StepData& step = *act.step;
   switch (step.phase) {
-    case StepPhase::in_flight: return std::min(step.deadline, step.attempt_deadline);
+    case StepPhase::in_flight:
+      return std::min(step.deadline, step.attempt_deadline);
     case StepPhase::sleeping:
-    case StepPhase::backing_off: return std::min(step.deadline, step.wake);
+    case StepPhase::backing_off:
+      return std::min(step.deadline, step.wake);
     case StepPhase::stopping:
-    case StepPhase::asking: return step.wake;
-    case StepPhase::waiting: return step.deadline;
+    case StepPhase::asking:
+      return step.wake;
+    case StepPhase::waiting:
+      return step.deadline;
   }
   std::unreachable();
 }

@@ -1,4 +1,5 @@
-// What is known of a run before its first event: its id, the slot it is counted under, its session's first state.
+// What is known of a run before its first event: its id, the slot it is counted under, its
+// session's first state.
 #include "compiler/base/bytes.hpp"
 #include "compiler/base/hash.hpp"
 #include "compiler/cel/value_codec.hpp"
@@ -22,19 +23,24 @@ std::string derived_run_id(Millis now, std::string_view seed) {
     bytes[8 + i] = static_cast<char>(b >> (56 - 8 * i));
   }
   const std::string hex = to_hex(bytes);
-  return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20);
+  return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" +
+         hex.substr(16, 4) + "-" + hex.substr(20);
 }
 
 Frame parameter_frame(const ir::Program& program, ir::CallableId workflow, const Value& input) {
   const ir::Callable& callable = program[workflow];
-  Frame frame{.scope = callable.scope, .slots = std::vector<Value>(program[callable.scope].slots.size()), .previous = {}, .facts = {}};
+  Frame frame{.scope = callable.scope,
+              .slots = std::vector<Value>(program[callable.scope].slots.size()),
+              .previous = {},
+              .facts = {}};
   for (size_t i = 0; i < callable.params.size(); ++i) {
     if (const Value* v = input.find(callable.params[i].name)) frame.slots[i] = *v;
   }
   return frame;
 }
 
-std::variant<std::string, RunError> concurrency_key(const ir::Program& program, ir::CallableId workflow, const Value& input) {
+std::variant<std::string, RunError> concurrency_key(const ir::Program& program,
+                                                    ir::CallableId workflow, const Value& input) {
   const ir::Callable& callable = program[workflow];
   const ir::ExprId key = callable.workflow.concurrency.key;
   if (!key) return callable.name;
@@ -52,7 +58,8 @@ Value initial_session(const ir::Program& program, ir::CallableId workflow) {
   const ir::TypeId type = program[workflow].workflow.session;
   cel::MapBuilder out;
   if (type) {
-    for (const schema::Field& field : program.types[type].fields) out.set(field.name, field.fallback.value_or(Value()));
+    for (const schema::Field& field : program.types[type].fields)
+      out.set(field.name, field.fallback.value_or(Value()));
   }
   return std::move(out).take();
 }

@@ -53,7 +53,9 @@ std::optional<RunError> read_optional_error(ByteReader& in) {
 }
 
 // `never` is common and large: written as 0, other moments plus 1.
-void write_moment(ByteWriter& out, Millis t) { out.varint(t == never ? 0 : static_cast<uint64_t>(t) + 1); }
+void write_moment(ByteWriter& out, Millis t) {
+  out.varint(t == never ? 0 : static_cast<uint64_t>(t) + 1);
+}
 Millis read_moment(ByteReader& in) {
   const uint64_t v = in.varint();
   return v == 0 ? never : static_cast<Millis>(v - 1);
@@ -224,7 +226,9 @@ void read(ByteReader& in, Answered& e) {
 void write(ByteWriter& out, const SessionSet& e) { cel::encode_value(e.state, out); }
 void read(ByteReader& in, SessionSet& e) { e.state = cel::decode_value(in); }
 
-void write(ByteWriter& out, const StepRetryScheduled& e) { write(out, e.error), write_moment(out, e.due); }
+void write(ByteWriter& out, const StepRetryScheduled& e) {
+  write(out, e.error), write_moment(out, e.due);
+}
 void read(ByteReader& in, StepRetryScheduled& e) {
   e.error = read_error(in);
   e.due = read_moment(in);
@@ -280,7 +284,8 @@ void read(ByteReader& in, LoopStarted& e) { e.max = in.varint(); }
 void write(ByteWriter& out, const IterationStarted& e) { out.varint(e.index); }
 void read(ByteReader& in, IterationStarted& e) { e.index = in.varint(); }
 void write(ByteWriter& out, const LoopDecided& e) {
-  out.u8(static_cast<uint8_t>((e.go_on ? 1 : 0) | (e.exhausted ? 2 : 0) | (e.after_iteration ? 4 : 0)));
+  out.u8(static_cast<uint8_t>((e.go_on ? 1 : 0) | (e.exhausted ? 2 : 0) |
+                              (e.after_iteration ? 4 : 0)));
   write(out, e.error);
 }
 void read(ByteReader& in, LoopDecided& e) {
@@ -365,12 +370,18 @@ Value to_value(const RunError& e) {
 
 std::string_view to_string(RunStatus status) {
   switch (status) {
-    case RunStatus::pending: return "PENDING";
-    case RunStatus::running: return "RUNNING";
-    case RunStatus::paused: return "PAUSED";
-    case RunStatus::completed: return "COMPLETED";
-    case RunStatus::cancelled: return "CANCELLED";
-    case RunStatus::error: return "ERROR";
+    case RunStatus::pending:
+      return "PENDING";
+    case RunStatus::running:
+      return "RUNNING";
+    case RunStatus::paused:
+      return "PAUSED";
+    case RunStatus::completed:
+      return "COMPLETED";
+    case RunStatus::cancelled:
+      return "CANCELLED";
+    case RunStatus::error:
+      return "ERROR";
   }
   std::unreachable();
 }
@@ -379,8 +390,9 @@ std::string_view name_of(const Event& event) { return std::visit(NameOf{}, event
 
 void encode_event(const Event& event, ByteWriter& out) {
   out.u8(static_cast<uint8_t>(event.data.index()));
-  out.u8(static_cast<uint8_t>((event.parent != no_act ? has_parent : 0) | (event.node ? has_node : 0) |
-                              (event.path.empty() ? 0 : has_path) | (event.shown ? is_shown : 0) |
+  out.u8(static_cast<uint8_t>((event.parent != no_act ? has_parent : 0) |
+                              (event.node ? has_node : 0) | (event.path.empty() ? 0 : has_path) |
+                              (event.shown ? is_shown : 0) |
                               (static_cast<uint8_t>(event.role) << role_shift)));
   out.varint(event.act);
   if (event.parent != no_act) out.varint(event.parent);

@@ -1,4 +1,5 @@
-// Events: everything that has happened to a run, in order; folding them with `apply` gives the run's state.
+// Events: everything that has happened to a run, in order; folding them with `apply` gives the
+// run's state.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +15,21 @@
 
 namespace kflow::machine {
 
-/// Number of an activation (one execution of one node) within its run, counted from 1 in order of creation.
+/// Number of an activation (one execution of one node) within its run, counted from 1 in order of
+/// creation.
 using ActId = uint32_t;
 inline constexpr ActId no_act = 0;
 
-/// Milliseconds since 1970-01-01T00:00:00Z. Stamped on events by the engine's clock, never read by the machine itself.
+/// Milliseconds since 1970-01-01T00:00:00Z. Stamped on events by the engine's clock, never read by
+/// the machine itself.
 using Millis = int64_t;
 inline constexpr Millis never = INT64_MAX;
 
-/// An error as the language sees it: `{kind, code, message, step, status, cause, data}` (language.md §6).
+/// An error as the language sees it: `{kind, code, message, step, status, cause, data}`
+/// (language.md §6).
 struct RunError {
-  std::string kind;  ///< timeout http exec model tool type check budget rejected cancelled limit unknown_outcome internal user
+  std::string kind;  ///< timeout http exec model tool type check budget rejected cancelled limit
+                     ///< unknown_outcome internal user
   std::string code;
   std::string message;
   std::string step;  ///< path of the step it came from
@@ -71,14 +76,16 @@ struct RunCancelled {
 /// All that is left to do waits for people.
 struct RunPaused {};
 struct RunContinued {};
-/// An ERROR run goes on: the state is that after `rewind_to` events, with what was completed since then.
+/// An ERROR run goes on: the state is that after `rewind_to` events, with what was completed since
+/// then.
 struct RunResumed {
-  uint32_t attempt = 2;       ///< of the run
-  uint64_t rewind_to = 0;     ///< number of events that count
-  ActId last_act = no_act;    ///< numbers up to this one are used up
+  uint32_t attempt = 2;     ///< of the run
+  uint64_t rewind_to = 0;   ///< number of events that count
+  ActId last_act = no_act;  ///< numbers up to this one are used up
   Millis deadline = never;
 };
-/// The events before this one were copied from another run: nothing that is in flight in them is ours.
+/// The events before this one were copied from another run: nothing that is in flight in them is
+/// ours.
 struct RunForked {
   std::string run_id;
   std::string from_id;
@@ -106,16 +113,16 @@ struct UndoPlan {
   std::optional<RunError> error;
 };
 struct StepStarted {
-  uint32_t attempt = 1;   ///< repeats have the same `act`
+  uint32_t attempt = 1;  ///< repeats have the same `act`
   StartReason reason = StartReason::first;
-  cel::Value input;       ///< record of arguments; null when attempt > 1
-  std::string key;        ///< explicit idempotency key, else ""
+  cel::Value input;                 ///< record of arguments; null when attempt > 1
+  std::string key;                  ///< explicit idempotency key, else ""
   Millis deadline = never;          ///< end of all attempts
   Millis attempt_deadline = never;  ///< end of this attempt
   Millis attempt_timeout_ms = 0;    ///< 0: none; for later attempts
-  Millis timer = never;   ///< sleeps: when it is over
+  Millis timer = never;             ///< sleeps: when it is over
   StepMode mode = StepMode::effect;
-  std::string child;      ///< id of the run that was started
+  std::string child;  ///< id of the run that was started
 };
 struct StepCompleted {
   cel::Value value;
@@ -134,8 +141,8 @@ struct StepFailed {
   cel::Value value;
   std::optional<UndoPlan> undo;  ///< of an unknown outcome
 };
-/// A started step, a tool or the whole run is asked to stop: by a cancel or a join, or by its own deadline (then with the
-/// error that it will end in).
+/// A started step, a tool or the whole run is asked to stop: by a cancel or a join, or by its own
+/// deadline (then with the error that it will end in).
 struct StopRequested {
   std::optional<RunError> error;
 };
@@ -151,25 +158,26 @@ enum class AskKind : uint8_t {
   decide,   ///< human.confirm
   form,     ///< human.ask
 };
-/// A person is asked; `act` waits. On the first event of an activation with `confirm`, decide and form.
+/// A person is asked; `act` waits. On the first event of an activation with `confirm`, decide and
+/// form.
 struct Asked {
   AskKind kind = AskKind::confirm;
-  uint32_t number = 1;    ///< of the questions of this activation
+  uint32_t number = 1;  ///< of the questions of this activation
   std::string question;
   cel::Value show;
-  cel::Value input;       ///< of the step
-  cel::Value value;       ///< review: what is reviewed
-  ir::TypeId form;        ///< of the answer's value
+  cel::Value input;  ///< of the step
+  cel::Value value;  ///< review: what is reviewed
+  ir::TypeId form;   ///< of the answer's value
   Millis expires = never;
   bool has_default = false;
-  cel::Value fallback;    ///< the answer when it expires
+  cel::Value fallback;  ///< the answer when it expires
 };
 struct Answered {
   bool accepted = false;
-  cel::Value value;       ///< of a form, or an edited value
+  cel::Value value;  ///< of a form, or an edited value
   bool edited = false;
   std::string feedback;
-  bool expired = false;   ///< nobody answered in time
+  bool expired = false;  ///< nobody answered in time
 };
 
 // ---- the session
@@ -185,7 +193,8 @@ struct LetEvaluated {
 struct Emitted {
   cel::Value value;
 };
-/// A return, fail, break or continue, with its evaluated value; or an expression of the statement failed (`error`).
+/// A return, fail, break or continue, with its evaluated value; or an expression of the statement
+/// failed (`error`).
 struct Left {
   enum class How : uint8_t { returned, failed, broke, continued };
   How how = How::returned;
@@ -235,12 +244,13 @@ struct FinallyStarted {};
 /// The container has ended; what its parent learns follows from the state.
 struct ContainerEnded {};
 
-using EventData = std::variant<RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled,                   //
-                               StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,            //
-                               StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,   //
-                               BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,    //
-                               CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,      //
-                               RunForked, SignalReceived, Asked, Answered, SessionSet>;
+using EventData = std::variant<
+    RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled,                  //
+    StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,           //
+    StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,  //
+    BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,   //
+    CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,     //
+    RunForked, SignalReceived, Asked, Answered, SessionSet>;
 
 /// What an activation is there for.
 enum class Role : uint8_t {
@@ -250,14 +260,17 @@ enum class Role : uint8_t {
 };
 
 struct Event {
-  ActId act = no_act;     ///< whose event it is; 1 is the run's body
-  ActId parent = no_act;  ///< only on the event that makes the activation: the one whose block it stands in
-  ir::NodeId node;        ///< the statement; none for events of the run
+  ActId act = no_act;  ///< whose event it is; 1 is the run's body
+  ActId parent =
+      no_act;  ///< only on the event that makes the activation: the one whose block it stands in
+  ir::NodeId node;  ///< the statement; none for events of the run
   Millis time = 0;
-  /// Shown to readers of the run's stream, and so has an `event_index`; decided when the event is made.
+  /// Shown to readers of the run's stream, and so has an `event_index`; decided when the event is
+  /// made.
   bool shown = false;
   Role role = Role::statement;  ///< of a step's or tool's first event
-  /// Path of the activation, only on shown events, so that a reader needs no state: `refine[2].draft`.
+  /// Path of the activation, only on shown events, so that a reader needs no state:
+  /// `refine[2].draft`.
   std::string path;
   EventData data;
 };
@@ -265,8 +278,8 @@ struct Event {
 /// Stable name for logs and tests ("StepStarted").
 std::string_view name_of(const Event& event);
 
-/// Appends one event. The format is part of the store's: tags and field orders are never reused, `events_format` says
-/// which layout a chunk was written in.
+/// Appends one event. The format is part of the store's: tags and field orders are never reused,
+/// `events_format` says which layout a chunk was written in.
 inline constexpr uint32_t events_format = 2;
 void encode_event(const Event& event, ByteWriter& out);
 /// On malformed input the reader has failed.

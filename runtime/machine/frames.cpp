@@ -13,16 +13,27 @@ struct overloaded : Ts... {
 template <typename... Ts>
 overloaded(Ts...) -> overloaded<Ts...>;
 
-bool is_loop(const ir::Program& p, const Event& e) { return e.node && std::holds_alternative<ir::LoopNode>(p[e.node].data); }
+bool is_loop(const ir::Program& p, const Event& e) {
+  return e.node && std::holds_alternative<ir::LoopNode>(p[e.node].data);
+}
 
 std::string_view container_name(const ir::Program& p, const Event& e, bool ended) {
-  return std::visit(overloaded{[&](const ir::IfNode&) { return ended ? "ConditionExecutionCompleted" : "ConditionExecutionStarted"; },
-                               [&](const ir::MatchNode&) { return ended ? "RouterExecutionCompleted" : "RouterExecutionStarted"; },
-                               [&](const ir::ParallelNode&) { return ended ? "ParallelExecutionCompleted" : "ParallelExecutionStarted"; },
-                               [&](const ir::ForNode&) { return ended ? "ForEachCompleted" : "ForEachStarted"; },
-                               [&](const ir::LoopNode&) { return ended ? "LoopExecutionCompleted" : "LoopExecutionStarted"; },
-                               [&](const auto&) { return ended ? "StepCompleted" : "StepStarted"; }},
-                    p[e.node].data);
+  return std::visit(
+      overloaded{[&](const ir::IfNode&) {
+                   return ended ? "ConditionExecutionCompleted" : "ConditionExecutionStarted";
+                 },
+                 [&](const ir::MatchNode&) {
+                   return ended ? "RouterExecutionCompleted" : "RouterExecutionStarted";
+                 },
+                 [&](const ir::ParallelNode&) {
+                   return ended ? "ParallelExecutionCompleted" : "ParallelExecutionStarted";
+                 },
+                 [&](const ir::ForNode&) { return ended ? "ForEachCompleted" : "ForEachStarted"; },
+                 [&](const ir::LoopNode&) {
+                   return ended ? "LoopExecutionCompleted" : "LoopExecutionStarted";
+                 },
+                 [&](const auto&) { return ended ? "StepCompleted" : "StepStarted"; }},
+      p[e.node].data);
 }
 
 void write_error(JsonWriter& out, const RunError& error) {
@@ -39,9 +50,12 @@ void write_value(JsonWriter& out, std::string_view key, const cel::Value& v) {
 std::string_view requirement_kind(AskKind kind) {
   switch (kind) {
     case AskKind::confirm:
-    case AskKind::decide: return "confirmation";
-    case AskKind::form: return "user_input";
-    case AskKind::review: return "output_review";
+    case AskKind::decide:
+      return "confirmation";
+    case AskKind::form:
+      return "user_input";
+    case AskKind::review:
+      return "output_review";
   }
   std::unreachable();
 }
@@ -60,37 +74,48 @@ void write_ask(JsonWriter& out, const Event& e, const Asked& ask) {
 
 std::string_view public_name(const ir::Program& p, const Event& e) {
   return std::visit(
-      overloaded{[](const RunStarted&) -> std::string_view { return "WorkflowStarted"; },
-                 [](const RunCompleted&) -> std::string_view { return "WorkflowCompleted"; },
-                 [](const RunFailed&) -> std::string_view { return "WorkflowError"; },
-                 [](const RunCancelled&) -> std::string_view { return "WorkflowCancelled"; },
-                 [](const RunPaused&) -> std::string_view { return "WorkflowPaused"; },
-                 [](const RunContinued&) -> std::string_view { return "WorkflowContinued"; },
-                 [](const RunResumed&) -> std::string_view { return "WorkflowResumed"; },
-                 [](const Asked& a) -> std::string_view { return a.kind == AskKind::review ? "StepOutputReview" : "StepPaused"; },
-                 [](const Answered&) -> std::string_view { return "StepContinued"; },
-                 [](const StepStarted& s) -> std::string_view { return s.timer != never && s.attempt == 1 ? "TimerStarted" : "StepStarted"; },
-                 [&](const StepCompleted&) -> std::string_view {
-                   const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
-                   return step != nullptr && (step->call.name == "sleep" || step->call.name == "sleep_until") ? "TimerFired" : "StepCompleted";
-                 },
-                 [](const StepRetryScheduled&) -> std::string_view { return "StepRetry"; },
-                 [](const StepFailed&) -> std::string_view { return "StepError"; },
-                 [](const StepCancelled&) -> std::string_view { return "StepError"; },
-                 [](const Emitted&) -> std::string_view { return "CustomEvent"; },
-                 [](const ToolEntered&) -> std::string_view { return "StepStarted"; },
-                 [&](const ArmTaken&) -> std::string_view { return container_name(p, e, false); },
-                 [&](const ParallelStarted&) -> std::string_view { return container_name(p, e, false); },
-                 [&](const ForStarted&) -> std::string_view { return container_name(p, e, false); },
-                 [&](const LoopStarted&) -> std::string_view { return container_name(p, e, false); },
-                 [&](const IterationStarted&) -> std::string_view { return is_loop(p, e) ? "LoopIterationStarted" : "ForEachStarted"; },
-                 [](const LoopDecided&) -> std::string_view { return "LoopIterationCompleted"; },
-                 [&](const ContainerEnded&) -> std::string_view { return container_name(p, e, true); },
-                 [&](const auto&) -> std::string_view { return name_of(e); }},
+      overloaded{
+          [](const RunStarted&) -> std::string_view { return "WorkflowStarted"; },
+          [](const RunCompleted&) -> std::string_view { return "WorkflowCompleted"; },
+          [](const RunFailed&) -> std::string_view { return "WorkflowError"; },
+          [](const RunCancelled&) -> std::string_view { return "WorkflowCancelled"; },
+          [](const RunPaused&) -> std::string_view { return "WorkflowPaused"; },
+          [](const RunContinued&) -> std::string_view { return "WorkflowContinued"; },
+          [](const RunResumed&) -> std::string_view { return "WorkflowResumed"; },
+          [](const Asked& a) -> std::string_view {
+            return a.kind == AskKind::review ? "StepOutputReview" : "StepPaused";
+          },
+          [](const Answered&) -> std::string_view { return "StepContinued"; },
+          [](const StepStarted& s) -> std::string_view {
+            return s.timer != never && s.attempt == 1 ? "TimerStarted" : "StepStarted";
+          },
+          [&](const StepCompleted&) -> std::string_view {
+            const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
+            return step != nullptr &&
+                           (step->call.name == "sleep" || step->call.name == "sleep_until")
+                       ? "TimerFired"
+                       : "StepCompleted";
+          },
+          [](const StepRetryScheduled&) -> std::string_view { return "StepRetry"; },
+          [](const StepFailed&) -> std::string_view { return "StepError"; },
+          [](const StepCancelled&) -> std::string_view { return "StepError"; },
+          [](const Emitted&) -> std::string_view { return "CustomEvent"; },
+          [](const ToolEntered&) -> std::string_view { return "StepStarted"; },
+          [&](const ArmTaken&) -> std::string_view { return container_name(p, e, false); },
+          [&](const ParallelStarted&) -> std::string_view { return container_name(p, e, false); },
+          [&](const ForStarted&) -> std::string_view { return container_name(p, e, false); },
+          [&](const LoopStarted&) -> std::string_view { return container_name(p, e, false); },
+          [&](const IterationStarted&) -> std::string_view {
+            return is_loop(p, e) ? "LoopIterationStarted" : "ForEachStarted";
+          },
+          [](const LoopDecided&) -> std::string_view { return "LoopIterationCompleted"; },
+          [&](const ContainerEnded&) -> std::string_view { return container_name(p, e, true); },
+          [&](const auto&) -> std::string_view { return name_of(e); }},
       e.data);
 }
 
-std::string frame_json(const ir::Program& p, const FrameContext& context, const Event& e, uint64_t event_index) {
+std::string frame_json(const ir::Program& p, const FrameContext& context, const Event& e,
+                       uint64_t event_index) {
   JsonWriter out;
   out.begin_object();
   out.key("event"), out.string(public_name(p, e));
@@ -108,8 +133,10 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                         [&](const RunCancelled& x) { out.key("reason"), out.string(x.reason); },
                         [&](const StepStarted& x) {
                           out.key("attempt"), out.integer(x.attempt);
-                          if (x.reason == StartReason::interrupted) out.key("reason"), out.string("interrupted");
-                          if (x.reason == StartReason::retry) out.key("reason"), out.string("retry");
+                          if (x.reason == StartReason::interrupted)
+                            out.key("reason"), out.string("interrupted");
+                          if (x.reason == StartReason::retry)
+                            out.key("reason"), out.string("retry");
                           if (e.role == Role::undo) out.key("role"), out.string("undo");
                           if (x.attempt == 1) write_value(out, "input", x.input);
                           if (x.timer != never) out.key("due"), out.integer(x.timer / 1000);
@@ -140,7 +167,10 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                           out.key("continued"), out.boolean(x.continued);
                         },
                         [&](const StepCancelled&) {
-                          write_error(out, {.kind = "cancelled", .code = "cancelled", .message = "the step was stopped", .step = e.path});
+                          write_error(out, {.kind = "cancelled",
+                                            .code = "cancelled",
+                                            .message = "the step was stopped",
+                                            .step = e.path});
                         },
                         [&](const Emitted& x) { write_value(out, "content", x.value); },
                         [&](const ToolEntered& x) {
@@ -152,7 +182,9 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                         [&](const ArmTaken& x) { out.key("arm"), out.integer(x.arm); },
                         [&](const ForStarted& x) { out.key("items"), out.integer(x.items.size()); },
                         [&](const LoopStarted& x) { out.key("max"), out.unsigned_integer(x.max); },
-                        [&](const IterationStarted& x) { out.key("iteration"), out.unsigned_integer(x.index + 1); },
+                        [&](const IterationStarted& x) {
+                          out.key("iteration"), out.unsigned_integer(x.index + 1);
+                        },
                         [&](const LoopDecided& x) {
                           out.key("go_on"), out.boolean(x.go_on);
                           out.key("exhausted"), out.boolean(x.exhausted);

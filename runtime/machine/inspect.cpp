@@ -12,7 +12,9 @@ uint64_t public_count(const RunState& s) { return s.shown_events; }
 Millis next_due(const RunState& s) { return s.timers.empty() ? never : s.timers.begin()->first; }
 size_t in_flight(const RunState& s) { return s.effects; }
 cel::Value result(const RunState& s) { return s.result; }
-const RunError* error(const RunState& s) { return s.status == RunStatus::error ? &s.error : nullptr; }
+const RunError* error(const RunState& s) {
+  return s.status == RunStatus::error ? &s.error : nullptr;
+}
 
 size_t memory(const RunState& s) {
   size_t total = sizeof(RunState) + s.result.memory();
@@ -37,23 +39,39 @@ std::vector<Waiting> waiting(const RunState& s) {
   for (const auto& [id, act] : s.acts) {
     if (!act->step || act->kind == ActKind::body) continue;
     const StepData& step = *act->step;
-    if (act->kind == ActKind::tool && step.phase != StepPhase::backing_off && step.phase != StepPhase::asking) continue;
+    if (act->kind == ActKind::tool && step.phase != StepPhase::backing_off &&
+        step.phase != StepPhase::asking)
+      continue;
     const auto& node = std::get<ir::StepNode>((*s.program)[act->node].data);
-    Waiting w{.path = act->path, .callee = node.call.name, .attempt = step.attempt, .since = step.attempt_started_at};
-    const ir::RetryPolicy policy = node.options.retry ? *node.options.retry : default_retry(*s.program, node.call);
+    Waiting w{.path = act->path,
+              .callee = node.call.name,
+              .attempt = step.attempt,
+              .since = step.attempt_started_at};
+    const ir::RetryPolicy policy =
+        node.options.retry ? *node.options.retry : default_retry(*s.program, node.call);
     w.max_attempts = policy.max + step.interruptions;
     switch (step.phase) {
-      case StepPhase::in_flight: w.what = "running"; break;
-      case StepPhase::sleeping: w.what = "timer", w.due = step.wake; break;
-      case StepPhase::backing_off: w.what = "retry", w.due = step.wake; break;
-      case StepPhase::stopping: w.what = "stopping", w.due = step.wake; break;
+      case StepPhase::in_flight:
+        w.what = "running";
+        break;
+      case StepPhase::sleeping:
+        w.what = "timer", w.due = step.wake;
+        break;
+      case StepPhase::backing_off:
+        w.what = "retry", w.due = step.wake;
+        break;
+      case StepPhase::stopping:
+        w.what = "stopping", w.due = step.wake;
+        break;
       case StepPhase::waiting:
         w.what = step.mode == StepMode::signal ? "signal" : "run";
         w.due = step.deadline;
         w.subject = step.child;
         if (step.mode != StepMode::child) {
-          const cel::Value* subject = step.input.find(step.mode == StepMode::signal ? "name" : "id");
-          if (subject != nullptr && subject->kind() == cel::Kind::string) w.subject = subject->as_string();
+          const cel::Value* subject =
+              step.input.find(step.mode == StepMode::signal ? "name" : "id");
+          if (subject != nullptr && subject->kind() == cel::Kind::string)
+            w.subject = subject->as_string();
         }
         break;
       case StepPhase::asking:
@@ -64,7 +82,8 @@ std::vector<Waiting> waiting(const RunState& s) {
     if (step.last_error) w.error = step.last_error->message;
     out.push_back(std::move(w));
   }
-  std::sort(out.begin(), out.end(), [](const Waiting& a, const Waiting& b) { return a.path < b.path; });
+  std::sort(out.begin(), out.end(),
+            [](const Waiting& a, const Waiting& b) { return a.path < b.path; });
   return out;
 }
 
@@ -85,16 +104,21 @@ std::vector<Requirement> requirements(const RunState& s) {
                    .since = act->step->attempt_started_at,
                    .expires = ask.expires});
   }
-  std::sort(out.begin(), out.end(), [](const Requirement& a, const Requirement& b) { return a.path < b.path; });
+  std::sort(out.begin(), out.end(),
+            [](const Requirement& a, const Requirement& b) { return a.path < b.path; });
   return out;
 }
 
-std::string check_answer(const ir::Program& program, const Requirement& requirement, const cel::Value& value) {
+std::string check_answer(const ir::Program& program, const Requirement& requirement,
+                         const cel::Value& value) {
   if (!requirement.form) return value.is_null() ? "" : "the question takes yes or no, no value";
-  const schema::Validation checked = schema::validate(program.types, requirement.form, value, schema::Source::json);
+  const schema::Validation checked =
+      schema::validate(program.types, requirement.form, value, schema::Source::json);
   std::string out;
   for (const schema::Violation& v : checked.violations) {
-    out += (out.empty() ? "" : "\n") + (v.path.empty() ? std::string("the answer") : "`" + v.path + "`") + ": " + v.rule + ", got " + v.value;
+    out += (out.empty() ? "" : "\n") +
+           (v.path.empty() ? std::string("the answer") : "`" + v.path + "`") + ": " + v.rule +
+           ", got " + v.value;
   }
   return out;
 }
@@ -103,18 +127,21 @@ const cel::Value& session(const RunState& s) { return s.session; }
 uint32_t attempt(const RunState& s) { return s.attempt; }
 
 ResumePoint resume_point(const RunState& s) {
-  if (s.status != RunStatus::error) return {.refusal = "the run is " + std::string(to_string(s.status))};
+  if (s.status != RunStatus::error)
+    return {.refusal = "the run is " + std::string(to_string(s.status))};
   if (s.undone) return {.refusal = "its steps have been compensated; fork it instead"};
   return {.rewind_to = s.failed_at, .last_act = s.last_act, .refusal = ""};
 }
 
 Event resumed(const RunState& s, const ResumePoint& point, Millis now) {
-  RunResumed resumed{.attempt = s.attempt + 1, .rewind_to = point.rewind_to, .last_act = point.last_act};
+  RunResumed resumed{
+      .attempt = s.attempt + 1, .rewind_to = point.rewind_to, .last_act = point.last_act};
   if (s.time_limit_ms > 0) resumed.deadline = now + s.time_limit_ms;  // its time begins anew
   return {.act = 1, .time = now, .shown = true, .data = resumed};
 }
 
-std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes, uint64_t events) {
+std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes,
+                                         uint64_t events) {
   std::vector<CountedRange> out;
   uint64_t end = events;
   for (auto it = resumes.rbegin(); it != resumes.rend(); ++it) {
@@ -131,7 +158,9 @@ std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, u
 
 void apply_completion(RunState& s, const Event& event) {
   const Act* act = s.find(event.act);
-  if (act == nullptr || act->kind != ActKind::step || !std::holds_alternative<StepCompleted>(event.data)) return;
+  if (act == nullptr || act->kind != ActKind::step ||
+      !std::holds_alternative<StepCompleted>(event.data))
+    return;
   if (act->node != event.node || act->path != event.path) return;
   apply(s, event);
 }

@@ -1,4 +1,5 @@
-// The machine: what a run does next. Pure: no clock, no I/O, no threads, no randomness but what is derived from the run's id.
+// The machine: what a run does next. Pure: no clock, no I/O, no threads, no randomness but what is
+// derived from the run's id.
 #pragma once
 
 #include <memory>
@@ -20,7 +21,8 @@ struct OutcomeInput {
   ActId act = no_act;
   uint32_t attempt = 1;
   std::variant<cel::Value, RunError> outcome;
-  /// Where the value is from. `cache_miss`: there is none, a step that waited for the look-up begins.
+  /// Where the value is from. `cache_miss`: there is none, a step that waited for the look-up
+  /// begins.
   enum class Source : uint8_t { effect, cache, cache_miss } source = Source::effect;
 };
 /// Another run has ended: the child of a step, or the one it waits for.
@@ -51,12 +53,13 @@ struct SessionInput {
 };
 /// Time has passed: `now` is at or after `next_due`.
 struct TickInput {};
-/// The process that had the run is gone: whatever it had in flight is started again with the reason `interrupted`, or
-/// ends in `unknown_outcome` where the step is `at_most_once`.
+/// The process that had the run is gone: whatever it had in flight is started again with the reason
+/// `interrupted`, or ends in `unknown_outcome` where the step is `at_most_once`.
 struct RecoverInput {
   std::optional<CancelInput> cancel;  ///< known already: nothing is begun before it
 };
-using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, RunEndedInput, SignalInput, AnswerInput, SessionInput>;
+using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, RunEndedInput,
+                           SignalInput, AnswerInput, SessionInput>;
 
 // ---- what a run asks of the world, only after the events it comes from are durable
 
@@ -71,10 +74,11 @@ struct StartActivity {
   std::string idempotency_key;       ///< equal for all attempts of one activation
   std::string path;
   Millis attempt_deadline = never;
-  std::string cache_key;             ///< look there first; "": do not
-  bool cache_only = false;           ///< only look there, there is nothing to perform
+  std::string cache_key;    ///< look there first; "": do not
+  bool cache_only = false;  ///< only look there, there is nothing to perform
 };
-/// Stop that effect as soon as possible; its outcome (a `cancelled` error or, in a race, a value) is still awaited.
+/// Stop that effect as soon as possible; its outcome (a `cancelled` error or, in a race, a value)
+/// is still awaited.
 struct StopActivity {
   ActId act = no_act;
   uint32_t attempt = 1;
@@ -108,26 +112,33 @@ struct StoreCache {
   std::string key;
   cel::Value value;
   Millis expires = never;
-  bool of_program = false;  ///< what is called is defined in the program: the same key in another one is another value
+  bool of_program = false;  ///< what is called is defined in the program: the same key in another
+                            ///< one is another value
 };
-/// Answer at once with a SessionInput; what follows from it belongs into the same commit as the session's new state.
+/// Answer at once with a SessionInput; what follows from it belongs into the same commit as the
+/// session's new state.
 struct ReadSession {
   ActId act = no_act;
 };
-using Action = std::variant<StartActivity, StopActivity, StartChild, StopChild, WatchRun, WriteValue, StoreCache, ReadSession>;
+using Action = std::variant<StartActivity, StopActivity, StartChild, StopChild, WatchRun,
+                            WriteValue, StoreCache, ReadSession>;
 
 // ---- limits (docs: README of runtime/)
 inline constexpr uint64_t max_for_items = 1'000'000;
-inline constexpr size_t max_value_bytes = 16U << 20;    ///< of one recorded value, encoded
-inline constexpr size_t max_tool_depth = 32;            ///< inline tools calling tools
-inline constexpr size_t max_events_per_turn = 1000;     ///< then `Turn::more` and the rest in the next commit
-inline constexpr Millis stop_deadline_ms = 30'000;      ///< a stopped effect that does not answer is given up after this
-inline constexpr Millis child_stop_deadline_ms = 600'000;  ///< the same for a child run, which may have to compensate
-inline constexpr uint32_t undo_attempts = 5;            ///< of a compensation, whatever its error
-inline constexpr size_t max_mailbox = 100'000;          ///< signals that wait to be taken; more are dropped, oldest first
-inline constexpr size_t max_session_bytes = 1U << 20;   ///< of a session's state
-inline constexpr size_t max_kv_bytes = 4U << 20;        ///< of a shared value
-inline constexpr size_t max_kv_key = 300;               ///< bytes
+inline constexpr size_t max_value_bytes = 16U << 20;  ///< of one recorded value, encoded
+inline constexpr size_t max_tool_depth = 32;          ///< inline tools calling tools
+inline constexpr size_t max_events_per_turn =
+    1000;  ///< then `Turn::more` and the rest in the next commit
+inline constexpr Millis stop_deadline_ms =
+    30'000;  ///< a stopped effect that does not answer is given up after this
+inline constexpr Millis child_stop_deadline_ms =
+    600'000;  ///< the same for a child run, which may have to compensate
+inline constexpr uint32_t undo_attempts = 5;  ///< of a compensation, whatever its error
+inline constexpr size_t max_mailbox =
+    100'000;  ///< signals that wait to be taken; more are dropped, oldest first
+inline constexpr size_t max_session_bytes = 1U << 20;  ///< of a session's state
+inline constexpr size_t max_kv_bytes = 4U << 20;       ///< of a shared value
+inline constexpr size_t max_kv_key = 300;              ///< bytes
 
 class RunState;
 /// The state of one run; made only by `apply`.
@@ -139,13 +150,15 @@ using RunStatePtr = std::unique_ptr<RunState, RunStateDeleter>;
 /// A state before its first event.
 RunStatePtr make_state(std::shared_ptr<const ir::Program> program);
 
-/// Folds one event. Reads only; aborts on an event that cannot follow (a corrupt log is caught by checksums before).
+/// Folds one event. Reads only; aborts on an event that cannot follow (a corrupt log is caught by
+/// checksums before).
 void apply(RunState& state, const Event& event);
 
-/// A state as bytes. `decode_state` gives null for bytes of another version, another program, or damaged ones: then the
-/// whole log is folded. Decoded and folded states behave alike.
+/// A state as bytes. `decode_state` gives null for bytes of another version, another program, or
+/// damaged ones: then the whole log is folded. Decoded and folded states behave alike.
 std::string encode_state(const RunState& state, LargeSink* large = nullptr);
-RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes, LargeSource* large = nullptr);
+RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes,
+                         LargeSource* large = nullptr);
 
 struct Turn {
   std::vector<Event> events;    ///< already applied to the state
@@ -173,11 +186,12 @@ const RunError* error(const RunState& state);
 /// Rough bytes held.
 size_t memory(const RunState& state);
 
-/// One thing that a run waits for, for `why`: "step `fetch` (attempt 2 of 3) runs `http.get` since 12 s".
+/// One thing that a run waits for, for `why`: "step `fetch` (attempt 2 of 3) runs `http.get` since
+/// 12 s".
 struct Waiting {
   std::string path;
-  std::string what;    ///< "running", "retry", "timer", "stopping", "signal", "run", "person"
-  std::string subject; ///< name of the signal, id of the run, the question
+  std::string what;     ///< "running", "retry", "timer", "stopping", "signal", "run", "person"
+  std::string subject;  ///< name of the signal, id of the run, the question
   std::string callee;
   uint32_t attempt = 0;
   uint32_t max_attempts = 0;
@@ -197,13 +211,14 @@ struct Requirement {
   cel::Value show;
   cel::Value input;
   cel::Value value;
-  ir::TypeId form;       ///< of the answer's value; none: it has none
+  ir::TypeId form;  ///< of the answer's value; none: it has none
   Millis since = 0;
   Millis expires = never;
 };
 std::vector<Requirement> requirements(const RunState& state);
 /// Why a value is no answer to the question (a line each), or nothing.
-std::string check_answer(const ir::Program& program, const Requirement& requirement, const cel::Value& value);
+std::string check_answer(const ir::Program& program, const Requirement& requirement,
+                         const cel::Value& value);
 
 /// The state's session record, for the first commit of another run of the session.
 const cel::Value& session(const RunState& state);
@@ -217,21 +232,26 @@ struct ResumePoint {
 ResumePoint resume_point(const RunState& state);
 /// The event that takes it up again there.
 Event resumed(const RunState& state, const ResumePoint& point, Millis now);
-/// Which events of a log count, when it holds RunResumed events at these places (numbers of events before each) that
-/// rewind to those: a list of half-open ranges in order. Of what lies between only completions count.
+/// Which events of a log count, when it holds RunResumed events at these places (numbers of events
+/// before each) that rewind to those: a list of half-open ranges in order. Of what lies between
+/// only completions count.
 struct CountedRange {
   uint64_t begin = 0;
   uint64_t end = 0;
   bool completions_only = false;
 };
-std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes, uint64_t events);
+std::vector<CountedRange> counted_ranges(const std::vector<std::pair<uint64_t, uint64_t>>& resumes,
+                                         uint64_t events);
 /// Folds an event out of a range of completions: only if the step is still under way in the state.
 void apply_completion(RunState& state, const Event& event);
 /// The state holds what `events` events say, whatever was folded to get there.
 void set_event_count(RunState& state, uint64_t events, uint64_t shown);
 
-/// The text that the workflow's `concurrency` counts a run with this input under; an error if the key cannot be evaluated.
-std::variant<std::string, RunError> concurrency_key(const ir::Program& program, ir::CallableId workflow, const cel::Value& input);
+/// The text that the workflow's `concurrency` counts a run with this input under; an error if the
+/// key cannot be evaluated.
+std::variant<std::string, RunError> concurrency_key(const ir::Program& program,
+                                                    ir::CallableId workflow,
+                                                    const cel::Value& input);
 /// A session's state before its first `set`: the declared defaults.
 cel::Value initial_session(const ir::Program& program, ir::CallableId workflow);
 /// A run id (UUIDv7 of `now`) that is the same for the same seed.
@@ -242,14 +262,15 @@ ir::RetryPolicy default_retry(const ir::Program& program, const ir::Call& call);
 
 // ---- the public stream
 
-/// The JSON of a public event's frame, exactly as every surface shows it (server-api.md), without the SSE envelope.
-/// Needs nothing but the event, so a reader at any offset gets the same bytes.
+/// The JSON of a public event's frame, exactly as every surface shows it (server-api.md), without
+/// the SSE envelope. Needs nothing but the event, so a reader at any offset gets the same bytes.
 struct FrameContext {
   std::string_view run_id;
   std::string_view workflow;
   std::string_view session_id;
 };
-std::string frame_json(const ir::Program& program, const FrameContext& context, const Event& event, uint64_t event_index);
+std::string frame_json(const ir::Program& program, const FrameContext& context, const Event& event,
+                       uint64_t event_index);
 /// The public name of an event ("ParallelExecutionStarted").
 std::string_view public_name(const ir::Program& program, const Event& event);
 

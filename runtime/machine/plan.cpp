@@ -1,4 +1,5 @@
-// advance: takes an input and decides what happens next, event by event, until the run waits or has ended.
+// advance: takes an input and decides what happens next, event by event, until the run waits or has
+// ended.
 #include <algorithm>
 #include <utility>
 
@@ -23,11 +24,19 @@ void Planner::begin(RunStarted started) {
 
 void Planner::operator()(const OutcomeInput& input) {
   Act* act = s_.find(input.act);
-  if (act == nullptr || act->kind != ActKind::step || act->step->attempt != input.attempt || !act->step->counted) return;
+  if (act == nullptr || act->kind != ActKind::step || act->step->attempt != input.attempt ||
+      !act->step->counted)
+    return;
   if (input.source == OutcomeInput::Source::cache_miss) {
-    if (act->step->phase != StepPhase::in_flight || node_of(*act).call.kind != ir::CalleeKind::tool) return;
+    if (act->step->phase != StepPhase::in_flight || node_of(*act).call.kind != ir::CalleeKind::tool)
+      return;
     if (act->stopping) return cancel_step(*act);
-    Launch tool{.block = *s_.find(act->parent), .existing = act, .id = act->node, .path = act->path, .input = act->step->input, .role = act->role};
+    Launch tool{.block = *s_.find(act->parent),
+                .existing = act,
+                .id = act->node,
+                .path = act->path,
+                .input = act->step->input,
+                .role = act->role};
     return enter_tool(tool, act->step->deadline);
   }
   take_outcome(*act, input.outcome, input.source == OutcomeInput::Source::cache);
@@ -39,7 +48,8 @@ void Planner::operator()(const RunEndedInput& input) {
   const StepData& step = *act->step;
   if (step.phase != StepPhase::waiting && step.phase != StepPhase::stopping) return;
   // Without an id: there is no such run.
-  const bool other = step.mode == StepMode::child && !input.run_id.empty() && step.child != input.run_id;
+  const bool other =
+      step.mode == StepMode::child && !input.run_id.empty() && step.child != input.run_id;
   if (other || (step.mode != StepMode::child && step.mode != StepMode::run)) return;
   take_outcome(*act, input.outcome, false);
 }
@@ -51,7 +61,8 @@ void Planner::operator()(const CancelInput& input) {
   for (const auto& [id, act] : s_.acts) {
     if (!act->step || act->kind == ActKind::body) continue;
     if (act->step->counted) turn.actions.push_back(StopActivity{id, act->step->attempt});
-    if (act->step->mode == StepMode::child) turn.actions.push_back(StopChild{act->step->child, input.reason, true});
+    if (act->step->mode == StepMode::child)
+      turn.actions.push_back(StopChild{act->step->child, input.reason, true});
   }
   end_run(*s_.find(1));
 }
@@ -63,7 +74,8 @@ void Planner::operator()(const SignalInput& input) {
 }
 
 void Planner::operator()(const TickInput&) {
-  while (!s_.timers.empty() && s_.timers.begin()->first <= now_) on_timer(*s_.find(s_.timers.begin()->second));
+  while (!s_.timers.empty() && s_.timers.begin()->first <= now_)
+    on_timer(*s_.find(s_.timers.begin()->second));
 }
 
 void Planner::operator()(const RecoverInput& input) {
@@ -99,7 +111,8 @@ void Planner::run() {
     act->queued = false;
     decide(*act);
   }
-  if (s_.status == RunStatus::running && waits_for_people()) emit({.act = 1, .shown = true, .data = RunPaused{}});
+  if (s_.status == RunStatus::running && waits_for_people())
+    emit({.act = 1, .shown = true, .data = RunPaused{}});
 }
 
 // Whether all that is left is questions to people. A sleep or a wait for a signal is not.
@@ -124,11 +137,16 @@ void Planner::emit(Event event) {
 
 // An event of an activation that exists.
 void Planner::emit(const Act& act, EventData data, bool shown, std::string path) {
-  emit({.act = act.id, .node = act.node, .shown = shown, .path = std::move(path), .data = std::move(data)});
+  emit({.act = act.id,
+        .node = act.node,
+        .shown = shown,
+        .path = std::move(path),
+        .data = std::move(data)});
 }
 
 // The first event of a new activation, for the statement `node` of the block of `parent`.
-void Planner::emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown, std::string path, Role role) {
+void Planner::emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown,
+                       std::string path, Role role) {
   emit({.act = s_.last_act + 1,
         .parent = parent.id,
         .node = node,
@@ -138,7 +156,8 @@ void Planner::emit_new(const Act& parent, ir::NodeId node, EventData data, bool 
         .data = std::move(data)});
 }
 
-void Planner::emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data, const std::string& path, Role role) {
+void Planner::emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data,
+                        const std::string& path, Role role) {
   if (existing != nullptr) return emit(*existing, std::move(data), true, path);
   emit_new(block, node, std::move(data), true, path, role);
 }
@@ -150,10 +169,14 @@ std::string Planner::outer_path(const Act& act) const {
 
 void Planner::decide(Act& act) {
   switch (act.kind) {
-    case ActKind::step: return decide_step(act);
-    case ActKind::parallel: return decide_parallel(act);
-    case ActKind::for_each: return decide_for(act);
-    case ActKind::loop: return decide_loop(act);
+    case ActKind::step:
+      return decide_step(act);
+    case ActKind::parallel:
+      return decide_parallel(act);
+    case ActKind::for_each:
+      return decide_for(act);
+    case ActKind::loop:
+      return decide_loop(act);
     case ActKind::tool:
       if (act.step->phase == StepPhase::backing_off || act.step->phase == StepPhase::asking) {
         if (act.stopping) cancel_step(act);
@@ -164,36 +187,47 @@ void Planner::decide(Act& act) {
     case ActKind::arm:
     case ActKind::branch:
     case ActKind::iteration:
-    case ActKind::try_: break;
+    case ActKind::try_:
+      break;
   }
   if (act.busy) return;
   if (!at_end(act)) return begin_statement(act);
   switch (act.kind) {
-    case ActKind::body: return end_run(act);
-    case ActKind::tool: return end_tool(act);
-    case ActKind::try_: return decide_try(act);
-    case ActKind::arm: return emit(act, ContainerEnded{}, true, outer_path(act));
+    case ActKind::body:
+      return end_run(act);
+    case ActKind::tool:
+      return end_tool(act);
+    case ActKind::try_:
+      return decide_try(act);
+    case ActKind::arm:
+      return emit(act, ContainerEnded{}, true, outer_path(act));
     case ActKind::branch:
-    case ActKind::iteration: return emit(act, ContainerEnded{}, false);
+    case ActKind::iteration:
+      return emit(act, ContainerEnded{}, false);
     case ActKind::step:
     case ActKind::parallel:
     case ActKind::for_each:
-    case ActKind::loop: break;
+    case ActKind::loop:
+      break;
   }
 }
 
 bool Planner::at_end(const Act& act) const {
-  return act.stopping || act.exit != Exit::none || !act.block || act.pc >= program_[act.block].statements.size();
+  return act.stopping || act.exit != Exit::none || !act.block ||
+         act.pc >= program_[act.block].statements.size();
 }
 
 // Everything in the body has ended: compensation, then the hook, then the end itself.
 void Planner::end_run(Act& act) {
   const bool failed = s_.cancelling || act.step->stop_error || act.exit == Exit::failed;
   if (failed && !s_.killed && (begin_undo(act) || begin_hook(act))) return;
-  for (const std::string& follower : s_.followers) turn.actions.push_back(StopChild{follower, "run " + s_.run_id + " has ended", s_.killed});
+  for (const std::string& follower : s_.followers)
+    turn.actions.push_back(StopChild{follower, "run " + s_.run_id + " has ended", s_.killed});
   if (s_.cancelling) return emit({.act = 1, .shown = true, .data = RunCancelled{s_.cancel_reason}});
-  if (act.step->stop_error) return emit({.act = 1, .shown = true, .data = RunFailed{*act.step->stop_error}});
-  if (act.exit == Exit::failed) return emit({.act = 1, .shown = true, .data = RunFailed{act.exit_error}});
+  if (act.step->stop_error)
+    return emit({.act = 1, .shown = true, .data = RunFailed{*act.step->stop_error}});
+  if (act.exit == Exit::failed)
+    return emit({.act = 1, .shown = true, .data = RunFailed{act.exit_error}});
   Value value = act.exit == Exit::returned ? act.exit_value : Value();
   emit({.act = 1, .shown = true, .data = RunCompleted{std::move(value)}});
 }

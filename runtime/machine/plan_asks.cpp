@@ -13,7 +13,8 @@ namespace {
 RunError rejected(const std::string& path, const std::string& feedback) {
   return {.kind = "rejected",
           .code = "rejected",
-          .message = feedback.empty() ? "step `" + path + "` was rejected" : "step `" + path + "` was rejected: " + feedback,
+          .message = feedback.empty() ? "step `" + path + "` was rejected"
+                                      : "step `" + path + "` was rejected: " + feedback,
           .step = path};
 }
 
@@ -22,22 +23,29 @@ Value argument(const Value& input, std::string_view name) {
   return v == nullptr ? Value() : *v;
 }
 
-std::string text_of(const Value& v) { return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_display(v); }
+std::string text_of(const Value& v) {
+  return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_display(v);
+}
 
 }  // namespace
 
 // Asks, if the step is a question or wants one first.
 bool Planner::begin_ask(const Launch& launch, const ir::StepNode& node) {
   const bool form = node.call.kind == ir::CalleeKind::builtin && node.call.name == "human.ask";
-  const bool decide = node.call.kind == ir::CalleeKind::builtin && node.call.name == "human.confirm";
+  const bool decide =
+      node.call.kind == ir::CalleeKind::builtin && node.call.name == "human.confirm";
   if (!node.options.confirm && !form && !decide) return false;
-  Asked asked{.kind = form ? AskKind::form : decide ? AskKind::decide : AskKind::confirm, .input = launch.input};
+  Asked asked{.kind = form     ? AskKind::form
+                      : decide ? AskKind::decide
+                               : AskKind::confirm,
+              .input = launch.input};
   if (form || decide) {
     asked.question = text_of(argument(launch.input, "question"));
     asked.show = argument(launch.input, "show");
     if (form) asked.form = node.type;
     const Value expires = argument(launch.input, "expires");
-    if (expires.kind() == cel::Kind::duration) asked.expires = now_ + std::max<Millis>(0, expires.as_duration().nanos / 1'000'000);
+    if (expires.kind() == cel::Kind::duration)
+      asked.expires = now_ + std::max<Millis>(0, expires.as_duration().nanos / 1'000'000);
     if (const Value* fallback = launch.input.find("default")) {
       asked.has_default = true;
       asked.fallback = *fallback;
@@ -73,11 +81,17 @@ void Planner::review(Act& act, Value value) {
 void Planner::operator()(const AnswerInput& input) {
   for (const auto& [id, act] : s_.acts) {
     if (!act->step || !act->step->ask) continue;
-    if (std::to_string(id) + "." + std::to_string(act->step->ask->number) != input.requirement) continue;
+    if (std::to_string(id) + "." + std::to_string(act->step->ask->number) != input.requirement)
+      continue;
     const Asked& ask = *act->step->ask;
-    Answered answer{.accepted = input.accepted, .value = input.value.value_or(Value()), .edited = input.value.has_value(), .feedback = input.feedback};
+    Answered answer{.accepted = input.accepted,
+                    .value = input.value.value_or(Value()),
+                    .edited = input.value.has_value(),
+                    .feedback = input.feedback};
     // Who sent it has checked it; what does not fit all the same is no answer.
-    if (answer.accepted && answer.edited && ask.form && check_type(program_, ask.form, answer.value, "the answer")) return;
+    if (answer.accepted && answer.edited && ask.form &&
+        check_type(program_, ask.form, answer.value, "the answer"))
+      return;
     if (answer.accepted && !answer.edited && ask.kind == AskKind::form) return;
     return answered(*act, std::move(answer));
   }
@@ -92,7 +106,8 @@ void Planner::ask_expired(Act& act) {
                              .step = act.path});
   }
   Answered answer{.accepted = true, .value = ask.fallback, .edited = true, .expired = true};
-  if (ask.kind == AskKind::decide) answer.accepted = ask.fallback.kind() == cel::Kind::boolean && ask.fallback.as_bool();
+  if (ask.kind == AskKind::decide)
+    answer.accepted = ask.fallback.kind() == cel::Kind::boolean && ask.fallback.as_bool();
   answered(act, std::move(answer));
 }
 
@@ -101,17 +116,24 @@ void Planner::answered(Act& act, Answered answer) {
   const Value reviewed = act.step->ask->value;
   emit(act, Answered(answer), true, act.path);
   switch (kind) {
-    case AskKind::decide: return complete(act, Value::boolean(answer.accepted));
+    case AskKind::decide:
+      return complete(act, Value::boolean(answer.accepted));
     case AskKind::form:
       if (!answer.accepted) return step_failed(act, rejected(act.path, answer.feedback));
       return complete(act, std::move(answer.value));
     case AskKind::review:
       if (!answer.accepted) return step_failed(act, rejected(act.path, answer.feedback));
       return finish(act, answer.edited ? std::move(answer.value) : reviewed, false);
-    case AskKind::confirm: break;
+    case AskKind::confirm:
+      break;
   }
   if (!answer.accepted) return step_failed(act, rejected(act.path, answer.feedback));
-  launch({.block = *s_.find(act.parent), .existing = &act, .id = act.node, .path = act.path, .input = act.step->input, .role = act.role});
+  launch({.block = *s_.find(act.parent),
+          .existing = &act,
+          .id = act.node,
+          .path = act.path,
+          .input = act.step->input,
+          .role = act.role});
 }
 
 }  // namespace kflow::machine

@@ -14,8 +14,9 @@ using cel::Value;
 RunError timeout_error(const std::string& path, Millis limit_ms, bool attempt) {
   return {.kind = "timeout",
           .code = attempt ? "attempt_timeout" : "timeout",
-          .message = (path.empty() ? std::string("the run") : "step `" + path + "`") + " took longer than its " +
-                     (attempt ? "attempt_timeout" : "timeout") + " of " + std::to_string(limit_ms) + " ms",
+          .message = (path.empty() ? std::string("the run") : "step `" + path + "`") +
+                     " took longer than its " + (attempt ? "attempt_timeout" : "timeout") + " of " +
+                     std::to_string(limit_ms) + " ms",
           .step = path,
           .retryable = attempt};
 }
@@ -29,21 +30,27 @@ std::string Planner::key_of(const Act& act) const {
 void Planner::decide_step(Act& act) {
   if (!act.stopping) return;
   switch (act.step->phase) {
-    case StepPhase::in_flight: return stop_step(act, std::nullopt);
+    case StepPhase::in_flight:
+      return stop_step(act, std::nullopt);
     case StepPhase::waiting:
       if (act.step->mode == StepMode::child) return stop_step(act, std::nullopt);
       [[fallthrough]];
     case StepPhase::sleeping:
     case StepPhase::backing_off:
-    case StepPhase::asking: return cancel_step(act);
-    case StepPhase::stopping: return;
+    case StepPhase::asking:
+      return cancel_step(act);
+    case StepPhase::stopping:
+      return;
   }
 }
 
 void Planner::stop_step(Act& act, std::optional<RunError> error) {
   emit(act, StopRequested{std::move(error)}, false);
   if (act.step->mode == StepMode::child) {
-    turn.actions.push_back(StopChild{act.step->child, s_.cancelling ? s_.cancel_reason : "step `" + act.path + "` of the parent was stopped", false});
+    turn.actions.push_back(StopChild{
+        act.step->child,
+        s_.cancelling ? s_.cancel_reason : "step `" + act.path + "` of the parent was stopped",
+        false});
   } else {
     turn.actions.push_back(StopActivity{act.id, act.step->attempt});
   }
@@ -52,7 +59,8 @@ void Planner::stop_step(Act& act, std::optional<RunError> error) {
 void Planner::take_outcome(Act& act, const std::variant<Value, RunError>& outcome, bool cached) {
   const Value* value = std::get_if<Value>(&outcome);
   if (act.step->phase == StepPhase::stopping) {
-    // Stopped by a cancel or a join: a value that arrives all the same is recorded, so that nothing done is forgotten.
+    // Stopped by a cancel or a join: a value that arrives all the same is recorded, so that nothing
+    // done is forgotten.
     if (value != nullptr && !act.step->stop_error) return complete(act, *value, cached);
     return end_stopped(act);
   }
@@ -63,21 +71,28 @@ void Planner::take_outcome(Act& act, const std::variant<Value, RunError>& outcom
 void Planner::complete(Act& act, Value value, bool cached) {
   const ir::StepNode& node = node_of(act);
   if (value.memory() > max_value_bytes) {
-    return attempt_failed(act, {.kind = "limit", .code = "value_size", .message = "the value is larger than " + std::to_string(max_value_bytes >> 20) + " MiB"});
+    return attempt_failed(act, {.kind = "limit",
+                                .code = "value_size",
+                                .message = "the value is larger than " +
+                                           std::to_string(max_value_bytes >> 20) + " MiB"});
   }
   if (node.check) {
-    if (auto error = check_type(program_, node.type, value, "the value of step `" + act.path + "`")) return attempt_failed(act, std::move(*error));
+    if (auto error = check_type(program_, node.type, value, "the value of step `" + act.path + "`"))
+      return attempt_failed(act, std::move(*error));
   }
   if (node.options.ensure) {
     bool holds = false;
     EvalContext context{s_, s_.find(act.parent)->frame};
     context.own_value = &value;
-    if (auto error = condition(context, node.options.ensure, holds)) return attempt_failed(act, std::move(*error));
+    if (auto error = condition(context, node.options.ensure, holds))
+      return attempt_failed(act, std::move(*error));
     if (!holds) {
-      return attempt_failed(act, {.kind = "check",
-                                  .code = "ensure",
-                                  .message = "the value of step `" + act.path + "` does not fulfil `" + program_[node.options.ensure].text + "`",
-                                  .data = value});
+      return attempt_failed(act,
+                            {.kind = "check",
+                             .code = "ensure",
+                             .message = "the value of step `" + act.path + "` does not fulfil `" +
+                                        program_[node.options.ensure].text + "`",
+                             .data = value});
     }
   }
   if (node.options.review && !act.stopping) return review(act, std::move(value));
@@ -88,14 +103,16 @@ void Planner::finish(Act& act, Value value, bool cached) {
   const ir::StepNode& node = node_of(act);
   if (node.options.cache && !cached) {
     if (const auto ms = duration_ms({s_, s_.find(act.parent)->frame}, node.options.cache)) {
-      turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms, node.call.kind == ir::CalleeKind::tool});
+      turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms,
+                                        node.call.kind == ir::CalleeKind::tool});
     }
   }
   auto undo = undo_plan(act, &value);
   emit(act, StepCompleted{std::move(value), cached, std::move(undo)}, true, act.path);
 }
 
-// What would compensate the step, with its arguments as they are now. No value: it is not known whether it was done.
+// What would compensate the step, with its arguments as they are now. No value: it is not known
+// whether it was done.
 std::optional<UndoPlan> Planner::undo_plan(const Act& act, const Value* value) {
   const ir::NodeId undo = node_of(act).options.undo;
   if (!undo || act.role != Role::statement) return std::nullopt;
@@ -105,26 +122,31 @@ std::optional<UndoPlan> Planner::undo_plan(const Act& act, const Value* value) {
   context.own_value = value == nullptr ? &unknown : value;
   context.own_key = &key;
   auto evaluated = arguments(context, node_at(undo).call);
-  if (auto* error = std::get_if<RunError>(&evaluated)) return UndoPlan{.arguments = {}, .error = std::move(*error)};
+  if (auto* error = std::get_if<RunError>(&evaluated))
+    return UndoPlan{.arguments = {}, .error = std::move(*error)};
   return UndoPlan{.arguments = std::move(std::get<Value>(evaluated)), .error = {}};
 }
 
 void Planner::attempt_failed(Act& act, RunError error) {
   error.step = error.step.empty() ? act.path : error.step;
   const ir::StepNode& node = node_of(act);
-  ir::RetryPolicy policy = node.options.retry ? *node.options.retry : default_retry(program_, node.call);
+  ir::RetryPolicy policy =
+      node.options.retry ? *node.options.retry : default_retry(program_, node.call);
   if (act.role == Role::undo) policy.max = std::max(policy.max, undo_attempts);
   const uint32_t made = act.step->attempt - act.step->interruptions;
   const bool again = act.role == Role::undo ? made < policy.max : may_retry(policy, error, made);
   if (!stopped_from_outside(act) && again) {
     const Millis due = now_ + backoff_ms(policy, made, s_.run_id, act.path, error);
-    if (due < act.step->deadline) return emit(act, StepRetryScheduled{std::move(error), due}, true, act.path);
+    if (due < act.step->deadline)
+      return emit(act, StepRetryScheduled{std::move(error), due}, true, act.path);
   }
   step_failed(act, std::move(error));
 }
 
 // A tool that is over its own time is stopping too, but its step may still be retried or go on.
-bool Planner::stopped_from_outside(const Act& act) const { return act.role == Role::statement && s_.find(act.parent)->stopping; }
+bool Planner::stopped_from_outside(const Act& act) const {
+  return act.role == Role::statement && s_.find(act.parent)->stopping;
+}
 
 void Planner::step_failed(Act& act, RunError error) {
   StepFailed failed{.error = std::move(error)};
@@ -142,7 +164,8 @@ void Planner::step_failed(Act& act, RunError error) {
       }
     }
   }
-  const bool unknown = act.step->counted && (failed.error.kind == "timeout" || failed.error.kind == "unknown_outcome");
+  const bool unknown = act.step->counted &&
+                       (failed.error.kind == "timeout" || failed.error.kind == "unknown_outcome");
   if (unknown) failed.undo = undo_plan(act, nullptr);
   emit(act, std::move(failed), true, act.path);
 }
@@ -151,7 +174,8 @@ void Planner::step_failed(Act& act, RunError error) {
 void Planner::cancel_step(Act& act) {
   StepCancelled cancelled;
   if (act.step->counted) cancelled.undo = undo_plan(act, nullptr);
-  if (act.step->ask && act.step->ask->kind == AskKind::review) cancelled.undo = undo_plan(act, &act.step->ask->value);
+  if (act.step->ask && act.step->ask->kind == AskKind::review)
+    cancelled.undo = undo_plan(act, &act.step->ask->value);
   emit(act, std::move(cancelled), true, act.path);
 }
 
@@ -177,17 +201,22 @@ void Planner::on_timer(Act& act) {
   if (step.phase == StepPhase::stopping) return end_stopped(act);
   if (step.deadline <= now_) {
     RunError error = timeout_error(act.path, step.deadline - step.started_at, false);
-    const bool under_way = step.phase == StepPhase::in_flight || (step.phase == StepPhase::waiting && step.mode == StepMode::child);
+    const bool under_way = step.phase == StepPhase::in_flight ||
+                           (step.phase == StepPhase::waiting && step.mode == StepMode::child);
     if (under_way) return stop_step(act, std::move(error));
     return step_failed(act, std::move(error));
   }
   switch (step.phase) {
-    case StepPhase::sleeping: return complete(act, Value());
-    case StepPhase::backing_off: return start_again(act, StartReason::retry);
-    case StepPhase::in_flight: return stop_step(act, timeout_error(act.path, step.attempt_timeout_ms, true));
+    case StepPhase::sleeping:
+      return complete(act, Value());
+    case StepPhase::backing_off:
+      return start_again(act, StartReason::retry);
+    case StepPhase::in_flight:
+      return stop_step(act, timeout_error(act.path, step.attempt_timeout_ms, true));
     case StepPhase::stopping:
     case StepPhase::waiting:
-    case StepPhase::asking: return;
+    case StepPhase::asking:
+      return;
   }
 }
 
@@ -195,11 +224,14 @@ void Planner::on_timer(Act& act) {
 void Planner::on_block_timer(Act& act) {
   StepData& step = *act.step;
   if (step.deadline <= now_) {
-    RunError error = timeout_error(act.path, step.deadline - (act.kind == ActKind::body ? s_.started_at : step.started_at), false);
+    RunError error = timeout_error(
+        act.path, step.deadline - (act.kind == ActKind::body ? s_.started_at : step.started_at),
+        false);
     if (step.phase == StepPhase::backing_off) return step_failed(act, std::move(error));
     return emit(act, StopRequested{std::move(error)}, false);
   }
-  emit(act, ToolEntered{.input = {}, .deadline = step.deadline, .attempt = step.attempt + 1}, true, act.path);
+  emit(act, ToolEntered{.input = {}, .deadline = step.deadline, .attempt = step.attempt + 1}, true,
+       act.path);
 }
 
 // ---- signals

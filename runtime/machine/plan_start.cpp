@@ -14,7 +14,9 @@ using cel::Value;
 
 namespace {
 
-std::string text_of(const Value& v) { return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_display(v); }
+std::string text_of(const Value& v) {
+  return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_display(v);
+}
 
 }  // namespace
 
@@ -28,7 +30,8 @@ std::variant<Value, RunError> Planner::arguments(const EvalContext& context, con
   }
   if (call.callable) {
     for (const ir::Param& param : program_[call.callable].params) {
-      const bool given = std::any_of(call.arguments.begin(), call.arguments.end(), [&](const ir::Argument& a) { return a.name == param.name; });
+      const bool given = std::any_of(call.arguments.begin(), call.arguments.end(),
+                                     [&](const ir::Argument& a) { return a.name == param.name; });
       if (given || !param.fallback) continue;
       Evaluated value = evaluate({s_, nullptr}, param.fallback);
       if (auto* error = std::get_if<RunError>(&value)) return std::move(*error);
@@ -38,12 +41,15 @@ std::variant<Value, RunError> Planner::arguments(const EvalContext& context, con
   return std::move(input).take();
 }
 
-// Arguments or options that cannot be evaluated are an error of the step: it starts and fails at once, in one commit.
+// Arguments or options that cannot be evaluated are an error of the step: it starts and fails at
+// once, in one commit.
 void Planner::fail_to_begin(const Launch& launch, RunError error) {
   error.step = launch.path;
   error.retryable = false;
-  emit_step(launch.block, launch.existing, launch.id, StepStarted{.mode = StepMode::at_once}, launch.path, launch.role);
-  step_failed(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act), std::move(error));
+  emit_step(launch.block, launch.existing, launch.id, StepStarted{.mode = StepMode::at_once},
+            launch.path, launch.role);
+  step_failed(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act),
+              std::move(error));
 }
 
 void Planner::launch(Launch launch) {
@@ -51,7 +57,8 @@ void Planner::launch(Launch launch) {
   const EvalContext context{s_, launch.block.frame};
   Millis deadline = never;
   if (const auto ms = duration_ms(context, node.options.timeout)) deadline = now_ + *ms;
-  if (node.call.kind == ir::CalleeKind::tool && !node.options.cache) return enter_tool(launch, deadline);
+  if (node.call.kind == ir::CalleeKind::tool && !node.options.cache)
+    return enter_tool(launch, deadline);
 
   StepStarted started{.input = launch.input, .deadline = deadline};
   if (node.options.idempotency_key) {
@@ -64,23 +71,32 @@ void Planner::launch(Launch launch) {
     started.attempt_deadline = now_ + *ms;
   }
   switch (node.call.kind) {
-    case ir::CalleeKind::builtin: return launch_builtin(launch, node, std::move(started));
+    case ir::CalleeKind::builtin:
+      return launch_builtin(launch, node, std::move(started));
     case ir::CalleeKind::tool:
-    case ir::CalleeKind::extern_tool: return launch_leaf(launch, node, std::move(started));
+    case ir::CalleeKind::extern_tool:
+      return launch_leaf(launch, node, std::move(started));
     case ir::CalleeKind::workflow:
-    case ir::CalleeKind::workflow_start: return launch_child(launch, node, std::move(started));
+    case ir::CalleeKind::workflow_start:
+      return launch_child(launch, node, std::move(started));
     case ir::CalleeKind::agent:
     case ir::CalleeKind::team:
-    case ir::CalleeKind::mcp_tool: break;
+    case ir::CalleeKind::mcp_tool:
+      break;
   }
-  fail_to_begin(launch, {.kind = "internal", .code = "not_built", .message = "`" + node.call.name + "` does not run yet"});
+  fail_to_begin(launch, {.kind = "internal",
+                         .code = "not_built",
+                         .message = "`" + node.call.name + "` does not run yet"});
 }
 
 void Planner::launch_builtin(Launch& launch, const ir::StepNode& node, StepStarted started) {
   const std::string& name = node.call.name;
   if (name == "sleep" || name == "sleep_until") {
     const auto wake = wake_time(started.input);
-    if (!wake) return fail_to_begin(launch, {.kind = "type", .code = "sleep", .message = "`" + name + "` got a value of the wrong type"});
+    if (!wake)
+      return fail_to_begin(launch, {.kind = "type",
+                                    .code = "sleep",
+                                    .message = "`" + name + "` got a value of the wrong type"});
     started.timer = *wake;
     started.mode = StepMode::timer;
   } else if (name == "signal.wait") {
@@ -115,11 +131,18 @@ void Planner::write_shared(Launch& launch, const ir::StepNode& node, StepStarted
   const Value* key = started.input.find("key");
   const Value* value = started.input.find("value");
   const bool put = node.call.name == "kv.put";
-  if (key == nullptr || key->kind() != cel::Kind::string || key->as_string().size() > max_kv_key || key->as_string().empty()) {
-    return fail_to_begin(launch, {.kind = "limit", .code = "kv_key", .message = "the key of a shared value has 1 to " + std::to_string(max_kv_key) + " bytes"});
+  if (key == nullptr || key->kind() != cel::Kind::string || key->as_string().size() > max_kv_key ||
+      key->as_string().empty()) {
+    return fail_to_begin(launch, {.kind = "limit",
+                                  .code = "kv_key",
+                                  .message = "the key of a shared value has 1 to " +
+                                             std::to_string(max_kv_key) + " bytes"});
   }
   if (put && value != nullptr && value->memory() > max_kv_bytes) {
-    return fail_to_begin(launch, {.kind = "limit", .code = "kv_size", .message = "a shared value is at most " + std::to_string(max_kv_bytes >> 20) + " MiB"});
+    return fail_to_begin(launch, {.kind = "limit",
+                                  .code = "kv_size",
+                                  .message = "a shared value is at most " +
+                                             std::to_string(max_kv_bytes >> 20) + " MiB"});
   }
   WriteValue write{.key = std::string(key->as_string()), .value = {}};
   if (put) write.value = value == nullptr ? Value() : *value;
@@ -131,23 +154,31 @@ void Planner::write_shared(Launch& launch, const ir::StepNode& node, StepStarted
 
 void Planner::enter_tool(Launch& launch, Millis deadline) {
   size_t depth = 0;
-  for (const Act* up = &launch.block; up != nullptr; up = s_.find(up->parent)) depth += up->kind == ActKind::tool;
+  for (const Act* up = &launch.block; up != nullptr; up = s_.find(up->parent))
+    depth += up->kind == ActKind::tool;
   if (depth >= max_tool_depth) {
-    return fail_to_begin(launch, {.kind = "limit", .code = "tool_depth", .message = "tools call each other deeper than " + std::to_string(max_tool_depth) + " levels"});
+    return fail_to_begin(launch, {.kind = "limit",
+                                  .code = "tool_depth",
+                                  .message = "tools call each other deeper than " +
+                                             std::to_string(max_tool_depth) + " levels"});
   }
-  emit_step(launch.block, launch.existing, launch.id, ToolEntered{.input = std::move(launch.input), .deadline = deadline}, launch.path, launch.role);
+  emit_step(launch.block, launch.existing, launch.id,
+            ToolEntered{.input = std::move(launch.input), .deadline = deadline}, launch.path,
+            launch.role);
 }
 
 std::optional<Millis> Planner::wake_time(const Value& input) const {
   if (input.size() != 1) return std::nullopt;
   const Value& v = input.as_map()[0].value;
-  if (v.kind() == cel::Kind::duration) return now_ + std::max<Millis>(0, v.as_duration().nanos / 1'000'000);
+  if (v.kind() == cel::Kind::duration)
+    return now_ + std::max<Millis>(0, v.as_duration().nanos / 1'000'000);
   if (v.kind() != cel::Kind::timestamp) return std::nullopt;
   const cel::Timestamp t = v.as_timestamp();
   return std::max<Millis>(0, t.seconds * 1000 + (t.nanos + 999'999) / 1'000'000);
 }
 
-// What is called and with what; whose definition is the program's is made distinct by the program's hash outside.
+// What is called and with what; whose definition is the program's is made distinct by the program's
+// hash outside.
 std::string Planner::cache_key(const ir::StepNode& node, const Value& input) const {
   ByteWriter out;
   out.u8(static_cast<uint8_t>(node.call.kind));
@@ -159,7 +190,8 @@ std::string Planner::cache_key(const ir::StepNode& node, const Value& input) con
   return to_hex(sha256(out.buffer()));
 }
 
-// Lets the step do what it waits for: called once its start is decided, and again for every further attempt.
+// Lets the step do what it waits for: called once its start is decided, and again for every further
+// attempt.
 void Planner::release(const Act& act) {
   const ir::StepNode& node = node_of(act);
   const StepData& step = *act.step;
@@ -167,15 +199,20 @@ void Planner::release(const Act& act) {
     case StepMode::timer:
       if (due_of(act) <= now_) on_timer(*s_.find(act.id));
       return;
-    case StepMode::signal: return try_signal(*s_.find(act.id));
+    case StepMode::signal:
+      return try_signal(*s_.find(act.id));
     case StepMode::run: {
       const Value* id = step.input.find("id");
       turn.actions.push_back(WatchRun{act.id, id == nullptr ? "" : text_of(*id)});
       return;
     }
-    case StepMode::child: turn.actions.push_back(StartChild{act.id, step.child, node.call.callable, step.input, true}); return;
-    case StepMode::at_once: return;
-    case StepMode::effect: break;
+    case StepMode::child:
+      turn.actions.push_back(StartChild{act.id, step.child, node.call.callable, step.input, true});
+      return;
+    case StepMode::at_once:
+      return;
+    case StepMode::effect:
+      break;
   }
   StartActivity start{.act = act.id,
                       .attempt = step.attempt,
@@ -186,7 +223,8 @@ void Planner::release(const Act& act) {
                       .idempotency_key = key_of(act),
                       .path = act.path,
                       .attempt_deadline = std::min(step.attempt_deadline, step.deadline)};
-  if (node.call.kind == ir::CalleeKind::extern_tool) start.command = program_[node.call.callable].command;
+  if (node.call.kind == ir::CalleeKind::extern_tool)
+    start.command = program_[node.call.callable].command;
   if (node.options.cache) start.cache_key = cache_key(node, step.input);
   start.cache_only = node.call.kind == ir::CalleeKind::tool;
   turn.actions.push_back(std::move(start));
@@ -194,8 +232,11 @@ void Planner::release(const Act& act) {
 
 void Planner::start_again(Act& act, StartReason reason) {
   StepStarted started{.attempt = act.step->attempt + 1, .reason = reason, .mode = act.step->mode};
-  if (act.step->attempt_timeout_ms != 0) started.attempt_deadline = now_ + act.step->attempt_timeout_ms;
-  if (started.mode == StepMode::child) started.child = derived_run_id(now_, s_.run_id + "\n" + act.path + "\n" + std::to_string(started.attempt));
+  if (act.step->attempt_timeout_ms != 0)
+    started.attempt_deadline = now_ + act.step->attempt_timeout_ms;
+  if (started.mode == StepMode::child)
+    started.child =
+        derived_run_id(now_, s_.run_id + "\n" + act.path + "\n" + std::to_string(started.attempt));
   if (started.mode == StepMode::timer) started.timer = act.step->wake;
   emit(act, std::move(started), true, act.path);
   release(act);
@@ -207,21 +248,26 @@ void Planner::recover_step(Act& act) {
   switch (step.phase) {
     case StepPhase::sleeping:
     case StepPhase::backing_off:
-    case StepPhase::asking: return;
+    case StepPhase::asking:
+      return;
     case StepPhase::waiting:
-      if (step.orphaned && (step.mode == StepMode::child || step.mode == StepMode::run)) start_again(act, StartReason::interrupted);
+      if (step.orphaned && (step.mode == StepMode::child || step.mode == StepMode::run))
+        start_again(act, StartReason::interrupted);
       return;
     case StepPhase::stopping:
-      if (step.mode == StepMode::child && !step.orphaned) return;  // it was told in the commit that stopped the step
+      if (step.mode == StepMode::child && !step.orphaned)
+        return;  // it was told in the commit that stopped the step
       return end_stopped(act);
-    case StepPhase::in_flight: break;
+    case StepPhase::in_flight:
+      break;
   }
   if (act.stopping) return cancel_step(act);
   if (node_of(act).options.at_most_once) {
-    return step_failed(act, {.kind = "unknown_outcome",
-                             .code = "interrupted",
-                             .message = "the process ended while the step ran, and it says `at_most_once`",
-                             .step = act.path});
+    return step_failed(
+        act, {.kind = "unknown_outcome",
+              .code = "interrupted",
+              .message = "the process ended while the step ran, and it says `at_most_once`",
+              .step = act.path});
   }
   start_again(act, StartReason::interrupted);
 }

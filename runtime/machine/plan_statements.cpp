@@ -18,7 +18,9 @@ void Planner::begin_statement(Act& act) {
 // The statement could not even begin: its block is left with the error.
 void Planner::fail_statement(const Act& act, ir::NodeId id, RunError error) {
   if (error.step.empty()) error.step = child_path(act.path, program_[id].name);
-  emit({.act = act.id, .node = id, .data = Left{.how = Left::How::failed, .value = {}, .error = std::move(error)}});
+  emit({.act = act.id,
+        .node = id,
+        .data = Left{.how = Left::How::failed, .value = {}, .error = std::move(error)}});
 }
 
 // Evaluates in the block of `act`; on an error the statement has failed and nothing is given.
@@ -51,7 +53,8 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::EmitNode
           .data = Emitted{std::move(*value)}});
   }
 }
-// The right side is evaluated against the committed state: asked for now, evaluated when it is here.
+// The right side is evaluated against the committed state: asked for now, evaluated when it is
+// here.
 void Planner::begin(Act& act, ir::NodeId, const ir::Node&, const ir::SetNode&) {
   if (act.awaiting_session) return;
   act.awaiting_session = true;
@@ -64,13 +67,18 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::ReturnNo
     if (!evaluated) return;
     value = std::move(*evaluated);
   }
-  emit({.act = act.id, .node = id, .data = Left{.how = Left::How::returned, .value = std::move(value), .error = {}}});
+  emit({.act = act.id,
+        .node = id,
+        .data = Left{.how = Left::How::returned, .value = std::move(value), .error = {}}});
 }
 void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::BreakNode&) {
-  emit({.act = act.id, .node = id, .data = Left{.how = Left::How::broke, .value = {}, .error = {}}});
+  emit(
+      {.act = act.id, .node = id, .data = Left{.how = Left::How::broke, .value = {}, .error = {}}});
 }
 void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::ContinueNode&) {
-  emit({.act = act.id, .node = id, .data = Left{.how = Left::How::continued, .value = {}, .error = {}}});
+  emit({.act = act.id,
+        .node = id,
+        .data = Left{.how = Left::How::continued, .value = {}, .error = {}}});
 }
 void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::FailNode& node) {
   RunError error{.kind = "user", .code = "fail"};
@@ -112,7 +120,9 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::MatchNod
   for (; taken < node.arms.size(); ++taken) {
     const auto& patterns = node.arms[taken].patterns;
     if (patterns.empty()) break;
-    if (std::any_of(patterns.begin(), patterns.end(), [&](const Value& p) { return p == *subject; })) break;
+    if (std::any_of(patterns.begin(), patterns.end(),
+                    [&](const Value& p) { return p == *subject; }))
+      break;
   }
   emit_new(act, id, ArmTaken{taken}, true, child_path(act.path, program_[id].name));
 }
@@ -126,14 +136,15 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::ForNode&
     return fail_statement(act, id,
                           {.kind = "type",
                            .code = "not_iterable",
-                           .message = "`for` needs a list or a map, not " + std::string(cel::type_name(items->kind()))});
+                           .message = "`for` needs a list or a map, not " +
+                                      std::string(cel::type_name(items->kind()))});
   }
   if (static_cast<uint64_t>(items->size()) > max_for_items) {
     return fail_statement(act, id,
                           {.kind = "limit",
                            .code = "for_items",
-                           .message = "`for` over " + std::to_string(items->size()) + " items; the limit is " +
-                                      std::to_string(max_for_items)});
+                           .message = "`for` over " + std::to_string(items->size()) +
+                                      " items; the limit is " + std::to_string(max_for_items)});
   }
   emit_new(act, id, ForStarted{std::move(*items)}, true, child_path(act.path, program_[id].name));
 }
@@ -141,14 +152,23 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::LoopNode
   const auto max = value_of(act, id, node.max);
   if (!max) return;
   if (max->kind() != cel::Kind::int_ || max->as_int() < 0) {
-    return fail_statement(act, id, {.kind = "type", .code = "loop_max", .message = "`max` must be an int of at least 0"});
+    return fail_statement(
+        act, id,
+        {.kind = "type", .code = "loop_max", .message = "`max` must be an int of at least 0"});
   }
-  emit_new(act, id, LoopStarted{static_cast<uint64_t>(max->as_int())}, true, child_path(act.path, program_[id].name));
+  emit_new(act, id, LoopStarted{static_cast<uint64_t>(max->as_int())}, true,
+           child_path(act.path, program_[id].name));
 }
-void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::TryNode&) { emit_new(act, id, TryStarted{}, false); }
+void Planner::begin(Act& act, ir::NodeId id, const ir::Node&, const ir::TryNode&) {
+  emit_new(act, id, TryStarted{}, false);
+}
 
 void Planner::begin(Act& act, ir::NodeId id, const ir::Node& info, const ir::StepNode& node) {
-  Launch step{.block = act, .existing = nullptr, .id = id, .path = child_path(act.path, info.name), .input = {}};
+  Launch step{.block = act,
+              .existing = nullptr,
+              .id = id,
+              .path = child_path(act.path, info.name),
+              .input = {}};
   auto input = arguments({s_, act.frame}, node.call);
   if (auto* error = std::get_if<RunError>(&input)) return fail_to_begin(step, std::move(*error));
   step.input = std::move(std::get<Value>(input));
@@ -194,7 +214,10 @@ void Planner::operator()(const SessionInput& input) {
   s_.session = before;
   if (state.memory() > max_session_bytes) {
     return fail_statement(*act, id,
-                          {.kind = "limit", .code = "session_size", .message = "the session's state is larger than " + std::to_string(max_session_bytes >> 10) + " KiB"});
+                          {.kind = "limit",
+                           .code = "session_size",
+                           .message = "the session's state is larger than " +
+                                      std::to_string(max_session_bytes >> 10) + " KiB"});
   }
   emit({.act = act->id, .node = id, .data = SessionSet{std::move(state)}});
 }

@@ -1,4 +1,5 @@
-// Planner: decides, event by event, what a run does next. Private to the machine; `start` and `advance` are its surface.
+// Planner: decides, event by event, what a run does next. Private to the machine; `start` and
+// `advance` are its surface.
 #pragma once
 
 #include <optional>
@@ -33,9 +34,11 @@ class Planner {
   // plan.cpp
   void emit(Event event);
   void emit(const Act& act, EventData data, bool shown, std::string path = {});
-  void emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown, std::string path = {}, Role role = Role::statement);
+  void emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown,
+                std::string path = {}, Role role = Role::statement);
   /// On an activation that is there already, or as the first event of a new one.
-  void emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data, const std::string& path, Role role);
+  void emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data,
+                 const std::string& path, Role role);
   std::string outer_path(const Act& act) const;
   void decide(Act& act);
   bool at_end(const Act& act) const;
@@ -70,12 +73,14 @@ class Planner {
   std::optional<RunError> condition(const EvalContext& context, ir::ExprId expr, bool& verdict);
   void decide_try(Act& act);
   CatchTaken choose_catch(Act& act, const ir::TryNode& node);
-  /// Starts the newest compensation that belongs to the run's body or to a `try`; false: there is none.
+  /// Starts the newest compensation that belongs to the run's body or to a `try`; false: there is
+  /// none.
   bool begin_undo(Act& outer);
   bool begin_hook(Act& body);
 
   // plan_start.cpp: a step begins
-  /// What is to run, once its arguments are there and, if the author wanted it, a person has agreed.
+  /// What is to run, once its arguments are there and, if the author wanted it, a person has
+  /// agreed.
   struct Launch {
     const Act& block;
     const Act* existing;  ///< the activation, if a person was asked first
@@ -99,7 +104,9 @@ class Planner {
   void recover_step(Act& act);
 
   // plan_end.cpp: a step ends
-  const ir::StepNode& node_at(ir::NodeId id) const { return std::get<ir::StepNode>(program_[id].data); }
+  const ir::StepNode& node_at(ir::NodeId id) const {
+    return std::get<ir::StepNode>(program_[id].data);
+  }
   const ir::StepNode& node_of(const Act& act) const { return node_at(act.node); }
   std::string key_of(const Act& act) const;
   void decide_step(Act& act);

@@ -17,13 +17,15 @@ bool idempotent(const ir::Program& program, const ir::Call& call) {
       const ir::Builtin* builtin = ir::find_builtin(call.name);
       return builtin != nullptr && builtin->idempotent;
     }
-    case ir::CalleeKind::extern_tool: return program[call.callable].idempotent;
+    case ir::CalleeKind::extern_tool:
+      return program[call.callable].idempotent;
     case ir::CalleeKind::tool:  // its steps have their own policies
     case ir::CalleeKind::workflow:
     case ir::CalleeKind::workflow_start:
     case ir::CalleeKind::agent:
     case ir::CalleeKind::team:
-    case ir::CalleeKind::mcp_tool: return false;
+    case ir::CalleeKind::mcp_tool:
+      return false;
   }
   std::unreachable();
 }
@@ -34,7 +36,8 @@ bool matches(const ir::ErrorMatcher& matcher, const RunError& error) {
   return error.status >= matcher.status_from && error.status <= matcher.status_to;
 }
 
-// [0, 1), the same for the same step and attempt of a run: the machine has no randomness of its own.
+// [0, 1), the same for the same step and attempt of a run: the machine has no randomness of its
+// own.
 double derived_fraction(std::string_view run_id, std::string_view path, uint32_t attempt) {
   ByteWriter seed;
   seed.string(run_id);
@@ -54,24 +57,35 @@ ir::RetryPolicy default_retry(const ir::Program& program, const ir::Call& call) 
 bool may_retry(const ir::RetryPolicy& policy, const RunError& error, uint32_t attempts_made) {
   if (attempts_made >= policy.max) return false;
   if (policy.on.empty()) return error.retryable;
-  return std::any_of(policy.on.begin(), policy.on.end(), [&](const auto& m) { return matches(m, error); });
+  return std::any_of(policy.on.begin(), policy.on.end(),
+                     [&](const auto& m) { return matches(m, error); });
 }
 
-Millis backoff_ms(const ir::RetryPolicy& policy, uint32_t attempts_made, std::string_view run_id, std::string_view path,
-                  const RunError& error) {
+Millis backoff_ms(const ir::RetryPolicy& policy, uint32_t attempts_made, std::string_view run_id,
+                  std::string_view path, const RunError& error) {
   const double n = attempts_made;
   double delay = static_cast<double>(policy.base_ms);
   switch (policy.backoff) {
-    case ir::BackoffKind::constant: break;
-    case ir::BackoffKind::linear: delay *= n; break;
-    case ir::BackoffKind::exponential: delay *= std::pow(policy.factor, n - 1); break;
+    case ir::BackoffKind::constant:
+      break;
+    case ir::BackoffKind::linear:
+      delay *= n;
+      break;
+    case ir::BackoffKind::exponential:
+      delay *= std::pow(policy.factor, n - 1);
+      break;
   }
   delay = std::min(delay, static_cast<double>(policy.cap_ms));
   const double fraction = derived_fraction(run_id, path, attempts_made);
   switch (policy.jitter) {
-    case ir::Jitter::none: break;
-    case ir::Jitter::full: delay *= fraction; break;
-    case ir::Jitter::equal: delay *= 0.5 + fraction / 2; break;
+    case ir::Jitter::none:
+      break;
+    case ir::Jitter::full:
+      delay *= fraction;
+      break;
+    case ir::Jitter::equal:
+      delay *= 0.5 + fraction / 2;
+      break;
   }
   return std::max(static_cast<Millis>(delay), error.retry_after_ms);
 }

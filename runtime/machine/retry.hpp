@@ -10,9 +10,9 @@ namespace kflow::machine {
 /// Whether another attempt follows `error` after `attempts_made` counted ones.
 bool may_retry(const ir::RetryPolicy& policy, const RunError& error, uint32_t attempts_made);
 
-/// Milliseconds until the next attempt; at least what the server asked for (`retry_after_ms`). The jitter is derived from
-/// run, path and attempt, so that a repeated decision is the same.
-Millis backoff_ms(const ir::RetryPolicy& policy, uint32_t attempts_made, std::string_view run_id, std::string_view path,
-                  const RunError& error);
+/// Milliseconds until the next attempt; at least what the server asked for (`retry_after_ms`). The
+/// jitter is derived from run, path and attempt, so that a repeated decision is the same.
+Millis backoff_ms(const ir::RetryPolicy& policy, uint32_t attempts_made, std::string_view run_id,
+                  std::string_view path, const RunError& error);
 
 }  // namespace kflow::machine

@@ -1,4 +1,5 @@
-// RunState: the folded log of one run. Private to the machine; everything else reads it through machine.hpp.
+// RunState: the folded log of one run. Private to the machine; everything else reads it through
+// machine.hpp.
 #pragma once
 
 #include <deque>
@@ -27,10 +28,10 @@ struct Frame {
 enum class Exit : uint8_t { none, returned, failed, broke, continued, cancelled };
 
 enum class ActKind : uint8_t {
-  body,       ///< the run's own block; act 1
-  step,       ///< an effect or a sleep: a leaf
-  tool,       ///< a step that calls an inline tool: its block
-  arm,        ///< of an if or match
+  body,  ///< the run's own block; act 1
+  step,  ///< an effect or a sleep: a leaf
+  tool,  ///< a step that calls an inline tool: its block
+  arm,   ///< of an if or match
   parallel,
   branch,
   for_each,
@@ -43,9 +44,9 @@ enum class StepPhase : uint8_t {
   in_flight,  ///< the effect is released, or will be
   sleeping,   ///< a timer of the machine's own
   backing_off,
-  stopping,   ///< asked to stop, its outcome awaited
-  waiting,    ///< for a signal or the end of another run
-  asking,     ///< for a person
+  stopping,  ///< asked to stop, its outcome awaited
+  waiting,   ///< for a signal or the end of another run
+  asking,    ///< for a person
 };
 
 enum class TryPhase : uint8_t { body, handler, finally };
@@ -53,7 +54,7 @@ enum class TryPhase : uint8_t { body, handler, finally };
 /// The part of an activation that only steps and tools have.
 struct StepData {
   StepPhase phase = StepPhase::in_flight;
-  bool counted = false;        ///< in RunState::effects
+  bool counted = false;  ///< in RunState::effects
   uint32_t attempt = 1;
   uint32_t interruptions = 0;  ///< attempts that do not count against the policy
   cel::Value input;
@@ -63,7 +64,8 @@ struct StepData {
   Millis deadline = never;
   Millis attempt_deadline = never;
   Millis attempt_timeout_ms = 0;
-  Millis wake = never;         ///< end of the sleep, of the backoff, or of the patience with a stopped effect
+  Millis wake =
+      never;  ///< end of the sleep, of the backoff, or of the patience with a stopped effect
   std::optional<RunError> last_error;
   std::optional<RunError> stop_error;  ///< what a stopped step ends in; none: cancelled
   StepMode mode = StepMode::effect;
@@ -75,22 +77,22 @@ struct StepData {
 
 /// How to compensate a step that has, or may have, done something.
 struct UndoEntry {
-  ir::NodeId node;            ///< the hidden step to run
-  std::string path;           ///< of that
+  ir::NodeId node;   ///< the hidden step to run
+  std::string path;  ///< of that
   UndoPlan plan;
-  std::vector<ActId> tries;   ///< enclosing `try { compensate: true }`
+  std::vector<ActId> tries;  ///< enclosing `try { compensate: true }`
 };
 
 /// The part that `parallel` and `for` have.
 struct FanData {
-  uint64_t next = 0;       ///< next branch or item to start
+  uint64_t next = 0;  ///< next branch or item to start
   uint64_t total = 0;
   uint64_t running = 0;
   uint64_t succeeded = 0;
   uint64_t failed = 0;
-  bool decided = false;    ///< nothing more is started; running ones are being stopped or finished
+  bool decided = false;  ///< nothing more is started; running ones are being stopped or finished
   bool broke = false;
-  cel::Value items;        ///< for
+  cel::Value items;                              ///< for
   std::vector<std::vector<cel::Value>> results;  ///< for: by export, by index
   std::vector<cel::Value> errors;                ///< {index, error}
   std::vector<cel::Value> carried;               ///< sequential for: slots of the last iteration
@@ -98,9 +100,9 @@ struct FanData {
 
 struct LoopData {
   uint64_t max = 0;
-  bool started = false;     ///< the current iteration has begun
-  bool decided = false;     ///< LoopDecided said no
-  bool may_start = false;   ///< `while` said yes for the next iteration
+  bool started = false;    ///< the current iteration has begun
+  bool decided = false;    ///< LoopDecided said no
+  bool may_start = false;  ///< `while` said yes for the next iteration
   bool exhausted = false;
 };
 
@@ -111,7 +113,8 @@ struct Act {
   ir::NodeId node;
   ActKind kind = ActKind::step;
   Role role = Role::statement;
-  bool awaiting_session = false;  ///< live only: the session's state was asked for, `set` goes on with it
+  bool awaiting_session =
+      false;               ///< live only: the session's state was asked for, `set` goes on with it
   std::string path;        ///< a step's own; of a block, what the paths inside it begin with
   Frame* frame = nullptr;  ///< where the statements inside read and write
   std::unique_ptr<Frame> own_frame;
@@ -120,14 +123,14 @@ struct Act {
   // A block of statements, in all kinds but step, parallel and for_each.
   ir::BlockId block;
   uint32_t pc = 0;
-  bool busy = false;       ///< the statement at pc has an activation
+  bool busy = false;  ///< the statement at pc has an activation
   Exit exit = Exit::none;
   cel::Value exit_value;
   RunError exit_error;
 
-  bool stopping = false;   ///< nothing new is begun inside
-  bool queued = false;     ///< in RunState::ready
-  uint64_t index = 0;      ///< of a branch or iteration
+  bool stopping = false;  ///< nothing new is begun inside
+  bool queued = false;    ///< in RunState::ready
+  uint64_t index = 0;     ///< of a branch or iteration
   TryPhase phase = TryPhase::body;
   Exit saved_exit = Exit::none;  ///< try: of body and handlers, while `finally` runs
   cel::Value saved_value;
@@ -164,11 +167,12 @@ class RunState {
   cel::Value session;
   cel::Value result;
   RunError error;
-  std::vector<UndoEntry> undo;                                  ///< in order of completion
-  std::map<std::string, std::deque<cel::Value>, std::less<>> mailbox;  ///< signals that nobody has taken
-  std::map<std::string, std::set<ActId>, std::less<>> listening;       ///< steps that wait for a signal
-  std::vector<std::string> followers;                           ///< detached runs that end with this one
-  size_t asking = 0;                                            ///< open questions
+  std::vector<UndoEntry> undo;  ///< in order of completion
+  std::map<std::string, std::deque<cel::Value>, std::less<>>
+      mailbox;                                                    ///< signals that nobody has taken
+  std::map<std::string, std::set<ActId>, std::less<>> listening;  ///< steps that wait for a signal
+  std::vector<std::string> followers;  ///< detached runs that end with this one
+  size_t asking = 0;                   ///< open questions
 
   ActId last_act = no_act;
   std::unordered_map<ActId, std::unique_ptr<Act>> acts;

@@ -1,4 +1,5 @@
-// Snapshots: a state as bytes, so that a long log need not be folded whole. They can always be thrown away.
+// Snapshots: a state as bytes, so that a long log need not be folded whole. They can always be
+// thrown away.
 #include <algorithm>
 #include <type_traits>
 
@@ -37,7 +38,9 @@ class Out {
   void put(std::string& x) { bytes.string(x); }
   void put(Value& x) { cel::encode_value(x, bytes); }
   template <typename Tag>
-  void put(Id<Tag>& x) { bytes.varint(x ? uint64_t{x.value} + 1 : 0); }
+  void put(Id<Tag>& x) {
+    bytes.varint(x ? uint64_t{x.value} + 1 : 0);
+  }
   template <typename T>
   void put(std::vector<T>& x) {
     bytes.varint(x.size());
@@ -54,7 +57,9 @@ class Out {
     if (x) (*this)(*x);
   }
   template <typename T>
-  void put(T& x) { fields(*this, x); }
+  void put(T& x) {
+    fields(*this, x);
+  }
 };
 
 class In {
@@ -99,13 +104,16 @@ class In {
     (*this)(*x);
   }
   template <typename T>
-  void get(T& x) { fields(*this, x); }
+  void get(T& x) {
+    fields(*this, x);
+  }
 };
 
 // Both directions go through one list of fields a type.
 template <typename A>
 void fields(A& a, RunError& x) {
-  a(x.kind), a(x.code), a(x.message), a(x.step), a(x.status), a(x.data), a(x.retryable), a(x.retry_after_ms), a(x.cause_seq);
+  a(x.kind), a(x.code), a(x.message), a(x.step), a(x.status), a(x.data), a(x.retryable),
+      a(x.retry_after_ms), a(x.cause_seq);
 }
 template <typename A>
 void fields(A& a, UndoPlan& x) {
@@ -117,7 +125,8 @@ void fields(A& a, UndoEntry& x) {
 }
 template <typename A>
 void fields(A& a, Asked& x) {
-  a(x.kind), a(x.number), a(x.question), a(x.show), a(x.input), a(x.value), a(x.form), a(x.expires), a(x.has_default), a(x.fallback);
+  a(x.kind), a(x.number), a(x.question), a(x.show), a(x.input), a(x.value), a(x.form), a(x.expires),
+      a(x.has_default), a(x.fallback);
 }
 template <typename A>
 void fields(A& a, Frame& x) {
@@ -125,13 +134,16 @@ void fields(A& a, Frame& x) {
 }
 template <typename A>
 void fields(A& a, StepData& x) {
-  a(x.phase), a(x.counted), a(x.attempt), a(x.interruptions), a(x.input), a(x.key), a(x.started_at), a(x.attempt_started_at), a(x.deadline);
-  a(x.attempt_deadline), a(x.attempt_timeout_ms), a(x.wake), a(x.last_error), a(x.stop_error), a(x.mode), a(x.child), a(x.orphaned);
+  a(x.phase), a(x.counted), a(x.attempt), a(x.interruptions), a(x.input), a(x.key), a(x.started_at),
+      a(x.attempt_started_at), a(x.deadline);
+  a(x.attempt_deadline), a(x.attempt_timeout_ms), a(x.wake), a(x.last_error), a(x.stop_error),
+      a(x.mode), a(x.child), a(x.orphaned);
   a(x.asks), a(x.ask);
 }
 template <typename A>
 void fields(A& a, FanData& x) {
-  a(x.next), a(x.total), a(x.running), a(x.succeeded), a(x.failed), a(x.decided), a(x.broke), a(x.items), a(x.results), a(x.errors), a(x.carried);
+  a(x.next), a(x.total), a(x.running), a(x.succeeded), a(x.failed), a(x.decided), a(x.broke),
+      a(x.items), a(x.results), a(x.errors), a(x.carried);
 }
 template <typename A>
 void fields(A& a, LoopData& x) {
@@ -140,14 +152,18 @@ void fields(A& a, LoopData& x) {
 // Without its place among the frames, which `frames` puts right.
 template <typename A>
 void fields(A& a, Act& x) {
-  a(x.id), a(x.parent), a(x.node), a(x.kind), a(x.role), a(x.path), a(x.started_at), a(x.block), a(x.pc), a(x.busy), a(x.exit), a(x.exit_value);
-  a(x.exit_error), a(x.stopping), a(x.index), a(x.phase), a(x.saved_exit), a(x.saved_value), a(x.saved_error), a(x.saved_stopping), a(x.step);
+  a(x.id), a(x.parent), a(x.node), a(x.kind), a(x.role), a(x.path), a(x.started_at), a(x.block),
+      a(x.pc), a(x.busy), a(x.exit), a(x.exit_value);
+  a(x.exit_error), a(x.stopping), a(x.index), a(x.phase), a(x.saved_exit), a(x.saved_value),
+      a(x.saved_error), a(x.saved_stopping), a(x.step);
   a(x.fan), a(x.loop), a(x.own_frame);
 }
 template <typename A>
 void fields(A& a, RunState& x) {
-  a(x.status), a(x.events), a(x.shown_events), a(x.attempt), a(x.run_id), a(x.session_id), a(x.user_id), a(x.workflow), a(x.started_at);
-  a(x.cancelling), a(x.cancel_reason), a(x.time_limit_ms), a(x.killed), a(x.hook_called), a(x.failed_at), a(x.undone), a(x.parent_id);
+  a(x.status), a(x.events), a(x.shown_events), a(x.attempt), a(x.run_id), a(x.session_id),
+      a(x.user_id), a(x.workflow), a(x.started_at);
+  a(x.cancelling), a(x.cancel_reason), a(x.time_limit_ms), a(x.killed), a(x.hook_called),
+      a(x.failed_at), a(x.undone), a(x.parent_id);
   a(x.session), a(x.result), a(x.error), a(x.undo), a(x.followers), a(x.last_act);
 }
 
@@ -173,8 +189,12 @@ void fields(A& a, FrameLink& x) {
 bool valid(const ir::Program& program, const Act& act) {
   if (act.node && act.node.value >= program.nodes.size()) return false;
   if (act.block && act.block.value >= program.blocks.size()) return false;
-  if (act.kind > ActKind::try_ || act.role > Role::hook || act.exit > Exit::cancelled || act.phase > TryPhase::finally) return false;
-  if (act.own_frame && (act.own_frame->scope.value >= program.scopes.size() || act.own_frame->slots.size() != program[act.own_frame->scope].slots.size())) return false;
+  if (act.kind > ActKind::try_ || act.role > Role::hook || act.exit > Exit::cancelled ||
+      act.phase > TryPhase::finally)
+    return false;
+  if (act.own_frame && (act.own_frame->scope.value >= program.scopes.size() ||
+                        act.own_frame->slots.size() != program[act.own_frame->scope].slots.size()))
+    return false;
   return !act.step || (act.step->phase <= StepPhase::asking && act.step->mode <= StepMode::at_once);
 }
 
@@ -187,7 +207,8 @@ std::string encode_state(const RunState& constant, LargeSink* large) {
   out.bytes.u8(snapshot_version);
   out(state);
   std::vector<Mail> mail;
-  for (const auto& [name, values] : state.mailbox) mail.push_back({name, {values.begin(), values.end()}});
+  for (const auto& [name, values] : state.mailbox)
+    mail.push_back({name, {values.begin(), values.end()}});
   out(mail);
   std::vector<Act*> acts;
   for (auto& [id, act] : state.acts) acts.push_back(act.get());
@@ -201,18 +222,22 @@ std::string encode_state(const RunState& constant, LargeSink* large) {
     out(*act);
     FrameLink link;
     if (act->frame != nullptr) link.frame = owners.at(act->frame);
-    if (act->own_frame && act->own_frame->parent != nullptr) link.outer = owners.at(act->own_frame->parent);
+    if (act->own_frame && act->own_frame->parent != nullptr)
+      link.outer = owners.at(act->own_frame->parent);
     out(link);
   }
   return out.bytes.take();
 }
 
-RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes, LargeSource* large) {
+RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string_view bytes,
+                         LargeSource* large) {
   In in(bytes, large);
   if (in.bytes.u8() != snapshot_version) return nullptr;
   RunStatePtr state = make_state(program);
   in(*state);
-  if (in.bytes.failed() || state->status > RunStatus::error || !state->workflow || state->workflow.value >= program->callables.size()) return nullptr;
+  if (in.bytes.failed() || state->status > RunStatus::error || !state->workflow ||
+      state->workflow.value >= program->callables.size())
+    return nullptr;
   std::vector<Mail> mail;
   in(mail);
   for (Mail& m : mail) state->mailbox[m.name] = {m.values.begin(), m.values.end()};
@@ -231,7 +256,9 @@ RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string
     Act& act = *state->find(id);
     const Act* holder = state->find(link.frame);
     const Act* outer = state->find(link.outer);
-    if ((link.frame != no_act && (holder == nullptr || !holder->own_frame)) || (link.outer != no_act && (outer == nullptr || !outer->own_frame))) return nullptr;
+    if ((link.frame != no_act && (holder == nullptr || !holder->own_frame)) ||
+        (link.outer != no_act && (outer == nullptr || !outer->own_frame)))
+      return nullptr;
     if (act.parent != no_act && state->find(act.parent) == nullptr) return nullptr;
     if (holder != nullptr) act.frame = holder->own_frame.get();
     if (outer != nullptr && act.own_frame) act.own_frame->parent = outer->own_frame.get();
@@ -239,8 +266,10 @@ RunStatePtr decode_state(std::shared_ptr<const ir::Program> program, std::string
     if (act.step) {
       state->effects += act.step->counted;
       state->asking += act.step->ask != nullptr;
-      const Value* name = act.step->mode == StepMode::signal ? act.step->input.find("name") : nullptr;
-      if (name != nullptr && name->kind() == cel::Kind::string) state->listening[std::string(name->as_string())].insert(id);
+      const Value* name =
+          act.step->mode == StepMode::signal ? act.step->input.find("name") : nullptr;
+      if (name != nullptr && name->kind() == cel::Kind::string)
+        state->listening[std::string(name->as_string())].insert(id);
     }
     state->wake(act);  // a decision may be due anywhere
   }

@@ -25,7 +25,9 @@ std::vector<std::pair<std::string, std::string>> pairs(std::string_view text) {
     const std::string_view raw = item.substr(equal + 1);
     for (size_t i = 0; i < raw.size(); ++i) {
       unsigned code = 0;
-      if (raw[i] == '%' && i + 2 < raw.size() && std::from_chars(raw.data() + i + 1, raw.data() + i + 3, code, 16).ptr == raw.data() + i + 3) {
+      if (raw[i] == '%' && i + 2 < raw.size() &&
+          std::from_chars(raw.data() + i + 1, raw.data() + i + 3, code, 16).ptr ==
+              raw.data() + i + 3) {
         value.push_back(static_cast<char>(code));
         i += 2;
       } else {
@@ -52,11 +54,14 @@ ExportSettings export_settings(const std::function<const char*(const char*)>& en
   out.metrics_url = text("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
   if (out.traces_url.empty() && !base.empty()) out.traces_url = base + "/v1/traces";
   if (out.metrics_url.empty() && !base.empty()) out.metrics_url = base + "/v1/metrics";
-  for (const auto& [name, value] : pairs(text("OTEL_EXPORTER_OTLP_HEADERS"))) out.headers.push_back(name + ": " + value);
+  for (const auto& [name, value] : pairs(text("OTEL_EXPORTER_OTLP_HEADERS")))
+    out.headers.push_back(name + ": " + value);
   out.headers.emplace_back("Content-Type: application/json");
   const std::string timeout = text("OTEL_EXPORTER_OTLP_TIMEOUT");
   int64_t ms = 0;
-  if (std::from_chars(timeout.data(), timeout.data() + timeout.size(), ms).ec == std::errc() && ms > 0) out.timeout_ms = ms;
+  if (std::from_chars(timeout.data(), timeout.data() + timeout.size(), ms).ec == std::errc() &&
+      ms > 0)
+    out.timeout_ms = ms;
   const std::string name = text("OTEL_SERVICE_NAME");
   out.resource.push_back({"service.name", name.empty() ? "kflow" : name, std::nullopt});
   for (auto& [key, value] : pairs(text("OTEL_RESOURCE_ATTRIBUTES"))) {
@@ -69,7 +74,11 @@ ExportSettings export_settings(const std::function<const char*(const char*)>& en
 }
 
 Exporter::Exporter(ExportSettings settings, Registry& registry, std::function<Millis()> clock)
-    : settings_(std::move(settings)), registry_(registry), dropped_(registry.counter("kflow.export.dropped_spans", "Spans that were not exported")), clock_(std::move(clock)), started_(clock_()) {
+    : settings_(std::move(settings)),
+      registry_(registry),
+      dropped_(registry.counter("kflow.export.dropped_spans", "Spans that were not exported")),
+      clock_(std::move(clock)),
+      started_(clock_()) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -119,9 +128,11 @@ bool Exporter::send(const std::string& url, const std::string& body) {
   for (int attempt = 1;; ++attempt, backoff *= 2) {
     const auto answer = activities::http_post(url, settings_.headers, body, settings_.timeout_ms);
     if (answer && answer->status >= 200 && answer->status < 300) return true;
-    const bool again = !answer || answer->status == 429 || (answer->status >= 502 && answer->status <= 504);
+    const bool again =
+        !answer || answer->status == 429 || (answer->status >= 502 && answer->status <= 504);
     if (!again || attempt == export_attempts) return false;
-    if (!wait(answer && answer->retry_after_ms > 0 ? answer->retry_after_ms : backoff)) return false;
+    if (!wait(answer && answer->retry_after_ms > 0 ? answer->retry_after_ms : backoff))
+      return false;
   }
 }
 
@@ -132,16 +143,20 @@ void Exporter::run() {
     bool last = false;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(export_every_ms), [&] { return stopping_ || queue_.size() >= spans_per_request; });
-      const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), spans_per_request));
+      changed_.wait_for(lock, std::chrono::milliseconds(export_every_ms),
+                        [&] { return stopping_ || queue_.size() >= spans_per_request; });
+      const auto end =
+          queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), spans_per_request));
       batch.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
       queue_.erase(queue_.begin(), end);
       last = stopping_ && (queue_.empty() || clock_() >= flush_until_);
     }
-    if (!batch.empty() && !send(settings_.traces_url, trace_request(settings_.resource, batch))) dropped_.add({}, static_cast<double>(batch.size()));
+    if (!batch.empty() && !send(settings_.traces_url, trace_request(settings_.resource, batch)))
+      dropped_.add({}, static_cast<double>(batch.size()));
     const Millis now = clock_();
     if (!settings_.metrics_url.empty() && (last || now >= metrics_due)) {
-      (void)send(settings_.metrics_url, metrics_request(settings_.resource, registry_, started_, now));
+      (void)send(settings_.metrics_url,
+                 metrics_request(settings_.resource, registry_, started_, now));
       metrics_due = now + metrics_every_ms;
     }
     if (last) return;

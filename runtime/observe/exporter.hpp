@@ -1,4 +1,5 @@
-// Exporter: sends spans and metrics to an OpenTelemetry collector over HTTP, on a thread of its own.
+// Exporter: sends spans and metrics to an OpenTelemetry collector over HTTP, on a thread of its
+// own.
 #pragma once
 
 #include <condition_variable>
@@ -21,18 +22,20 @@ struct ExportSettings {
   Resource resource;
   bool on() const { return !traces_url.empty() || !metrics_url.empty(); }
 };
-/// From OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _METRICS_ENDPOINT, _HEADERS, _TIMEOUT, OTEL_SERVICE_NAME,
-/// OTEL_RESOURCE_ATTRIBUTES and OTEL_SDK_DISABLED; off without an endpoint.
+/// From OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _METRICS_ENDPOINT, _HEADERS, _TIMEOUT,
+/// OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_SDK_DISABLED; off without an endpoint.
 ExportSettings export_settings(const std::function<const char*(const char*)>& environment);
 
-inline constexpr size_t max_queued_spans = 20'000;    ///< more are dropped, and counted
+inline constexpr size_t max_queued_spans = 20'000;  ///< more are dropped, and counted
 inline constexpr size_t spans_per_request = 512;
 inline constexpr int64_t export_every_ms = 1'000;
 inline constexpr int64_t metrics_every_ms = 15'000;
-inline constexpr int export_attempts = 5;             ///< of one request; 429, 502, 503, 504 and no answer are tried again
-inline constexpr int64_t flush_deadline_ms = 5'000;   ///< at the end
+inline constexpr int export_attempts =
+    5;  ///< of one request; 429, 502, 503, 504 and no answer are tried again
+inline constexpr int64_t flush_deadline_ms = 5'000;  ///< at the end
 
-/// Thread-safe. Never blocks who adds. Destruction sends what is left, for at most `flush_deadline_ms`.
+/// Thread-safe. Never blocks who adds. Destruction sends what is left, for at most
+/// `flush_deadline_ms`.
 class Exporter {
  public:
   /// `registry` outlives it; its counter of dropped spans is among it.

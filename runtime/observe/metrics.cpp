@@ -52,13 +52,17 @@ Metric& Registry::add(std::unique_ptr<Metric> metric) {
   return *metrics_.back();
 }
 Metric& Registry::counter(std::string name, std::string help, std::string unit) {
-  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit), MetricKind::counter, std::vector<double>()));
+  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit),
+                                      MetricKind::counter, std::vector<double>()));
 }
 Metric& Registry::gauge(std::string name, std::string help, std::string unit) {
-  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit), MetricKind::gauge, std::vector<double>()));
+  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit),
+                                      MetricKind::gauge, std::vector<double>()));
 }
-Metric& Registry::histogram(std::string name, std::string help, std::string unit, std::vector<double> bounds) {
-  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit), MetricKind::histogram, std::move(bounds)));
+Metric& Registry::histogram(std::string name, std::string help, std::string unit,
+                            std::vector<double> bounds) {
+  return add(std::make_unique<Metric>(std::move(name), std::move(help), std::move(unit),
+                                      MetricKind::histogram, std::move(bounds)));
 }
 std::vector<const Metric*> Registry::all() const {
   const std::lock_guard guard(mutex_);
@@ -73,17 +77,22 @@ namespace {
 std::string escaped(std::string_view text, bool quotes) {
   std::string out;
   for (const char c : text) {
-    if (c == '\\') out += "\\\\";
-    else if (c == '\n') out += "\\n";
-    else if (c == '"' && quotes) out += "\\\"";
-    else out.push_back(c);
+    if (c == '\\')
+      out += "\\\\";
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '"' && quotes)
+      out += "\\\"";
+    else
+      out.push_back(c);
   }
   return out;
 }
 
 std::string label_text(const Labels& labels, std::string_view extra = "") {
   std::string out;
-  for (const auto& [name, value] : labels) out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", name, escaped(value, true));
+  for (const auto& [name, value] : labels)
+    out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", name, escaped(value, true));
   if (!extra.empty()) out += (out.empty() ? "" : ",") + std::string(extra);
   return out.empty() ? "" : "{" + out + "}";
 }
@@ -93,7 +102,8 @@ std::string number(double v) {
   return fmt::format("{}", v);
 }
 
-void write_series(std::string& out, const std::string& name, const Metric& m, const Labels& labels, const Series& series) {
+void write_series(std::string& out, const std::string& name, const Metric& m, const Labels& labels,
+                  const Series& series) {
   if (m.kind != MetricKind::histogram) {
     out += fmt::format("{}{} {}\n", name, label_text(labels), number(series.value()));
     return;
@@ -104,7 +114,8 @@ void write_series(std::string& out, const std::string& name, const Metric& m, co
     const std::string bound = i < m.bounds.size() ? number(m.bounds[i]) : "+Inf";
     out += fmt::format("{}_bucket{} {}\n", name, label_text(labels, "le=\"" + bound + "\""), total);
   }
-  out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, label_text(labels), number(series.value()), name, label_text(labels), total);
+  out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, label_text(labels),
+                     number(series.value()), name, label_text(labels), total);
 }
 
 }  // namespace
@@ -118,7 +129,8 @@ std::string prometheus_text(const Registry& registry) {
     if (m->unit == "s") name += "_seconds";
     if (m->unit == "By") name += "_bytes";
     if (m->kind == MetricKind::counter) name += "_total";
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, escaped(m->help, false), name, kinds[static_cast<size_t>(m->kind)]);
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, escaped(m->help, false), name,
+                       kinds[static_cast<size_t>(m->kind)]);
     for (const auto& [labels, series] : m->all()) write_series(out, name, *m, labels, *series);
   }
   return out;

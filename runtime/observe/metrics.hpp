@@ -40,7 +40,8 @@ class Series {
 /// A metric with all its label sets. Thread-safe.
 class Metric {
  public:
-  Metric(std::string name, std::string help, std::string unit, MetricKind kind, std::vector<double> bounds);
+  Metric(std::string name, std::string help, std::string unit, MetricKind kind,
+         std::vector<double> bounds);
   void add(const Labels& labels, double v = 1) { series(labels).add(v); }
   void set(const Labels& labels, double v) { series(labels).set(v); }
   void observe(const Labels& labels, double v);
@@ -64,7 +65,8 @@ class Registry {
  public:
   Metric& counter(std::string name, std::string help, std::string unit = "1");
   Metric& gauge(std::string name, std::string help, std::string unit = "1");
-  Metric& histogram(std::string name, std::string help, std::string unit, std::vector<double> bounds);
+  Metric& histogram(std::string name, std::string help, std::string unit,
+                    std::vector<double> bounds);
   std::vector<const Metric*> all() const;
 
  private:

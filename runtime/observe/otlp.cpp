@@ -71,7 +71,8 @@ void write_span(JsonWriter& out, const Span& span) {
   out.end_object();
 }
 
-void write_point(JsonWriter& out, const Metric& m, const Labels& labels, const Series& series, Millis started, Millis now) {
+void write_point(JsonWriter& out, const Metric& m, const Labels& labels, const Series& series,
+                 Millis started, Millis now) {
   out.begin_object();
   std::vector<Attribute> attributes;
   for (const auto& [name, value] : labels) attributes.push_back({name, value, std::nullopt});
@@ -122,7 +123,8 @@ std::string trace_request(const Resource& resource, std::span<const Span> spans)
   return out.take();
 }
 
-std::string metrics_request(const Resource& resource, const Registry& registry, Millis started, Millis now) {
+std::string metrics_request(const Resource& resource, const Registry& registry, Millis started,
+                            Millis now) {
   static constexpr const char* kinds[] = {"sum", "gauge", "histogram"};
   JsonWriter out;
   out.begin_object();
@@ -145,9 +147,11 @@ std::string metrics_request(const Resource& resource, const Registry& registry, 
     out.begin_object();
     out.key("dataPoints");
     out.begin_array();
-    for (const auto& [labels, series] : m->all()) write_point(out, *m, labels, *series, started, now);
+    for (const auto& [labels, series] : m->all())
+      write_point(out, *m, labels, *series, started, now);
     out.end_array();
-    if (m->kind != MetricKind::gauge) out.key("aggregationTemporality"), out.integer(2);  // cumulative
+    if (m->kind != MetricKind::gauge)
+      out.key("aggregationTemporality"), out.integer(2);  // cumulative
     if (m->kind == MetricKind::counter) out.key("isMonotonic"), out.boolean(true);
     out.end_object();
     out.end_object();

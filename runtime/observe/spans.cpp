@@ -14,7 +14,9 @@ std::string digest(const std::string& seed, size_t bytes) {
   return std::string(reinterpret_cast<const char*>(hash.data()), bytes);
 }
 
-Attribute text(std::string name, std::string value) { return {std::move(name), std::move(value), std::nullopt}; }
+Attribute text(std::string name, std::string value) {
+  return {std::move(name), std::move(value), std::nullopt};
+}
 Attribute number(std::string name, int64_t value) { return {std::move(name), "", value}; }
 
 }  // namespace
@@ -30,7 +32,8 @@ void SpanBuilder::end(Span& span, Millis when, const RunError* error) {
   span.failed = true;
   span.message = error->message;
   span.attributes.push_back(text("error.type", error->kind));
-  if (error->status != 0) span.attributes.push_back(number("http.response.status_code", error->status));
+  if (error->status != 0)
+    span.attributes.push_back(number("http.response.status_code", error->status));
 }
 
 SpanBuilder::Run& SpanBuilder::run_of(const std::string& run_id, const Event& event) {
@@ -44,7 +47,8 @@ SpanBuilder::Run& SpanBuilder::run_of(const std::string& run_id, const Event& ev
   return it->second;
 }
 
-SpanBuilder::Open& SpanBuilder::step_of(Run& run, const std::string& run_id, const ir::Program& program, const Event& event) {
+SpanBuilder::Open& SpanBuilder::step_of(Run& run, const std::string& run_id,
+                                        const ir::Program& program, const Event& event) {
   const auto [it, added] = run.acts.try_emplace(event.act);
   Open& open = it->second;
   if (event.parent != machine::no_act) open.parent = event.parent;
@@ -57,11 +61,13 @@ SpanBuilder::Open& SpanBuilder::step_of(Run& run, const std::string& run_id, con
   open.span.attributes.push_back(text("kflow.run.id", run_id));
   open.span.attributes.push_back(text("kflow.step.path", event.path));
   if (event.node) {
-    if (const auto* step = std::get_if<ir::StepNode>(&program[event.node].data)) open.span.attributes.push_back(text("kflow.callee", step->call.name));
+    if (const auto* step = std::get_if<ir::StepNode>(&program[event.node].data))
+      open.span.attributes.push_back(text("kflow.callee", step->call.name));
   }
   // Below the nearest step or tool around it, else below the run.
   open.span.parent_id = run.root.span_id;
-  for (auto up = run.acts.find(open.parent); up != run.acts.end(); up = run.acts.find(up->second.parent)) {
+  for (auto up = run.acts.find(open.parent); up != run.acts.end();
+       up = run.acts.find(up->second.parent)) {
     if (!up->second.step) continue;
     open.span.parent_id = up->second.span.span_id;
     break;
@@ -69,7 +75,8 @@ SpanBuilder::Open& SpanBuilder::step_of(Run& run, const std::string& run_id, con
   return open;
 }
 
-void SpanBuilder::begin_attempt(Open& open, const std::string& run_id, const Event& event, uint32_t attempt) {
+void SpanBuilder::begin_attempt(Open& open, const std::string& run_id, const Event& event,
+                                uint32_t attempt) {
   Span span;
   span.trace_id = open.span.trace_id;
   span.span_id = span_id_of(run_id, event.act, attempt);
@@ -80,7 +87,8 @@ void SpanBuilder::begin_attempt(Open& open, const std::string& run_id, const Eve
   open.attempt = std::move(span);
 }
 
-void SpanBuilder::add(const std::string& run_id, const ir::Program& program, const Event& event, std::vector<Span>& out) {
+void SpanBuilder::add(const std::string& run_id, const ir::Program& program, const Event& event,
+                      std::vector<Span>& out) {
   Run& run = run_of(run_id, event);
   const auto finish_attempt = [&](Open& open, const RunError* error) {
     if (!open.attempt) return;
@@ -111,7 +119,8 @@ void SpanBuilder::add(const std::string& run_id, const ir::Program& program, con
     run.root.name = program[started->workflow].name;
     run.root.attributes.push_back(text("kflow.workflow", run.root.name));
     run.root.attributes.push_back(text("session.id", started->session_id));
-    if (!started->parent_id.empty()) run.root.link = {trace_id_of(started->parent_id), span_id_of(started->parent_id, 1, 0)};
+    if (!started->parent_id.empty())
+      run.root.link = {trace_id_of(started->parent_id), span_id_of(started->parent_id, 1, 0)};
   } else if (const auto* step = std::get_if<machine::StepStarted>(&event.data)) {
     Open& open = step_of(run, run_id, program, event);
     finish_attempt(open, nullptr);

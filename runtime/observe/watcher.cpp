@@ -14,10 +14,14 @@ using machine::Event;
 
 std::string_view to_string(LogLevel level) {
   switch (level) {
-    case LogLevel::off: return "off";
-    case LogLevel::error: return "error";
-    case LogLevel::info: return "info";
-    case LogLevel::debug: return "debug";
+    case LogLevel::off:
+      return "off";
+    case LogLevel::error:
+      return "error";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::debug:
+      return "debug";
   }
   std::unreachable();
 }
@@ -28,7 +32,8 @@ std::string callee_of(const ir::Program& program, const Event& event) {
   return step == nullptr ? "" : step->call.name;
 }
 
-const std::vector<double> seconds_bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 3600};
+const std::vector<double> seconds_bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.5,
+                                         1,     5,     10,   60,   300, 3600};
 
 }  // namespace
 
@@ -48,7 +53,9 @@ Result<LogSettings> log_settings(std::string_view text) {
       out.level = level;
       known = true;
     }
-    if (!known) return fail(ErrorCode::invalid_argument, "KFLOW_LOG: `" + std::string(word) + "` is not off, error, info, debug or json");
+    if (!known)
+      return fail(ErrorCode::invalid_argument,
+                  "KFLOW_LOG: `" + std::string(word) + "` is not off, error, info, debug or json");
   }
   return out;
 }
@@ -59,16 +66,21 @@ Watcher::Watcher(Settings settings)
       runs_ended_(registry_.counter("kflow.runs.ended", "Runs that ended")),
       steps_(registry_.counter("kflow.steps", "Steps that ended")),
       attempts_(registry_.counter("kflow.step.attempts", "Attempts of steps that began")),
-      step_duration_(registry_.histogram("kflow.step.duration", "Time from the start of a step to its end", "s", seconds_bounds)),
+      step_duration_(registry_.histogram(
+          "kflow.step.duration", "Time from the start of a step to its end", "s", seconds_bounds)),
       batches_(registry_.counter("kflow.commits", "Durable commits")),
       batch_events_(registry_.counter("kflow.commit.events", "Events written")),
-      batch_duration_(registry_.histogram("kflow.commit.duration", "Time that a durable commit took", "s", {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1})) {
-  if (settings_.exports.on()) exporter_ = std::make_unique<Exporter>(settings_.exports, registry_, settings_.clock);
+      batch_duration_(
+          registry_.histogram("kflow.commit.duration", "Time that a durable commit took", "s",
+                              {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1})) {
+  if (settings_.exports.on())
+    exporter_ = std::make_unique<Exporter>(settings_.exports, registry_, settings_.clock);
 }
 
 Watcher::~Watcher() = default;
 
-void Watcher::committed(const store::RunHeader& run, const ir::Program& program, std::span<const Event> events) {
+void Watcher::committed(const store::RunHeader& run, const ir::Program& program,
+                        std::span<const Event> events) {
   std::vector<Span> finished;
   for (const Event& event : events) {
     measure(run, program, event);
@@ -93,7 +105,8 @@ void Watcher::measure(const store::RunHeader& run, const ir::Program& program, c
     const auto it = open_.find({run.key, event.act});
     if (it == open_.end()) return;
     steps_.add({{"callee", it->second.callee}, {"outcome", std::string(outcome)}});
-    step_duration_.observe({{"callee", it->second.callee}}, static_cast<double>(event.time - it->second.started) / 1000);
+    step_duration_.observe({{"callee", it->second.callee}},
+                           static_cast<double>(event.time - it->second.started) / 1000);
     open_.erase(it);
   };
   const auto run_ended = [&](std::string_view status) {
@@ -102,7 +115,8 @@ void Watcher::measure(const store::RunHeader& run, const ir::Program& program, c
   };
   if (std::holds_alternative<machine::RunStarted>(event.data)) {
     runs_started_.add({{"workflow", run.workflow}});
-  } else if (std::holds_alternative<machine::StepStarted>(event.data) || std::holds_alternative<machine::ToolEntered>(event.data)) {
+  } else if (std::holds_alternative<machine::StepStarted>(event.data) ||
+             std::holds_alternative<machine::ToolEntered>(event.data)) {
     const std::string callee = callee_of(program, event);
     open_.try_emplace({run.key, event.act}, Step{event.time, callee});
     attempts_.add({{"callee", callee}});
@@ -122,7 +136,8 @@ void Watcher::measure(const store::RunHeader& run, const ir::Program& program, c
 }
 
 void Watcher::log(const store::RunHeader& run, const ir::Program& program, const Event& event) {
-  std::vector<std::pair<std::string_view, std::string>> fields{{"run", run.id}, {"workflow", run.workflow}};
+  std::vector<std::pair<std::string_view, std::string>> fields{{"run", run.id},
+                                                               {"workflow", run.workflow}};
   if (!event.path.empty()) fields.emplace_back("step", event.path);
   const auto with_error = [&](const machine::RunError& error) {
     fields.emplace_back("error_kind", error.kind);
@@ -146,9 +161,12 @@ void Watcher::log(const store::RunHeader& run, const ir::Program& program, const
   line(level, machine::public_name(program, event), fields, event.time);
 }
 
-void Watcher::line(LogLevel level, std::string_view message, const std::vector<std::pair<std::string_view, std::string>>& fields, Millis when) {
+void Watcher::line(LogLevel level, std::string_view message,
+                   const std::vector<std::pair<std::string_view, std::string>>& fields,
+                   Millis when) {
   if (level > settings_.log.level || !settings_.write_log) return;
-  const std::string time = cel::format_timestamp({when / 1000, static_cast<int32_t>(when % 1000) * 1'000'000});
+  const std::string time =
+      cel::format_timestamp({when / 1000, static_cast<int32_t>(when % 1000) * 1'000'000});
   if (settings_.log.json) {
     JsonWriter out;
     out.begin_object();
@@ -167,14 +185,20 @@ void Watcher::line(LogLevel level, std::string_view message, const std::vector<s
   settings_.write_log(text);
 }
 
-Result<std::shared_ptr<Watcher>> make_watcher(const std::function<const char*(const char*)>& environment, std::function<Millis()> clock, std::function<void(const std::string&)> write_log) {
-  Watcher::Settings settings{.exports = export_settings(environment), .log = {}, .write_log = std::move(write_log), .clock = std::move(clock)};
+Result<std::shared_ptr<Watcher>> make_watcher(
+    const std::function<const char*(const char*)>& environment, std::function<Millis()> clock,
+    std::function<void(const std::string&)> write_log) {
+  Watcher::Settings settings{.exports = export_settings(environment),
+                             .log = {},
+                             .write_log = std::move(write_log),
+                             .clock = std::move(clock)};
   if (const char* text = environment("KFLOW_LOG")) {
     auto log = log_settings(text);
     if (!log) return std::unexpected(std::move(log).error());
     settings.log = *log;
   }
-  if (!settings.exports.on() && settings.log.level == LogLevel::off) return std::shared_ptr<Watcher>();
+  if (!settings.exports.on() && settings.log.level == LogLevel::off)
+    return std::shared_ptr<Watcher>();
   return std::make_shared<Watcher>(std::move(settings));
 }
 

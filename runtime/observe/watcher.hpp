@@ -15,10 +15,12 @@ struct LogSettings {
   LogLevel level = LogLevel::off;
   bool json = false;
 };
-/// KFLOW_LOG: `off`, `error`, `info` or `debug`, and perhaps `,json`. An unknown word is an error that says so.
+/// KFLOW_LOG: `off`, `error`, `info` or `debug`, and perhaps `,json`. An unknown word is an error
+/// that says so.
 Result<LogSettings> log_settings(std::string_view text);
 
-/// One thread calls it (the engine's loop). Values of steps are never logged, only names, times and error messages.
+/// One thread calls it (the engine's loop). Values of steps are never logged, only names, times and
+/// error messages.
 class Watcher final : public engine::Observer {
  public:
   struct Settings {
@@ -30,7 +32,8 @@ class Watcher final : public engine::Observer {
   explicit Watcher(Settings settings);
   ~Watcher() override;
 
-  void committed(const store::RunHeader& run, const ir::Program& program, std::span<const machine::Event> events) override;
+  void committed(const store::RunHeader& run, const ir::Program& program,
+                 std::span<const machine::Event> events) override;
   void batch(size_t runs, size_t events, double seconds) override;
   void trouble(const std::string& what) override;
   const Registry& registry() const { return registry_; }
@@ -40,9 +43,11 @@ class Watcher final : public engine::Observer {
     Millis started = 0;
     std::string callee;
   };
-  void measure(const store::RunHeader& run, const ir::Program& program, const machine::Event& event);
+  void measure(const store::RunHeader& run, const ir::Program& program,
+               const machine::Event& event);
   void log(const store::RunHeader& run, const ir::Program& program, const machine::Event& event);
-  void line(LogLevel level, std::string_view message, const std::vector<std::pair<std::string_view, std::string>>& fields, Millis when);
+  void line(LogLevel level, std::string_view message,
+            const std::vector<std::pair<std::string_view, std::string>>& fields, Millis when);
 
   Settings settings_;
   Registry registry_;
@@ -60,6 +65,8 @@ class Watcher final : public engine::Observer {
 };
 
 /// From the environment; null where nothing is wanted.
-Result<std::shared_ptr<Watcher>> make_watcher(const std::function<const char*(const char*)>& environment, std::function<Millis()> clock, std::function<void(const std::string&)> write_log);
+Result<std::shared_ptr<Watcher>> make_watcher(
+    const std::function<const char*(const char*)>& environment, std::function<Millis()> clock,
+    std::function<void(const std::string&)> write_log);
 
 }  // namespace kflow::observe

@@ -175,7 +175,8 @@ int OwnerLocks::pid_of(OwnerId owner) const {
   return bad == std::errc() && line == identity(pid) ? pid : 0;
 }
 
-// The state of the process, as proc(5) has it: the field after the name, which may hold anything but ends at the last `)`.
+// The state of the process, as proc(5) has it: the field after the name, which may hold anything
+// but ends at the last `)`.
 bool OwnerLocks::stopped(OwnerId owner) {
   const int pid = pid_of(owner);
   if (pid <= 0) return false;

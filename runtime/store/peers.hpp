@@ -15,8 +15,8 @@ class Peers {
   virtual void leave() = 0;
   /// When in doubt, true.
   virtual bool alive(OwnerId owner) = 0;
-  /// Alive, but stopped (SIGSTOP, a debugger, job control): its runs may be taken, its epoch fences it when it goes on.
-  /// When in doubt, false.
+  /// Alive, but stopped (SIGSTOP, a debugger, job control): its runs may be taken, its epoch fences
+  /// it when it goes on. When in doubt, false.
   virtual bool stopped(OwnerId owner) = 0;
   /// A dead one that owns nothing any more.
   virtual void forget(OwnerId owner) = 0;

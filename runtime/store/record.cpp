@@ -249,7 +249,8 @@ std::string encode_numbered(std::string_view key, uint64_t number, std::string_v
   return seal(key, out.buffer());
 }
 
-Result<Numbered> decode_numbered(std::string_view key, std::string_view row, std::string_view what) {
+Result<Numbered> decode_numbered(std::string_view key, std::string_view row,
+                                 std::string_view what) {
   const auto payload = unseal(key, row, what);
   if (!payload) return std::unexpected(payload.error());
   ByteReader in(*payload);
@@ -334,7 +335,8 @@ Result<Durability> decode_description(std::string_view row) {
                                              std::to_string(store_format) + "); use that version");
   }
   if (!in.failed() && format > 0 && format < oldest_store_format) {
-    return fail(ErrorCode::incompatible, "it was made by a version before the first release; begin a new one");
+    return fail(ErrorCode::incompatible,
+                "it was made by a version before the first release; begin a new one");
   }
   const uint8_t durability = in.u8();
   if (in.failed() || format == 0 || durability > static_cast<uint8_t>(Durability::none)) {

@@ -53,11 +53,11 @@ struct RunHeader {
   OwnerId owner = no_owner;
   uint64_t epoch = 0;  ///< +1 at every change of owner; fences late writers
   // Set when the run is created, never changed.
-  RunKey parent = 0;         ///< the run whose step started this one; 0: none
-  bool attached = false;     ///< the parent waits for it
-  std::string slot;          ///< workflow and key that its concurrency is counted under; "": not limited
+  RunKey parent = 0;      ///< the run whose step started this one; 0: none
+  bool attached = false;  ///< the parent waits for it
+  std::string slot;  ///< workflow and key that its concurrency is counted under; "": not limited
   uint32_t slot_limit = 0;
-  Millis retention_ms = 0;   ///< how long it is kept after its end; 0: as the store's owner says
+  Millis retention_ms = 0;  ///< how long it is kept after its end; 0: as the store's owner says
 };
 
 /// A durable command to a run, written without owning it; consumed in the commit of the event that
@@ -70,15 +70,16 @@ struct InboxMessage {
   std::string body;   ///< by kind: encoded by the engine
 };
 
-/// A message from one run to another, in the transaction of the sender's events. If there is no such
-/// run, or it has ended, nothing happens.
+/// A message from one run to another, in the transaction of the sender's events. If there is no
+/// such run, or it has ended, nothing happens.
 struct Post {
   std::string run_id;
   InboxMessage message;
 };
 
-/// A run waits for another's end: it gets a `child_result` message then, at once if that has ended or
-/// does not exist. The body of the message is `watch_body(act, key of the other run, 0 if none)`.
+/// A run waits for another's end: it gets a `child_result` message then, at once if that has ended
+/// or does not exist. The body of the message is `watch_body(act, key of the other run, 0 if
+/// none)`.
 struct Watch {
   std::string run_id;  ///< of the other
   uint32_t act = 0;    ///< which activation of the watching run waits
@@ -105,7 +106,8 @@ inline constexpr size_t max_side_key = 400;
 /// Rows that a removal erases in one transaction.
 inline constexpr size_t removal_slice = 4000;
 
-/// A new state of a session; the entry is `stale` if the session is not at `expected_version` any more.
+/// A new state of a session; the entry is `stale` if the session is not at `expected_version` any
+/// more.
 struct SessionWrite {
   std::string id;
   uint64_t expected_version = 0;  ///< 0: the session must not exist yet
@@ -146,12 +148,13 @@ struct RunCommit {
   std::vector<Watch> watches;
   std::vector<SideWrite> writes;
   std::optional<SessionWrite> session;
-  std::vector<Blob> blobs;         ///< that the events refer to; those already there are only counted
-  std::span<const NewRun> children;  ///< started in the same transaction; one that is refused is not started
+  std::vector<Blob> blobs;  ///< that the events refer to; those already there are only counted
+  std::span<const NewRun>
+      children;  ///< started in the same transaction; one that is refused is not started
 };
 
-/// What became of one entry of a batch; nothing was written unless it is `committed`. `fenced`: epoch
-/// or expected seq did not match. `stale`: the session has moved on, read it again.
+/// What became of one entry of a batch; nothing was written unless it is `committed`. `fenced`:
+/// epoch or expected seq did not match. `stale`: the session has moved on, read it again.
 enum class CommitOutcome : uint8_t { committed, fenced, stale };
 
 /// A new run: everything in one commit; only then does the caller learn its id.
@@ -166,10 +169,10 @@ struct NewRun {
   /// input: conflict.
   std::string idempotency_key;
   Sha256 input_hash{};
-  /// With header.slot: what happens when `slot_limit` runs of the slot have not ended. queue: the run
-  /// is PENDING without owner and timer until a slot is free (the commit that ends a run makes the
-  /// oldest queued one claimable at once); reject: refused with `conflict`; cancel_oldest: as queue,
-  /// and the oldest running one gets a cancel message.
+  /// With header.slot: what happens when `slot_limit` runs of the slot have not ended. queue: the
+  /// run is PENDING without owner and timer until a slot is free (the commit that ends a run makes
+  /// the oldest queued one claimable at once); reject: refused with `conflict`; cancel_oldest: as
+  /// queue, and the oldest running one gets a cancel message.
   enum class WhenFull : uint8_t { queue, reject, cancel_oldest };
   WhenFull when_full = WhenFull::queue;
   std::vector<Blob> blobs;
@@ -213,17 +216,18 @@ struct StoreInfo {
   uint64_t bytes_limit = 0;
 };
 
-/// A workflow that starts by itself. What `spec` says is the engine's; the store keeps the due time.
+/// A workflow that starts by itself. What `spec` says is the engine's; the store keeps the due
+/// time.
 struct Schedule {
   std::string id;
   std::string workflow;
   Sha256 program{};
   std::string program_bytes;  ///< only to put; not read back
   std::string project_root;
-  std::string spec;           ///< encoded by the engine
+  std::string spec;  ///< encoded by the engine
   Millis next_due = machine::never;
   bool enabled = true;
-  RunKey last_run = 0;        ///< by fire_schedule
+  RunKey last_run = 0;  ///< by fire_schedule
 };
 
 struct OwnerInfo {
@@ -246,7 +250,8 @@ class Store {
   struct BatchResult {
     std::vector<Started> started;
     std::vector<CommitOutcome> outcomes;
-    std::vector<Started> children;  ///< of all entries in order; those of entries that were not committed are refused
+    std::vector<Started> children;  ///< of all entries in order; those of entries that were not
+                                    ///< committed are refused
   };
   virtual Result<BatchResult> write(std::span<const NewRun> runs,
                                     std::span<const RunCommit> batch) = 0;
@@ -269,7 +274,8 @@ class Store {
   virtual Result<std::optional<Snapshot>> snapshot(RunKey run) = 0;
 
   // -- what runs share
-  virtual Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key, Millis now) = 0;
+  virtual Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key,
+                                                        Millis now) = 0;
   virtual Result<Session> session(std::string_view id) = 0;
   /// Verified against its hash.
   virtual Result<std::string> blob(const Sha256& hash) = 0;
@@ -278,20 +284,21 @@ class Store {
   virtual Result<void> put_schedule(const Schedule& schedule) = 0;
   virtual Result<void> remove_schedule(std::string_view id) = 0;
   virtual Result<std::vector<Schedule>> schedules() = 0;
-  /// Moves the schedule from `expected_due` to `next_due` and starts `run` (if there is one), both or
-  /// neither. conflict: another process was faster.
-  virtual Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due, Millis next_due, const NewRun* run) = 0;
+  /// Moves the schedule from `expected_due` to `next_due` and starts `run` (if there is one), both
+  /// or neither. conflict: another process was faster.
+  virtual Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due,
+                                                       Millis next_due, const NewRun* run) = 0;
 
   // -- removal
-  /// Removes an ended run with everything that only it refers to. conflict: it has not ended. A long
-  /// log goes in slices of at most `removal_slice` rows a transaction; what is left of a removal that
-  /// was interrupted is not found any more and is finished by `collect`.
+  /// Removes an ended run with everything that only it refers to. conflict: it has not ended. A
+  /// long log goes in slices of at most `removal_slice` rows a transaction; what is left of a
+  /// removal that was interrupted is not found any more and is finished by `collect`.
   virtual Result<void> remove(RunKey run) = 0;
   struct Retention {
     Millis now = 0;
-    Millis default_age_ms = 0;                 ///< of runs without their own; 0: for ever
+    Millis default_age_ms = 0;                       ///< of runs without their own; 0: for ever
     std::vector<std::pair<RunStatus, Millis>> ages;  ///< per status, instead of the default
-    size_t keep_newest = 0;                    ///< ended runs per workflow that are kept at most; 0: no limit
+    size_t keep_newest = 0;  ///< ended runs per workflow that are kept at most; 0: no limit
     bool dry_run = false;
   };
   struct Collected {
@@ -301,8 +308,8 @@ class Store {
     uint64_t cache_entries = 0;
     std::vector<std::string> ids;  ///< of runs that went, or would go
   };
-  /// Removes what retention lets go, expired cache entries, blobs and programs that nothing refers to,
-  /// in slices.
+  /// Removes what retention lets go, expired cache entries, blobs and programs that nothing refers
+  /// to, in slices.
   virtual Result<Collected> collect(const Retention& retention) = 0;
 
   // -- inbox
@@ -332,8 +339,8 @@ class Store {
   /// Blocks until some other owner has died (true, once per owner) or `cancel_fd` is readable
   /// (false). No polling.
   virtual Result<bool> wait_for_death(int cancel_fd) = 0;
-  /// Rings every other process (no_owner), every one, or one, so that it looks (at the store's inboxes or
-  /// log) again.
+  /// Rings every other process (no_owner), every one, or one, so that it looks (at the store's
+  /// inboxes or log) again.
   virtual void ring(OwnerId owner) = 0;
 
   // -- the store itself
@@ -342,7 +349,8 @@ class Store {
     std::string where;  ///< table and key
     std::string what;
   };
-  /// Reads every row: checksums, gaps in logs, indexes that do not fit their rows. Empty: all is well.
+  /// Reads every row: checksums, gaps in logs, indexes that do not fit their rows. Empty: all is
+  /// well.
   virtual Result<std::vector<Finding>> check() = 0;
   /// A consistent copy while the store is in use, into a folder that must not hold a store yet.
   /// `compact`: without free pages.

@@ -15,17 +15,34 @@ class Checker {
   Checker(Transaction& txn, std::vector<Store::Finding>& out) : txn_(txn), out_(out) {}
 
   Result<void> run() {
-    KFLOW_TRY(each(Table::runs, [&](std::string_view key, std::string_view value) { check_run(key, value); }));
-    KFLOW_TRY(each(Table::ids, [&](std::string_view key, std::string_view value) { check_id(key, value); }));
-    KFLOW_TRY(each(Table::events, [&](std::string_view key, std::string_view value) { check_chunk(key, value); }));
-    if (!ids_.empty()) found(Table::runs, std::string(Key(ids_.begin()->first)), "run `" + ids_.begin()->second + "` is not found by its id");
-    for (const Table table : {Table::snapshots, Table::inbox, Table::idempotency, Table::programs, Table::owners, Table::slots, Table::kv, Table::cache, Table::sessions, Table::blobs, Table::schedules}) {
-      KFLOW_TRY(each(table, [&](std::string_view key, std::string_view value) { check_seal(table, key, value); }));
+    KFLOW_TRY(each(Table::runs,
+                   [&](std::string_view key, std::string_view value) { check_run(key, value); }));
+    KFLOW_TRY(each(Table::ids,
+                   [&](std::string_view key, std::string_view value) { check_id(key, value); }));
+    KFLOW_TRY(each(Table::events,
+                   [&](std::string_view key, std::string_view value) { check_chunk(key, value); }));
+    if (!ids_.empty())
+      found(Table::runs, std::string(Key(ids_.begin()->first)),
+            "run `" + ids_.begin()->second + "` is not found by its id");
+    for (const Table table :
+         {Table::snapshots, Table::inbox, Table::idempotency, Table::programs, Table::owners,
+          Table::slots, Table::kv, Table::cache, Table::sessions, Table::blobs, Table::schedules}) {
+      KFLOW_TRY(each(table, [&](std::string_view key, std::string_view value) {
+        check_seal(table, key, value);
+      }));
     }
-    KFLOW_TRY(each(Table::timers, [&](std::string_view key, std::string_view) { check_index(Table::timers, key, number_at(key, 8)); }));
-    KFLOW_TRY(each(Table::owned, [&](std::string_view key, std::string_view) { check_index(Table::owned, key, number_at(key, 8)); }));
-    KFLOW_TRY(each(Table::statuses, [&](std::string_view key, std::string_view) { check_index(Table::statuses, key, number_at(key, 1)); }));
-    return each(Table::labels, [&](std::string_view key, std::string_view) { check_index(Table::labels, key, key.size() < 8 ? 0 : number_at(key, key.size() - 8)); });
+    KFLOW_TRY(each(Table::timers, [&](std::string_view key, std::string_view) {
+      check_index(Table::timers, key, number_at(key, 8));
+    }));
+    KFLOW_TRY(each(Table::owned, [&](std::string_view key, std::string_view) {
+      check_index(Table::owned, key, number_at(key, 8));
+    }));
+    KFLOW_TRY(each(Table::statuses, [&](std::string_view key, std::string_view) {
+      check_index(Table::statuses, key, number_at(key, 1));
+    }));
+    return each(Table::labels, [&](std::string_view key, std::string_view) {
+      check_index(Table::labels, key, key.size() < 8 ? 0 : number_at(key, key.size() - 8));
+    });
   }
 
  private:
@@ -41,7 +58,8 @@ class Checker {
 
   void found(Table table, std::string_view key, std::string what) {
     if (out_.size() >= max_findings) return;
-    out_.push_back({std::string(table_names[static_cast<size_t>(table)]) + " " + to_hex(key), std::move(what)});
+    out_.push_back({std::string(table_names[static_cast<size_t>(table)]) + " " + to_hex(key),
+                    std::move(what)});
   }
 
   void check_run(std::string_view key, std::string_view value) {
@@ -50,14 +68,16 @@ class Checker {
     ids_[row->header.key] = row->header.id;
     known_.insert({row->header.key, 0});
     const auto program = txn_.get(Table::programs, key_of(row->header.program));
-    if (!program || !*program) found(Table::runs, key, "the program of run `" + row->header.id + "` is missing");
+    if (!program || !*program)
+      found(Table::runs, key, "the program of run `" + row->header.id + "` is missing");
   }
 
   void check_id(std::string_view key, std::string_view value) {
     const auto run = decode_number(key, value);
     if (!run) return found(Table::ids, key, run.error().message);
     const auto it = ids_.find(*run);
-    if (it == ids_.end() || it->second != key) return found(Table::ids, key, "leads to another run than `" + std::string(key) + "`");
+    if (it == ids_.end() || it->second != key)
+      return found(Table::ids, key, "leads to another run than `" + std::string(key) + "`");
     ids_.erase(it);
   }
 
@@ -72,7 +92,8 @@ class Checker {
       return;
     }
     if (run != run_) run_ = run, seq_ = 0, shown_ = 0;
-    if (chunk->first_seq != seq_ || chunk->first_public != shown_) found(Table::events, key, "a gap in the log of run " + std::to_string(run));
+    if (chunk->first_seq != seq_ || chunk->first_public != shown_)
+      found(Table::events, key, "a gap in the log of run " + std::to_string(run));
     seq_ = chunk->first_seq + chunk->event_count;
     shown_ = chunk->first_public + chunk->public_count;
   }
@@ -80,7 +101,8 @@ class Checker {
   void check_seal(Table table, std::string_view key, std::string_view value) {
     const auto payload = unseal(key, value, "the row");
     if (!payload) return found(table, key, payload.error().message);
-    if (table == Table::blobs && key_of(sha256(*payload)) != key) found(table, key, "the bytes are not those of the hash");
+    if (table == Table::blobs && key_of(sha256(*payload)) != key)
+      found(table, key, "the bytes are not those of the hash");
   }
 
   void check_index(Table table, std::string_view key, RunKey run) {
@@ -106,6 +128,8 @@ Result<std::vector<Store::Finding>> TableStore::check() {
   return out;
 }
 
-Result<void> TableStore::backup(const std::string& folder, bool compact) { return tables_->copy_to(folder, compact); }
+Result<void> TableStore::backup(const std::string& folder, bool compact) {
+  return tables_->copy_to(folder, compact);
+}
 
 }  // namespace kflow::store

@@ -85,7 +85,9 @@ Result<RunHeader> TableStore::claim(RunKey run, uint64_t expected_epoch) {
     }
     const auto waits = must_wait(txn, h);
     if (!waits) return std::unexpected(waits.error());
-    if (*waits) return fail(ErrorCode::conflict, "run `" + h.id + "` waits for others of its workflow to end");
+    if (*waits)
+      return fail(ErrorCode::conflict,
+                  "run `" + h.id + "` waits for others of its workflow to end");
     return take(txn, row);
   });
   if (!done) return std::unexpected(std::move(done).error());

@@ -1,4 +1,5 @@
-// Removing runs, and what nothing refers to any more. Long removals go in slices and are finished after a crash.
+// Removing runs, and what nothing refers to any more. Long removals go in slices and are finished
+// after a crash.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -10,7 +11,8 @@ namespace kflow::store {
 namespace {
 
 // Keys of a table that begin with `prefix`, at most `most`.
-Result<std::vector<std::string>> keys_with(Transaction& txn, Table table, std::string_view prefix, size_t most) {
+Result<std::vector<std::string>> keys_with(Transaction& txn, Table table, std::string_view prefix,
+                                           size_t most) {
   std::vector<std::string> keys;
   const auto cursor = txn.cursor(table);
   if (!cursor) return std::unexpected(cursor.error());
@@ -52,7 +54,8 @@ Result<void> TableStore::begin_removal(Transaction& txn, const RunRow& run) {
 }
 
 Result<bool> TableStore::erase_rows(Transaction& txn, RunKey run, size_t& budget) {
-  for (const Table table : {Table::events, Table::snapshots, Table::inbox, Table::dedup, Table::watchers}) {
+  for (const Table table :
+       {Table::events, Table::snapshots, Table::inbox, Table::dedup, Table::watchers}) {
     const auto keys = keys_with(txn, table, Key(run), budget);
     if (!keys) return std::unexpected(keys.error());
     for (const std::string& key : *keys) KFLOW_TRY(txn.erase(table, key));
@@ -62,7 +65,8 @@ Result<bool> TableStore::erase_rows(Transaction& txn, RunKey run, size_t& budget
   const std::string prefix = run_blob_key(run, "");
   const auto blobs = keys_with(txn, Table::blobrefs, prefix, budget);
   if (!blobs) return std::unexpected(blobs.error());
-  for (const std::string& key : *blobs) KFLOW_TRY(drop_blob(txn, run, std::string_view(key).substr(prefix.size())));
+  for (const std::string& key : *blobs)
+    KFLOW_TRY(drop_blob(txn, run, std::string_view(key).substr(prefix.size())));
   budget -= blobs->size();
   if (budget == 0) return false;
   KFLOW_TRY(txn.erase(Table::removals, Key(run)));
@@ -99,7 +103,9 @@ Result<void> TableStore::remove(RunKey run) {
     if (!*row) return fail(ErrorCode::not_found, "there is no such run in the store");
     const RunHeader& h = (*row)->header;
     if (!is_final(h.status) || h.owner != no_owner) {
-      return fail(ErrorCode::conflict, "run `" + h.id + "` has not ended (" + std::string(machine::to_string(h.status)) + "); cancel it first");
+      return fail(ErrorCode::conflict, "run `" + h.id + "` has not ended (" +
+                                           std::string(machine::to_string(h.status)) +
+                                           "); cancel it first");
     }
     return begin_removal(txn, **row);
   });
@@ -131,7 +137,8 @@ Result<std::vector<RunHeader>> TableStore::removable(const Retention& retention)
   return out;
 }
 
-// A program goes when no run and no schedule names it. Runs that come meanwhile are noticed by their number.
+// A program goes when no run and no schedule names it. Runs that come meanwhile are noticed by
+// their number.
 Result<void> TableStore::collect_programs(Collected& out) {
   std::set<std::string, std::less<>> unused;
   std::string last_run;
@@ -191,7 +198,8 @@ Result<void> TableStore::collect_cache(Millis now, Collected& out) {
     for (; more && *more; more = (*cursor)->next()) {
       const auto row = decode_numbered((*cursor)->key(), (*cursor)->value(), "a cached value");
       if (!row) return std::unexpected(row.error());
-      if (row->number != 0 && static_cast<Millis>(row->number) <= now) expired.emplace_back((*cursor)->key());
+      if (row->number != 0 && static_cast<Millis>(row->number) <= now)
+        expired.emplace_back((*cursor)->key());
     }
     if (!more) return std::unexpected(more.error());
   }
@@ -203,7 +211,8 @@ Result<void> TableStore::collect_cache(Millis now, Collected& out) {
         if (!*row) continue;
         const auto value = decode_numbered(expired[i], **row, "a cached value");
         if (!value) return std::unexpected(value.error());
-        if (value->number == 0 || static_cast<Millis>(value->number) > now) continue;  // renewed meanwhile
+        if (value->number == 0 || static_cast<Millis>(value->number) > now)
+          continue;  // renewed meanwhile
         KFLOW_TRY(txn.erase(Table::cache, expired[i]));
         ++out.cache_entries;
       }

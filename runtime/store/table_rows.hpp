@@ -38,8 +38,12 @@ inline std::string bounded(std::string text) {
   return text.size() <= longest_id ? std::move(text) : to_hex(sha256(text));
 }
 
-inline std::string blob_user_key(std::string_view hash, RunKey run) { return 'h' + std::string(hash) + std::string(Key(run)); }
-inline std::string run_blob_key(RunKey run, std::string_view hash) { return 'r' + std::string(Key(run)) + std::string(hash); }
+inline std::string blob_user_key(std::string_view hash, RunKey run) {
+  return 'h' + std::string(hash) + std::string(Key(run));
+}
+inline std::string run_blob_key(RunKey run, std::string_view hash) {
+  return 'r' + std::string(Key(run)) + std::string(hash);
+}
 
 /// Rows of one concurrency slot.
 inline std::string slot_prefix(std::string_view slot) { return bounded(std::string(slot)) + '\0'; }

@@ -6,16 +6,19 @@ namespace kflow::store {
 
 Result<void> TableStore::put_schedule(const Schedule& schedule) {
   if (schedule.id.empty() || schedule.id.size() > longest_id) {
-    return fail(ErrorCode::invalid_argument, "a schedule's id has 1 to " + std::to_string(longest_id) + " bytes");
+    return fail(ErrorCode::invalid_argument,
+                "a schedule's id has 1 to " + std::to_string(longest_id) + " bytes");
   }
   return change([&](Transaction& txn) -> Result<void> {
     const auto known = exists(txn, Table::programs, key_of(schedule.program));
     if (!known) return std::unexpected(known.error());
     if (!*known) {
       const std::string_view key = key_of(schedule.program);
-      KFLOW_TRY(txn.put(Table::programs, key, seal(key, schedule.program_bytes), {}, PutMode::replace));
+      KFLOW_TRY(
+          txn.put(Table::programs, key, seal(key, schedule.program_bytes), {}, PutMode::replace));
     }
-    return txn.put(Table::schedules, schedule.id, encode_schedule(schedule.id, schedule), {}, PutMode::replace);
+    return txn.put(Table::schedules, schedule.id, encode_schedule(schedule.id, schedule), {},
+                   PutMode::replace);
   });
 }
 
@@ -23,7 +26,8 @@ Result<void> TableStore::remove_schedule(std::string_view id) {
   return change([&](Transaction& txn) -> Result<void> {
     const auto known = exists(txn, Table::schedules, id);
     if (!known) return std::unexpected(known.error());
-    if (!*known) return fail(ErrorCode::not_found, "there is no schedule `" + std::string(id) + "`");
+    if (!*known)
+      return fail(ErrorCode::not_found, "there is no schedule `" + std::string(id) + "`");
     return txn.erase(Table::schedules, id);
   });
 }
@@ -44,7 +48,8 @@ Result<std::vector<Schedule>> TableStore::schedules() {
   return out;
 }
 
-Result<std::optional<Started>> TableStore::fire_schedule(std::string_view id, Millis expected_due, Millis next_due, const NewRun* run) {
+Result<std::optional<Started>> TableStore::fire_schedule(std::string_view id, Millis expected_due,
+                                                         Millis next_due, const NewRun* run) {
   std::optional<Started> started;
   auto done = change([&](Transaction& txn) -> Result<void> {
     started.reset();
@@ -54,7 +59,8 @@ Result<std::optional<Started>> TableStore::fire_schedule(std::string_view id, Mi
     auto schedule = decode_schedule(id, **row);
     if (!schedule) return std::unexpected(std::move(schedule).error());
     if (schedule->next_due != expected_due || !schedule->enabled) {
-      return fail(ErrorCode::conflict, "the schedule `" + std::string(id) + "` was moved on by another process");
+      return fail(ErrorCode::conflict,
+                  "the schedule `" + std::string(id) + "` was moved on by another process");
     }
     schedule->next_due = next_due;
     if (run != nullptr) {

@@ -1,4 +1,5 @@
-// What the commits of runs touch besides their own rows: messages, watchers, slots, sessions, shared values, blobs.
+// What the commits of runs touch besides their own rows: messages, watchers, slots, sessions,
+// shared values, blobs.
 #include <algorithm>
 
 #include "compiler/base/bytes.hpp"
@@ -10,11 +11,17 @@ namespace {
 
 constexpr std::string_view last_message_key = "last message";
 
-std::string watcher_key(RunKey target, RunKey waiting, uint32_t act) { return std::string(Key(target, waiting)) + std::string(Key(act)); }
+std::string watcher_key(RunKey target, RunKey waiting, uint32_t act) {
+  return std::string(Key(target, waiting)) + std::string(Key(act));
+}
 
-std::string slot_key(const std::string& prefix, RunKey run) { return prefix + std::string(Key(run)); }
+std::string slot_key(const std::string& prefix, RunKey run) {
+  return prefix + std::string(Key(run));
+}
 
-Table table_of(SideWrite::Kind kind) { return kind == SideWrite::Kind::kv ? Table::kv : Table::cache; }
+Table table_of(SideWrite::Kind kind) {
+  return kind == SideWrite::Kind::kv ? Table::kv : Table::cache;
+}
 
 // The rows of one slot in the order in which the runs came.
 struct SlotRow {
@@ -29,7 +36,8 @@ Result<std::vector<SlotRow>> slot_rows(Transaction& txn, const std::string& pref
   while (more && *more && has_prefix((*cursor)->key(), prefix)) {
     const auto state = unseal((*cursor)->key(), (*cursor)->value(), "the row of a slot");
     if (!state) return std::unexpected(state.error());
-    out.push_back({number_at((*cursor)->key(), prefix.size()), state->empty() ? '\0' : state->front()});
+    out.push_back(
+        {number_at((*cursor)->key(), prefix.size()), state->empty() ? '\0' : state->front()});
     more = (*cursor)->next();
   }
   if (!more) return std::unexpected(more.error());
@@ -71,7 +79,8 @@ Result<std::optional<RunRow>> TableStore::run_of_id(Transaction& txn, std::strin
   return run_in(txn, *key);
 }
 
-Result<void> TableStore::post_in(Transaction& txn, const RunRow& target, const InboxMessage& message) {
+Result<void> TableStore::post_in(Transaction& txn, const RunRow& target,
+                                 const InboxMessage& message) {
   const RunKey run = target.header.key;
   if (!message.dedup.empty()) {
     const std::string key = std::string(Key(run)) + bounded(message.dedup);
@@ -91,11 +100,15 @@ Result<void> TableStore::watch(Transaction& txn, RunKey waiting, const Watch& wa
   const auto target = run_of_id(txn, watch.run_id);
   if (!target) return std::unexpected(target.error());
   if (*target && !is_final((*target)->header.status)) {
-    return txn.put(Table::watchers, watcher_key((*target)->header.key, waiting, watch.act), {}, {}, PutMode::replace);
+    return txn.put(Table::watchers, watcher_key((*target)->header.key, waiting, watch.act), {}, {},
+                   PutMode::replace);
   }
   RunRow self;
   self.header.key = waiting;
-  return post_in(txn, self, {.kind = InboxMessage::Kind::child_result, .dedup = "", .body = watch_body(watch.act, *target ? (*target)->header.key : 0)});
+  return post_in(txn, self,
+                 {.kind = InboxMessage::Kind::child_result,
+                  .dedup = "",
+                  .body = watch_body(watch.act, *target ? (*target)->header.key : 0)});
 }
 
 Result<void> TableStore::tell_watchers(Transaction& txn, RunKey ended) {
@@ -115,7 +128,9 @@ Result<void> TableStore::tell_watchers(Transaction& txn, RunKey ended) {
     if (!waiting) return std::unexpected(waiting.error());
     if (*waiting && !is_final((*waiting)->header.status)) {
       const auto act = static_cast<uint32_t>(number_at(key, 16));
-      KFLOW_TRY(post_in(txn, **waiting, {.kind = InboxMessage::Kind::child_result, .dedup = "", .body = watch_body(act, ended)}));
+      KFLOW_TRY(post_in(
+          txn, **waiting,
+          {.kind = InboxMessage::Kind::child_result, .dedup = "", .body = watch_body(act, ended)}));
     }
     KFLOW_TRY(txn.erase(Table::watchers, key));
   }
@@ -124,27 +139,35 @@ Result<void> TableStore::tell_watchers(Transaction& txn, RunKey ended) {
 
 // ---- slots
 
-Result<bool> TableStore::enter_slot(Transaction& txn, const NewRun& run, RunHeader& h, Started& out) {
+Result<bool> TableStore::enter_slot(Transaction& txn, const NewRun& run, RunHeader& h,
+                                    Started& out) {
   if (h.slot.empty() || h.slot_limit == 0) return false;
   const std::string prefix = slot_prefix(h.slot);
   const auto rows = slot_rows(txn, prefix);
   if (!rows) return std::unexpected(rows.error());
-  const auto running = static_cast<uint64_t>(std::count_if(rows->begin(), rows->end(), [](const SlotRow& r) { return r.state == slot_running; }));
+  const auto running = static_cast<uint64_t>(std::count_if(
+      rows->begin(), rows->end(), [](const SlotRow& r) { return r.state == slot_running; }));
   if (running < h.slot_limit) {
     KFLOW_TRY(put_slot(txn, prefix, h.key, slot_running));
     return false;
   }
   if (run.when_full == NewRun::WhenFull::reject) {
-    out.refused = Error{ErrorCode::conflict, std::to_string(running) + " runs of `" + h.workflow + "` go on already, and its `concurrency` says reject"};
+    out.refused =
+        Error{ErrorCode::conflict, std::to_string(running) + " runs of `" + h.workflow +
+                                       "` go on already, and its `concurrency` says reject"};
     return false;
   }
   if (run.when_full == NewRun::WhenFull::cancel_oldest) {
-    const auto oldest = std::find_if(rows->begin(), rows->end(), [](const SlotRow& r) { return r.state == slot_running; });
+    const auto oldest = std::find_if(rows->begin(), rows->end(),
+                                     [](const SlotRow& r) { return r.state == slot_running; });
     const auto target = run_in(txn, oldest->run);
     if (!target) return std::unexpected(target.error());
     if (*target) {
       // Once: who comes after this one finds the next oldest no sooner than this one has ended.
-      KFLOW_TRY(post_in(txn, **target, {.kind = InboxMessage::Kind::cancel, .dedup = "slot", .body = "a newer run takes its place"}));
+      KFLOW_TRY(post_in(txn, **target,
+                        {.kind = InboxMessage::Kind::cancel,
+                         .dedup = "slot",
+                         .body = "a newer run takes its place"}));
     }
   }
   KFLOW_TRY(put_slot(txn, prefix, h.key, slot_queued));
@@ -164,7 +187,8 @@ Result<void> TableStore::leave_slot(Transaction& txn, const RunHeader& ended) {
   KFLOW_TRY(txn.erase(Table::slots, slot_key(prefix, ended.key)));
   const auto rows = slot_rows(txn, prefix);
   if (!rows) return std::unexpected(rows.error());
-  auto running = static_cast<uint64_t>(std::count_if(rows->begin(), rows->end(), [](const SlotRow& r) { return r.state == slot_running; }));
+  auto running = static_cast<uint64_t>(std::count_if(
+      rows->begin(), rows->end(), [](const SlotRow& r) { return r.state == slot_running; }));
   for (const SlotRow& row : *rows) {
     if (row.state != slot_queued || running >= ended.slot_limit) continue;
     const auto next = run_in(txn, row.run);
@@ -194,7 +218,8 @@ Result<bool> TableStore::must_wait(Transaction& txn, const RunHeader& run) {
   while (more && *more && number_at((*cursor)->key(), 0) == run.key) {
     const auto message = decode_message((*cursor)->key(), (*cursor)->value());
     if (!message) return std::unexpected(message.error());
-    if (message->kind == InboxMessage::Kind::cancel || message->kind == InboxMessage::Kind::kill) return false;
+    if (message->kind == InboxMessage::Kind::cancel || message->kind == InboxMessage::Kind::kill)
+      return false;
     more = (*cursor)->next();
   }
   if (!more) return std::unexpected(more.error());
@@ -228,13 +253,19 @@ Result<void> TableStore::put_blobs(Transaction& txn, RunKey run, const std::vect
 Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit) {
   if (commit.session) {
     const std::string key = bounded(commit.session->id);
-    KFLOW_TRY(txn.put(Table::sessions, key, encode_numbered(key, commit.session->expected_version + 1, commit.session->state), {}, PutMode::replace));
+    KFLOW_TRY(
+        txn.put(Table::sessions, key,
+                encode_numbered(key, commit.session->expected_version + 1, commit.session->state),
+                {}, PutMode::replace));
   }
   for (const SideWrite& write : commit.writes) {
     const Table table = table_of(write.kind);
     if (write.value) {
-      const uint64_t expires = write.expires == machine::never ? 0 : static_cast<uint64_t>(std::max<Millis>(write.expires, 1));
-      KFLOW_TRY(txn.put(table, write.key, encode_numbered(write.key, expires, *write.value), {}, PutMode::replace));
+      const uint64_t expires = write.expires == machine::never
+                                   ? 0
+                                   : static_cast<uint64_t>(std::max<Millis>(write.expires, 1));
+      KFLOW_TRY(txn.put(table, write.key, encode_numbered(write.key, expires, *write.value), {},
+                        PutMode::replace));
     } else {
       KFLOW_TRY(txn.erase(table, write.key));
     }
@@ -242,20 +273,23 @@ Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit)
   for (const Post& post : commit.posts) {
     const auto target = run_of_id(txn, post.run_id);
     if (!target) return std::unexpected(target.error());
-    if (*target && !is_final((*target)->header.status)) KFLOW_TRY(post_in(txn, **target, post.message));
+    if (*target && !is_final((*target)->header.status))
+      KFLOW_TRY(post_in(txn, **target, post.message));
   }
   for (const Watch& w : commit.watches) KFLOW_TRY(watch(txn, commit.run, w));
   return {};
 }
 
-Result<std::optional<std::string>> TableStore::side_value(SideWrite::Kind kind, std::string_view key, Millis now) {
+Result<std::optional<std::string>> TableStore::side_value(SideWrite::Kind kind,
+                                                          std::string_view key, Millis now) {
   auto txn = tables_->read();
   if (!txn) return std::unexpected(std::move(txn).error());
   if (key.empty() || key.size() > max_side_key) return std::nullopt;
   const auto row = (*txn)->get(table_of(kind), key);
   if (!row) return std::unexpected(row.error());
   if (!*row) return std::nullopt;
-  auto value = decode_numbered(key, **row, kind == SideWrite::Kind::kv ? "a shared value" : "a cached value");
+  auto value = decode_numbered(key, **row,
+                               kind == SideWrite::Kind::kv ? "a shared value" : "a cached value");
   if (!value) return std::unexpected(std::move(value).error());
   if (value->number != 0 && static_cast<Millis>(value->number) <= now) return std::nullopt;
   return std::optional(std::move(value->bytes));
@@ -283,7 +317,8 @@ Result<std::string> TableStore::blob(const Sha256& hash) {
   if (!*row) return fail(ErrorCode::not_found, "the store does not hold blob " + to_hex(hash));
   const auto bytes = unseal(key, **row, "a blob");
   if (!bytes) return std::unexpected(bytes.error());
-  if (sha256(*bytes) != hash) return fail(ErrorCode::corrupt, "blob " + to_hex(hash) + " is damaged");
+  if (sha256(*bytes) != hash)
+    return fail(ErrorCode::corrupt, "blob " + to_hex(hash) + " is damaged");
   return std::string(*bytes);
 }
 

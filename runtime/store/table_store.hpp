@@ -47,13 +47,15 @@ class TableStore final : public Store {
   Result<bool> wait_for_death(int cancel_fd) override;
   void ring(OwnerId owner) override;
   Result<StoreInfo> info() override;
-  Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key, Millis now) override;
+  Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key,
+                                                Millis now) override;
   Result<Session> session(std::string_view id) override;
   Result<std::string> blob(const Sha256& hash) override;
   Result<void> put_schedule(const Schedule& schedule) override;
   Result<void> remove_schedule(std::string_view id) override;
   Result<std::vector<Schedule>> schedules() override;
-  Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due, Millis next_due, const NewRun* run) override;
+  Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due,
+                                               Millis next_due, const NewRun* run) override;
   Result<void> remove(RunKey run) override;
   Result<Collected> collect(const Retention& retention) override;
   Result<std::vector<Finding>> check() override;
@@ -77,7 +79,8 @@ class TableStore final : public Store {
   Result<void> insert(Transaction& txn, const NewRun& run, uint64_t events_hash, Started& out);
   Result<bool> known_by_key(Transaction& txn, const NewRun& run, std::string_view scope,
                             Started& out);
-  Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash, std::vector<Started>& children);
+  Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash,
+                               std::vector<Started>& children);
   Result<void> change_run(Transaction& txn, const RunCommit& commit, Tail tail);
   Result<void> take(Transaction& txn, RunRow& run);
 

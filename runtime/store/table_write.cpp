@@ -36,11 +36,14 @@ bool has_timer(const RunRow& run) {
 }
 
 Result<void> put_status(Transaction& txn, const RunHeader& h) {
-  KFLOW_TRY(txn.put(Table::labels, workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key)), {}, {}, PutMode::replace));
+  KFLOW_TRY(txn.put(Table::labels,
+                    workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key)), {}, {},
+                    PutMode::replace));
   return txn.put(Table::statuses, status_key(h.status, h.key), {}, {}, PutMode::replace);
 }
 Result<void> erase_status(Transaction& txn, const RunHeader& h) {
-  KFLOW_TRY(txn.erase(Table::labels, workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key))));
+  KFLOW_TRY(txn.erase(Table::labels,
+                      workflow_status_prefix(h.workflow, h.status) + std::string(Key(h.key))));
   return txn.erase(Table::statuses, status_key(h.status, h.key));
 }
 
@@ -158,7 +161,10 @@ Result<Store::BatchResult> TableStore::write(std::span<const NewRun> runs,
       out.outcomes.push_back(*outcome);
       if (*outcome == CommitOutcome::committed) continue;
       for (size_t n = 0; n < batch[i].children.size(); ++n) {
-        out.children.push_back({.key = 0, .id = "", .refused = Error{ErrorCode::conflict, "its parent was not committed"}});
+        out.children.push_back(
+            {.key = 0,
+             .id = "",
+             .refused = Error{ErrorCode::conflict, "its parent was not committed"}});
       }
     }
     return {};
@@ -236,7 +242,8 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
   if (out.refused) return {};
   const Key key(h.key);
   // Started for whoever comes first.
-  if (!*queued && h.owner == no_owner && row.due == machine::never && h.status <= RunStatus::running) {
+  if (!*queued && h.owner == no_owner && row.due == machine::never &&
+      h.status <= RunStatus::running) {
     row.due = 0;
   }
   if (is_final(h.status)) h.owner = no_owner;

@@ -43,9 +43,9 @@ enum class Table : uint8_t {
 };
 inline constexpr size_t table_count = 23;
 inline constexpr std::array<const char*, table_count> table_names{
-    "meta", "runs",        "events",   "snapshots", "inbox", "dedup",    "timers",
-    "ids",  "idempotency", "programs", "owners",    "owned", "statuses", "labels",
-    "watchers", "slots", "kv", "cache", "sessions", "blobs", "blobrefs", "removals", "schedules"};
+    "meta",        "runs",     "events",   "snapshots", "inbox",    "dedup",    "timers",   "ids",
+    "idempotency", "programs", "owners",   "owned",     "statuses", "labels",   "watchers", "slots",
+    "kv",          "cache",    "sessions", "blobs",     "blobrefs", "removals", "schedules"};
 
 /// Moves over the rows of one table. Views are valid until the next move or write.
 class Cursor {

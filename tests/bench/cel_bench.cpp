@@ -1,4 +1,5 @@
-// Speed of expressions: evaluations a second of a gate condition and of other typical ones; JSON Lines on stdout.
+// Speed of expressions: evaluations a second of a gate condition and of other typical ones; JSON
+// Lines on stdout.
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -55,17 +56,23 @@ void measure(const char* name, const std::string& text, Variables& variables) {
     } while (elapsed.count() < 0.2);
     best = std::max(best, static_cast<double>(count) / elapsed.count());
   }
-  std::printf("{\"bench\": \"cel\", \"case\": \"%s\", \"evaluations_per_second\": %.0f}\n", name, best);
+  std::printf("{\"bench\": \"cel\", \"case\": \"%s\", \"evaluations_per_second\": %.0f}\n", name,
+              best);
 }
 
 }  // namespace
 
 int main() {
   Variables variables;
-  variables.add("steps", R"({"fetch": {"output": 1}, "research": {"status": "ok", "output": {"text": "…", "score": 0.93}}})");
-  variables.add("input", R"({"name": "x", "topics": ["security", "cloud", "AI trends"], "count": 3})");
+  variables.add(
+      "steps",
+      R"({"fetch": {"output": 1}, "research": {"status": "ok", "output": {"text": "…", "score": 0.93}}})");
+  variables.add("input",
+                R"({"name": "x", "topics": ["security", "cloud", "AI trends"], "count": 3})");
   variables.add("items", "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]");
-  measure("gate", R"(steps.research.output.score > 0.8 && input.topics.exists(t, t.startsWith("AI")))", variables);
+  measure("gate",
+          R"(steps.research.output.score > 0.8 && input.topics.exists(t, t.startsWith("AI")))",
+          variables);
   measure("compare", "input.count < 5", variables);
   measure("arithmetic", "(input.count + 4) * 3 - 1 == 20", variables);
   measure("map_filter_16", "items.filter(i, i % 2 == 0).map(i, i * i).size()", variables);

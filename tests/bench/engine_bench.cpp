@@ -1,5 +1,6 @@
-// Durable steps a second of ten-step chains with 1, 100 and 1000 runs in flight, fsync on, against bare LMDB that commits the
-// same rows in the same batches in the same process. `engine_bench [steps]` prints one JSON line a measurement.
+// Durable steps a second of ten-step chains with 1, 100 and 1000 runs in flight, fsync on, against
+// bare LMDB that commits the same rows in the same batches in the same process. `engine_bench
+// [steps]` prints one JSON line a measurement.
 #include <lmdb.h>
 #include <unistd.h>
 
@@ -30,10 +31,13 @@ struct Row {
 };
 using Batches = std::vector<std::vector<Row>>;
 
-double since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+double since(Clock::time_point t) {
+  return std::chrono::duration<double>(Clock::now() - t).count();
+}
 
 // `in_flight` chains at a time until `steps` steps are done; gives seconds, and the rows written.
-double measure(const fs::path& folder, std::shared_ptr<const ir::Program> program, size_t in_flight, size_t steps, Batches& batches) {
+double measure(const fs::path& folder, std::shared_ptr<const ir::Program> program, size_t in_flight,
+               size_t steps, Batches& batches) {
   std::mutex mutex;
   store::LmdbOptions options;
   options.row_observer = [&](std::string_view table, std::string_view key, std::string_view value) {
@@ -58,7 +62,8 @@ double measure(const fs::path& folder, std::shared_ptr<const ir::Program> progra
   const ir::CallableId workflow = program->find("chain");
   const size_t runs = std::max<size_t>(1, steps / 10);
   const auto begin = Clock::now();
-  // A thread starts what a run ends; starting waits for its commit, so enough threads share each commit.
+  // A thread starts what a run ends; starting waits for its commit, so enough threads share each
+  // commit.
   std::atomic<size_t> started = 0;
   std::vector<std::jthread> clients;
   for (size_t c = 0; c < in_flight; ++c) {
@@ -89,7 +94,8 @@ double bare(const fs::path& folder, const Batches& batches) {
     MDB_txn* txn = nullptr;
     mdb_txn_begin(env, nullptr, 0, &txn);
     for (const Row& row : batch) {
-      if (!tables.contains(row.table)) mdb_dbi_open(txn, row.table.c_str(), MDB_CREATE, &tables[row.table]);
+      if (!tables.contains(row.table))
+        mdb_dbi_open(txn, row.table.c_str(), MDB_CREATE, &tables[row.table]);
       MDB_val k{row.key.size(), const_cast<char*>(row.key.data())};
       MDB_val v{row.value.size(), const_cast<char*>(row.value.data())};
       mdb_put(txn, tables[row.table], &k, &v, 0);
@@ -118,7 +124,10 @@ int main(int argc, char** argv) {
     const double ours = measure(folder / "store", program, in_flight, n, batches);
     const double theirs = bare(folder / "bare", batches);
     const auto count = static_cast<double>(n);
-    std::printf("{\"bench\":\"durable_steps\",\"in_flight\":%zu,\"steps\":%zu,\"batches\":%zu,\"steps_per_s\":%.0f,\"bare_steps_per_s\":%.0f,\"share\":%.2f}\n", in_flight, n, batches.size(), count / ours, count / theirs, theirs / ours);
+    std::printf(
+        "{\"bench\":\"durable_steps\",\"in_flight\":%zu,\"steps\":%zu,\"batches\":%zu,\"steps_per_"
+        "s\":%.0f,\"bare_steps_per_s\":%.0f,\"share\":%.2f}\n",
+        in_flight, n, batches.size(), count / ours, count / theirs, theirs / ours);
     std::fflush(stdout);
     fs::remove_all(folder);
   }

@@ -1,5 +1,6 @@
-// Runs as users meet them: latency of one, fan-out, long runs, sleeping runs, recovery, lists. `runs_bench [scale]` prints one
-// JSON line a measurement; scale 1 sleeps 100 000 runs and lists as many, 10 ten times that.
+// Runs as users meet them: latency of one, fan-out, long runs, sleeping runs, recovery, lists.
+// `runs_bench [scale]` prints one JSON line a measurement; scale 1 sleeps 100 000 runs and lists as
+// many, 10 ten times that.
 #include <lmdb.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -27,7 +28,9 @@ using namespace kflow;
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+double since(Clock::time_point t) {
+  return std::chrono::duration<double>(Clock::now() - t).count();
+}
 
 [[noreturn]] void die(const std::string& what) {
   std::fprintf(stderr, "%s\n", what.c_str());
@@ -57,7 +60,8 @@ struct Process {
     if (!made) die(made.error().message);
     engine = std::move(*made);
   }
-  store::RunKey start(const char* workflow, const cel::Value& input = cel::Value::map({}), engine::StartOptions options = {}) {
+  store::RunKey start(const char* workflow, const cel::Value& input = cel::Value::map({}),
+                      engine::StartOptions options = {}) {
     auto run = engine->start(program(), program()->find(workflow), input, options);
     if (!run) die(run.error().message);
     return run->key;
@@ -120,8 +124,12 @@ void latency(const fs::path& folder) {
   const double bare = bare_commit_ms(folder / "bare");
   Process p(folder / "latency");
   const double run = median_ms(p, "chain", 60);
-  std::printf("{\"bench\":\"ten_step_run\",\"median_ms\":%.3f,\"bare_commit_ms\":%.3f,\"ratio\":%.1f,\"goal\":15}\n", run, bare, run / bare);
-  std::printf("{\"bench\":\"fan_out_100\",\"median_ms\":%.3f,\"goal_ms\":3}\n", median_ms(p, "fan", 60));
+  std::printf(
+      "{\"bench\":\"ten_step_run\",\"median_ms\":%.3f,\"bare_commit_ms\":%.3f,\"ratio\":%.1f,"
+      "\"goal\":15}\n",
+      run, bare, run / bare);
+  std::printf("{\"bench\":\"fan_out_100\",\"median_ms\":%.3f,\"goal_ms\":3}\n",
+              median_ms(p, "fan", 60));
 }
 
 // Time of the first and of the last thousand of many steps in one run.
@@ -137,7 +145,10 @@ void long_run(const fs::path& folder) {
   });
   const auto first = static_cast<double>(times[1000] - times[0]);
   const auto last = static_cast<double>(times[steps - 1] - times[steps - 1001]);
-  std::printf("{\"bench\":\"long_run\",\"steps\":%ld,\"first_1000_ms\":%.0f,\"last_1000_ms\":%.0f,\"ratio\":%.2f,\"goal\":1.2}\n", static_cast<long>(steps), first, last, last / first);
+  std::printf(
+      "{\"bench\":\"long_run\",\"steps\":%ld,\"first_1000_ms\":%.0f,\"last_1000_ms\":%.0f,"
+      "\"ratio\":%.2f,\"goal\":1.2}\n",
+      static_cast<long>(steps), first, last, last / first);
 }
 
 void start_many(Process& p, size_t count, const char* workflow, const cel::Value& input) {
@@ -154,19 +165,30 @@ void sleeping(const fs::path& folder, size_t count) {
   const uint64_t memory_before = resident_bytes();
   Process p(folder / "sleep", true, true);
   const auto begin = Clock::now();
-  start_many(p, count, "sleeper", cel::make_record({{"d", cel::Value::duration({.nanos = 3'600'000'000'000})}}));
+  start_many(p, count, "sleeper",
+             cel::make_record({{"d", cel::Value::duration({.nanos = 3'600'000'000'000})}}));
   while (p.engine->active() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   const double seconds = since(begin);
   const auto info = p.store->info();
   const auto n = static_cast<double>(count);
-  std::printf("{\"bench\":\"sleeping_runs\",\"runs\":%zu,\"starts_per_s\":%.0f,\"disk_bytes_per_run\":%.0f,\"in_memory\":%zu,\"resident_growth_mib\":%.0f,\"goal_disk\":1024}\n", count, n / seconds,
-              static_cast<double>(info->bytes_used) / n, p.engine->active(), static_cast<double>(resident_bytes() - memory_before) / (1 << 20));
+  std::printf(
+      "{\"bench\":\"sleeping_runs\",\"runs\":%zu,\"starts_per_s\":%.0f,\"disk_bytes_per_run\":%.0f,"
+      "\"in_memory\":%zu,\"resident_growth_mib\":%.0f,\"goal_disk\":1024}\n",
+      count, n / seconds, static_cast<double>(info->bytes_used) / n, p.engine->active(),
+      static_cast<double>(resident_bytes() - memory_before) / (1 << 20));
   for (const auto& [name, filter] : std::vector<std::pair<const char*, store::RunFilter>>{
-           {"none", {}}, {"status", {.status = machine::RunStatus::running}}, {"completed", {.status = machine::RunStatus::completed}}, {"workflow", {.workflow = "sleeper"}},
-           {"status and workflow", {.status = machine::RunStatus::running, .workflow = "sleeper"}}, {"error and workflow", {.status = machine::RunStatus::error, .workflow = "sleeper"}}}) {
+           {"none", {}},
+           {"status", {.status = machine::RunStatus::running}},
+           {"completed", {.status = machine::RunStatus::completed}},
+           {"workflow", {.workflow = "sleeper"}},
+           {"status and workflow", {.status = machine::RunStatus::running, .workflow = "sleeper"}},
+           {"error and workflow", {.status = machine::RunStatus::error, .workflow = "sleeper"}}}) {
     const auto list = Clock::now();
     const auto page = p.store->list(filter);
-    std::printf("{\"bench\":\"list\",\"runs\":%zu,\"filter\":\"%s\",\"rows\":%zu,\"ms\":%.2f,\"goal_ms\":10}\n", count, name, page->size(), since(list) * 1000);
+    std::printf(
+        "{\"bench\":\"list\",\"runs\":%zu,\"filter\":\"%s\",\"rows\":%zu,\"ms\":%.2f,\"goal_ms\":"
+        "10}\n",
+        count, name, page->size(), since(list) * 1000);
   }
   std::fflush(stdout);
 }
@@ -189,7 +211,10 @@ void recovery(const fs::path& folder, size_t count) {
     if (since(begin) > 120) die("recovery takes too long");
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  std::printf("{\"bench\":\"recovery\",\"runs\":%zu,\"first_s\":%.3f,\"all_s\":%.2f,\"goal_first_s\":1,\"goal_all_s\":%.0f}\n", count, first, since(begin), 10.0 * static_cast<double>(count) / 100'000);
+  std::printf(
+      "{\"bench\":\"recovery\",\"runs\":%zu,\"first_s\":%.3f,\"all_s\":%.2f,\"goal_first_s\":1,"
+      "\"goal_all_s\":%.0f}\n",
+      count, first, since(begin), 10.0 * static_cast<double>(count) / 100'000);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// kill -9 at commit points of a workflow with children, people, sessions and compensation, on a real LMDB store: the process
-// dies right after a commit is durable and before anything of it is let out; another one finishes.
+// kill -9 at commit points of a workflow with children, people, sessions and compensation, on a
+// real LMDB store: the process dies right after a commit is durable and before anything of it is
+// let out; another one finishes.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,7 +62,10 @@ workflow child(x: int) -> int {
 bool long_form() { return std::getenv("KFLOW_LONG") != nullptr; }
 // About 500 commits in the long form.
 size_t items() { return long_form() ? 160 : 40; }
-std::string expected_error() { return "n " + std::to_string(items()) + " a 10 b 20 c 7 five 50 last " + std::to_string(items() - 1); }
+std::string expected_error() {
+  return "n " + std::to_string(items()) + " a 10 b 20 c 7 five 50 last " +
+         std::to_string(items() - 1);
+}
 
 std::shared_ptr<const ir::Program> program() {
   static const auto compiled = driver::compile_text("crash.kflow", text);
@@ -79,7 +83,8 @@ struct Life {
   int report = -1;
 };
 
-// One life of the process: dies after `die_at` commits, or runs to the end and reports how many there were.
+// One life of the process: dies after `die_at` commits, or runs to the end and reports how many
+// there were.
 Life spawn(const fs::path& folder, size_t die_at) {
   int pipe_fds[2];
   REQUIRE(::pipe(pipe_fds) == 0);
@@ -98,8 +103,11 @@ Life spawn(const fs::path& folder, size_t die_at) {
     };
     auto engine = engine::Engine::open(store, options);
     if (!engine) ::_exit(3);
-    const auto input = cel::make_record({{"file", cel::Value::string((folder / "effects").string())}, {"items", cel::Value::integer(static_cast<int64_t>(items()))}});
-    auto started = (*engine)->start(program(), program()->find("w"), input, {.idempotency_key = "once"});
+    const auto input =
+        cel::make_record({{"file", cel::Value::string((folder / "effects").string())},
+                          {"items", cel::Value::integer(static_cast<int64_t>(items()))}});
+    auto started =
+        (*engine)->start(program(), program()->find("w"), input, {.idempotency_key = "once"});
     if (!started) ::_exit(4);
     const auto header = store->header(started->key);
     (void)engine::send_signal(*store, **header, "go", cel::Value::integer(7), "once");
@@ -146,11 +154,13 @@ void check_store(const fs::path& folder) {
     }
     std::map<std::string, int> completed;
     uint64_t next = 0;
-    REQUIRE(engine::read_events(store, run.key, 0, [&](const machine::Event& e, uint64_t seq, uint64_t) {
-      CHECK(seq == next++);
-      if (std::holds_alternative<machine::StepCompleted>(e.data)) ++completed[e.path];
-      return true;
-    }));
+    REQUIRE(engine::read_events(store, run.key, 0,
+                                [&](const machine::Event& e, uint64_t seq, uint64_t) {
+                                  CHECK(seq == next++);
+                                  if (std::holds_alternative<machine::StepCompleted>(e.data))
+                                    ++completed[e.path];
+                                  return true;
+                                }));
     for (const auto& [path, times] : completed) {
       INFO(path);
       CHECK(times == 1);
@@ -171,7 +181,8 @@ void check_store(const fs::path& folder) {
 
 TEST_CASE("the process dies at a commit, another one finishes") {
   REQUIRE(driver::compile_text("crash.kflow", text)->program.has_value());
-  const fs::path base = fs::temp_directory_path() / ("kflow_commit_kill_" + std::to_string(::getpid()));
+  const fs::path base =
+      fs::temp_directory_path() / ("kflow_commit_kill_" + std::to_string(::getpid()));
   const auto fresh = [&] {
     fs::remove_all(base);
     fs::create_directories(base);
@@ -200,7 +211,9 @@ TEST_CASE("the process dies at a commit, another one finishes") {
 }
 
 TEST_CASE("two processes fight for the same runs, and die") {
-  const uint64_t seed = std::getenv("KFLOW_SEED") != nullptr ? std::strtoull(std::getenv("KFLOW_SEED"), nullptr, 10) : 1;
+  const uint64_t seed = std::getenv("KFLOW_SEED") != nullptr
+                            ? std::strtoull(std::getenv("KFLOW_SEED"), nullptr, 10)
+                            : 1;
   INFO("seed " << seed);
   std::mt19937_64 random(seed);
   const fs::path base = fs::temp_directory_path() / ("kflow_two_" + std::to_string(::getpid()));
@@ -233,7 +246,8 @@ TEST_CASE("a stopped owner loses its runs, and what it does late is refused") {
   {
     std::unique_ptr<store::Store> opened;
     while (!opened) {
-      if (auto store = store::open_lmdb_store((base / "store").string(), {.create = false})) opened = std::move(*store);
+      if (auto store = store::open_lmdb_store((base / "store").string(), {.create = false}))
+        opened = std::move(*store);
     }
     const std::shared_ptr<store::Store> store(std::move(opened));
     std::optional<store::RunHeader> run;
@@ -252,7 +266,8 @@ TEST_CASE("a stopped owner loses its runs, and what it does late is refused") {
     options.adopt = true;
     auto engine = engine::Engine::open(store, options);
     REQUIRE(engine);
-    // Inside the write lock nobody else could do anything: then the error names who has it. That is rare, and over at SIGCONT.
+    // Inside the write lock nobody else could do anything: then the error names who has it. That is
+    // rare, and over at SIGCONT.
     const auto taken = (*engine)->resume(run->key);
     if (!taken) {
       INFO(taken.error().message);

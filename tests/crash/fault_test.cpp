@@ -1,5 +1,6 @@
-// A full disk, a broken disk and a power loss under the real program on a real store: what was shown or done is never
-// forgotten, and every run goes on. Writes are made to fail, or are recorded, by a preloaded library (support/fault_shim.cpp).
+// A full disk, a broken disk and a power loss under the real program on a real store: what was
+// shown or done is never forgotten, and every run goes on. Writes are made to fail, or are
+// recorded, by a preloaded library (support/fault_shim.cpp).
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,13 +45,17 @@ struct Ran {
 };
 
 // The program with its arguments, and more variables in its environment.
-Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments, const std::vector<std::pair<std::string, std::string>>& environment = {}) {
+Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments,
+            const std::vector<std::pair<std::string, std::string>>& environment = {}) {
   const fs::path out = folder / "stdout";
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-    if (std::freopen(out.c_str(), "w", stdout) == nullptr || std::freopen((folder / "stderr").c_str(), "w", stderr) == nullptr || std::freopen("/dev/null", "r", stdin) == nullptr) ::_exit(99);
+    if (std::freopen(out.c_str(), "w", stdout) == nullptr ||
+        std::freopen((folder / "stderr").c_str(), "w", stderr) == nullptr ||
+        std::freopen("/dev/null", "r", stdin) == nullptr)
+      ::_exit(99);
     std::vector<std::string> all{KFLOW_CLI, "--store", (folder / "store").string()};
     all.insert(all.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
@@ -63,7 +68,8 @@ Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments, c
   int status = 0;
   ::waitpid(child, &status, 0);
   std::ifstream in(out);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status), {std::istreambuf_iterator<char>(in), {}}};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status),
+          {std::istreambuf_iterator<char>(in), {}}};
 }
 
 std::string text_of(const fs::path& path) {
@@ -87,12 +93,20 @@ class Folder {
 };
 
 std::vector<std::string> run_arguments(const fs::path& folder) {
-  return {"run", (folder / "w.kflow").string(), "w", "--quiet", "-i", "file=" + (folder / "effects").string(), "--idempotency-key", "once"};
+  return {"run",
+          (folder / "w.kflow").string(),
+          "w",
+          "--quiet",
+          "-i",
+          "file=" + (folder / "effects").string(),
+          "--idempotency-key",
+          "once"};
 }
 
 // Lets everything that is open end, and checks what must hold whatever happened.
 void finish_and_check(const fs::path& folder) {
-  Ran again = run_cli(folder, run_arguments(folder));  // starts it, or goes on with what the first start has left
+  Ran again = run_cli(
+      folder, run_arguments(folder));  // starts it, or goes on with what the first start has left
   CHECK(again.status == 0);
   const Ran resumed = run_cli(folder, {"resume", "--all"});
   INFO(text_of(folder / "stderr"));
@@ -140,7 +154,8 @@ void put(std::string& file, uint64_t offset, std::string_view bytes) {
   file.replace(offset, bytes.size(), bytes);
 }
 
-// The data file as a power loss after `count` records may leave it: what was synced is there, of the rest any sectors.
+// The data file as a power loss after `count` records may leave it: what was synced is there, of
+// the rest any sectors.
 std::string image(const std::vector<Record>& journal, size_t count, std::mt19937_64& random) {
   constexpr size_t sector = 512;
   std::string file;
@@ -159,7 +174,8 @@ std::string image(const std::vector<Record>& journal, size_t count, std::mt19937
   }
   for (const Record* w : open) {
     for (size_t at = 0; at < w->bytes.size(); at += sector) {
-      if (random() % 2 == 0) put(file, w->offset + at, std::string_view(w->bytes).substr(at, sector));
+      if (random() % 2 == 0)
+        put(file, w->offset + at, std::string_view(w->bytes).substr(at, sector));
     }
   }
   return file;
@@ -167,12 +183,17 @@ std::string image(const std::vector<Record>& journal, size_t count, std::mt19937
 
 const std::string data_file = "/store/data.mdb";
 
-size_t default_step(size_t all, size_t samples) { return std::getenv("KFLOW_LONG") != nullptr ? 1 : std::max<size_t>(1, all / samples); }
+size_t default_step(size_t all, size_t samples) {
+  return std::getenv("KFLOW_LONG") != nullptr ? 1 : std::max<size_t>(1, all / samples);
+}
 
 // How many writes and syncs the whole run makes.
 size_t writes_of_a_run() {
   const Folder folder;
-  const Ran ran = run_cli(folder.path, run_arguments(folder.path), {{"LD_PRELOAD", KFLOW_FAULT_SHIM}, {"KFLOW_FAULT_PATH", data_file}, {"KFLOW_FAULT_JOURNAL", (folder.path / "journal").string()}});
+  const Ran ran = run_cli(folder.path, run_arguments(folder.path),
+                          {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+                           {"KFLOW_FAULT_PATH", data_file},
+                           {"KFLOW_FAULT_JOURNAL", (folder.path / "journal").string()}});
   INFO(text_of(folder.path / "stderr"));
   REQUIRE(ran.status == 0);
   return read_journal(folder.path / "journal").size();
@@ -186,10 +207,17 @@ TEST_CASE("no space: the run waits and goes on, or ends with a clear error and i
   for (size_t at = 1; at <= all; at += default_step(all, 8)) {
     INFO("call " << at << " of " << all << " fails for lack of space");
     const Folder folder;
-    const Ran ran = run_cli(folder.path, run_arguments(folder.path), {{"LD_PRELOAD", KFLOW_FAULT_SHIM}, {"KFLOW_FAULT_PATH", data_file}, {"KFLOW_FAULT_FAIL", std::to_string(ENOSPC) + ":" + std::to_string(at) + ":2"}});
+    const Ran ran =
+        run_cli(folder.path, run_arguments(folder.path),
+                {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+                 {"KFLOW_FAULT_PATH", data_file},
+                 {"KFLOW_FAULT_FAIL", std::to_string(ENOSPC) + ":" + std::to_string(at) + ":2"}});
     INFO(text_of(folder.path / "stderr"));
-    // Where LMDB cannot write its root it is lost, as with a broken disk: the program stops, and says why.
-    if (ran.status >= 1000) CHECK(text_of(folder.path / "stderr").find("I/O error on writing the store") != std::string::npos);
+    // Where LMDB cannot write its root it is lost, as with a broken disk: the program stops, and
+    // says why.
+    if (ran.status >= 1000)
+      CHECK(text_of(folder.path / "stderr").find("I/O error on writing the store") !=
+            std::string::npos);
     if (ran.status != 0) CHECK(text_of(folder.path / "stderr").find("error") != std::string::npos);
     finish_and_check(folder.path);
   }
@@ -200,14 +228,21 @@ TEST_CASE("a broken disk: the program stops or says so; nothing is lost") {
   for (size_t at = 1; at <= all; at += default_step(all, 8)) {
     INFO("call " << at << " of " << all << " fails");
     const Folder folder;
-    (void)run_cli(folder.path, run_arguments(folder.path), {{"LD_PRELOAD", KFLOW_FAULT_SHIM}, {"KFLOW_FAULT_PATH", data_file}, {"KFLOW_FAULT_FAIL", std::to_string(EIO) + ":" + std::to_string(at) + ":1"}});
+    (void)run_cli(folder.path, run_arguments(folder.path),
+                  {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+                   {"KFLOW_FAULT_PATH", data_file},
+                   {"KFLOW_FAULT_FAIL", std::to_string(EIO) + ":" + std::to_string(at) + ":1"}});
     finish_and_check(folder.path);
   }
 }
 
 TEST_CASE("a power loss: every effect that was let out is in the log, and the run goes on") {
   const Folder source;
-  const Ran ran = run_cli(source.path, run_arguments(source.path), {{"LD_PRELOAD", KFLOW_FAULT_SHIM}, {"KFLOW_FAULT_PATH", source.path.string()}, {"KFLOW_FAULT_JOURNAL", "/tmp/kflow_fault_journal_" + std::to_string(::getpid())}});
+  const Ran ran =
+      run_cli(source.path, run_arguments(source.path),
+              {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+               {"KFLOW_FAULT_PATH", source.path.string()},
+               {"KFLOW_FAULT_JOURNAL", "/tmp/kflow_fault_journal_" + std::to_string(::getpid())}});
   REQUIRE(ran.status == 0);
   const auto journal = read_journal("/tmp/kflow_fault_journal_" + std::to_string(::getpid()));
   fs::remove("/tmp/kflow_fault_journal_" + std::to_string(::getpid()));
@@ -216,14 +251,17 @@ TEST_CASE("a power loss: every effect that was let out is in the log, and the ru
   size_t first = 0;
   while (first < journal.size() && !journal[first].path.ends_with("/KFLOW")) ++first;
   REQUIRE(first < journal.size());
-  const uint64_t seed = std::getenv("KFLOW_SEED") != nullptr ? std::strtoull(std::getenv("KFLOW_SEED"), nullptr, 10) : 1;
+  const uint64_t seed = std::getenv("KFLOW_SEED") != nullptr
+                            ? std::strtoull(std::getenv("KFLOW_SEED"), nullptr, 10)
+                            : 1;
   for (size_t at = first + 1; at <= journal.size(); at += default_step(journal.size(), 16)) {
     INFO("power loss after record " << at << " of " << journal.size() << ", seed " << seed);
     std::mt19937_64 random(seed + at);
     const Folder folder;
     fs::create_directories(folder.path / "store");
     fs::copy_file(source.path / "store" / "KFLOW", folder.path / "store" / "KFLOW");
-    std::ofstream(folder.path / "store" / "data.mdb", std::ios::binary) << image(journal, at, random);
+    std::ofstream(folder.path / "store" / "data.mdb", std::ios::binary)
+        << image(journal, at, random);
     std::string effects;
     for (size_t i = 0; i < at; ++i) {
       if (journal[i].path.ends_with("/effects")) effects += journal[i].bytes;
@@ -236,7 +274,8 @@ TEST_CASE("a power loss: every effect that was let out is in the log, and the ru
     if (!effects.empty()) REQUIRE(listed.out.find("run_id") != std::string::npos);
     const Ran resumed = run_cli(folder.path, {"resume", "--all"});
     CHECK(resumed.status == 0);
-    if (listed.out.find("run_id") == std::string::npos) continue;  // not even the start was durable, and nobody was told
+    if (listed.out.find("run_id") == std::string::npos)
+      continue;  // not even the start was durable, and nobody was told
     const Ran got = run_cli(folder.path, {"get", "@last", "--json"});
     const Ran ended = run_cli(folder.path, {"ps", "--json", "--workflow", "w"});
     CHECK(ended.out.find("\"COMPLETED\"") != std::string::npos);

@@ -1,4 +1,5 @@
-// Kills `kflow run` with SIGKILL at random moments of a 200-step workflow, 100 times, and lets it resume each time.
+// Kills `kflow run` with SIGKILL at random moments of a 200-step workflow, 100 times, and lets it
+// resume each time.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -63,25 +64,32 @@ TEST_CASE("a run survives a hundred kills") {
   const fs::path folder = fs::temp_directory_path() / ("kflow-kill-" + std::to_string(::getpid()));
   fs::remove_all(folder);
   fs::create_directories(folder / ".kflow");
-  std::ofstream(folder / "w.kflow") << "kflow 1\nworkflow chain(n: int) -> int {\n  for i in lists.range(n) {\n"
-                                       "    step effect = exec.run([\"sh\", \"-c\", \"echo $KFLOW_IDEMPOTENCY_KEY $KFLOW_ATTEMPT ${i} >> effects\"])\n"
-                                       "    let done = effect.exit_code\n  }\n  return done.size()\n}\n";
+  std::ofstream(folder / "w.kflow")
+      << "kflow 1\nworkflow chain(n: int) -> int {\n  for i in lists.range(n) {\n"
+         "    step effect = exec.run([\"sh\", \"-c\", \"echo $KFLOW_IDEMPOTENCY_KEY $KFLOW_ATTEMPT "
+         "${i} >> effects\"])\n"
+         "    let done = effect.exit_code\n  }\n  return done.size()\n}\n";
   std::mt19937 random(20261124);
-  pid_t pid = start(folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id", "the-run", "--json"});
+  pid_t pid = start(
+      folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id", "the-run", "--json"});
   int killed = 0;
   int exit = -1;
   for (int round = 0; round < 10 * kills; ++round) {
     if (killed < kills) {
       // Long enough to start and do a little, short enough not to finish before the hundredth.
-      std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(1'000, 22'000)(random)));
+      std::this_thread::sleep_for(
+          std::chrono::microseconds(std::uniform_int_distribution<int>(1'000, 22'000)(random)));
       ::kill(pid, SIGKILL);
     }
     exit = finish(pid);
     if (exit == 0) break;
     killed += exit == 128 + SIGKILL;
-    // Killed before the start was durable: there is nothing to resume, so it is started (again, under the same id).
+    // Killed before the start was durable: there is nothing to resume, so it is started (again,
+    // under the same id).
     const bool exists = finish(start(folder, {"get", "the-run", "--json"})) == 0;
-    pid = exists ? start(folder, {"resume", "the-run", "--json"}) : start(folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id", "the-run", "--json"});
+    pid = exists ? start(folder, {"resume", "the-run", "--json"})
+                 : start(folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id",
+                                  "the-run", "--json"});
   }
   INFO(read(folder / "err.txt"));
   REQUIRE(exit == 0);

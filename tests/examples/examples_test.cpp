@@ -1,4 +1,5 @@
-// The examples as a user runs them: the real program, input made here, the transcript compared whole.
+// The examples as a user runs them: the real program, input made here, the transcript compared
+// whole.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -29,14 +30,16 @@ std::string read(const fs::path& path) {
 
 class Folder {
  public:
-  explicit Folder(const std::string& name) : path(fs::temp_directory_path() / ("kflow-example-" + name + std::to_string(::getpid()))) {
+  explicit Folder(const std::string& name)
+      : path(fs::temp_directory_path() / ("kflow-example-" + name + std::to_string(::getpid()))) {
     fs::remove_all(path);
     fs::create_directories(path / ".kflow");
   }
   ~Folder() { fs::remove_all(path); }
   // Runs a shell command here; gives what it printed on standard output.
   std::string run(const std::string& command, int expected = 0) const {
-    const std::string line = "cd '" + path.string() + "' && " + command + " 2>err.txt >out.txt </dev/null";
+    const std::string line =
+        "cd '" + path.string() + "' && " + command + " 2>err.txt >out.txt </dev/null";
     const int status = std::system(line.c_str());
     INFO(command << "\n" << read(path / "err.txt"));
     CHECK(WEXITSTATUS(status) == expected);
@@ -49,7 +52,9 @@ class Folder {
   const fs::path path;
 };
 
-std::string example(const std::string& name) { return KFLOW_CLI " run '" + (examples / name / (name + ".kflow")).string() + "' "; }
+std::string example(const std::string& name) {
+  return KFLOW_CLI " run '" + (examples / name / (name + ".kflow")).string() + "' ";
+}
 
 // 200 to /good, 404 to everything else, on a free port of 127.0.0.1.
 class Server {
@@ -75,8 +80,10 @@ class Server {
         const ssize_t n = ::recv(client, buffer, sizeof buffer, 0);
         const std::string request(buffer, n > 0 ? static_cast<size_t>(n) : 0);
         const bool good = request.find(" /good ") != std::string::npos;
-        const std::string answer = std::string("HTTP/1.1 ") + (good ? "200 OK" : "404 Not Found") + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        [[maybe_unused]] const ssize_t sent = ::send(client, answer.data(), answer.size(), MSG_NOSIGNAL);
+        const std::string answer = std::string("HTTP/1.1 ") + (good ? "200 OK" : "404 Not Found") +
+                                   "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        [[maybe_unused]] const ssize_t sent =
+            ::send(client, answer.data(), answer.size(), MSG_NOSIGNAL);
         ::close(client);
       }
     });
@@ -99,12 +106,16 @@ class Server {
 
 TEST_CASE("release_notes") {
   const Folder folder("notes");
-  folder.run("git init -q -b main . && git config user.name Ada && git config user.email a@x && "
-             "for s in 'First feature' 'Fix the parser' 'Document it'; do git commit -q --allow-empty -m \"$s\" || exit 1; done && git tag v1");
-  CHECK(folder.run(example("release_notes") + "-i out=notes.md") == "3 commits by 1 authors → notes.md\n");
+  folder.run(
+      "git init -q -b main . && git config user.name Ada && git config user.email a@x && "
+      "for s in 'First feature' 'Fix the parser' 'Document it'; do git commit -q --allow-empty -m "
+      "\"$s\" || exit 1; done && git tag v1");
+  CHECK(folder.run(example("release_notes") + "-i out=notes.md") ==
+        "3 commits by 1 authors → notes.md\n");
   std::string notes = read(folder.path / "notes.md");
   // The hashes differ from run to run.
-  for (size_t at = notes.find(" ("); at != std::string::npos; at = notes.find(" (", at + 2)) notes.replace(at, notes.find(')', at) + 1 - at, " (#)");
+  for (size_t at = notes.find(" ("); at != std::string::npos; at = notes.find(" (", at + 2))
+    notes.replace(at, notes.find(')', at) + 1 - at, " (#)");
   CHECK(notes == read(examples / "release_notes" / "transcript.txt"));
   folder.run(example("release_notes") + "-i from=v1", 1);
   CHECK(read(folder.path / "err.txt").find("no commits in v1..HEAD") != std::string::npos);
@@ -113,10 +124,14 @@ TEST_CASE("release_notes") {
 TEST_CASE("log_triage") {
   const Folder folder("logs");
   folder.write("logs/a.log",
-               "2026-11-24 10:00:01 INFO started\n2026-11-24 10:00:02 ERROR db: connection to 10.0.0.1:5432 failed\n"
-               "2026-11-24 10:00:03 ERROR db: connection to 10.0.0.2:5432 failed\n2026-11-24 10:00:05 FATAL out of memory\n");
-  CHECK(folder.run(example("log_triage") + "-i path=logs") == read(examples / "log_triage" / "transcript.txt"));
-  CHECK(folder.run(example("log_triage") + "-i path=logs -i pattern=nothing_like_it") == "nothing in 1 files matches nothing_like_it\n");
+               "2026-11-24 10:00:01 INFO started\n2026-11-24 10:00:02 ERROR db: connection to "
+               "10.0.0.1:5432 failed\n"
+               "2026-11-24 10:00:03 ERROR db: connection to 10.0.0.2:5432 failed\n2026-11-24 "
+               "10:00:05 FATAL out of memory\n");
+  CHECK(folder.run(example("log_triage") + "-i path=logs") ==
+        read(examples / "log_triage" / "transcript.txt"));
+  CHECK(folder.run(example("log_triage") + "-i path=logs -i pattern=nothing_like_it") ==
+        "nothing in 1 files matches nothing_like_it\n");
   folder.run(example("log_triage") + "-i path=missing", 1);
   folder.run(example("log_triage") + "-i path=logs -i top=0", 2);
   CHECK(read(folder.path / "err.txt").find("must be 1 to 100") != std::string::npos);
@@ -128,7 +143,8 @@ TEST_CASE("link_check") {
   const std::string base = "http://127.0.0.1:" + std::to_string(server.port);
   folder.write("docs/a.md", "[a](" + base + "/good) and [b](" + base + "/bad \"title\")\n");
   folder.write("docs/b.md", "[again](" + base + "/good)\n");
-  CHECK(folder.run(example("link_check") + "-i path=docs") == "2 links in 2 files, 1 broken:\n- " + base + "/bad: " + base + "/bad answered 404\n");
+  CHECK(folder.run(example("link_check") + "-i path=docs") ==
+        "2 links in 2 files, 1 broken:\n- " + base + "/bad: " + base + "/bad answered 404\n");
   folder.write("docs/a.md", "[a](" + base + "/good)\n");
   CHECK(folder.run(example("link_check") + "-i path=docs") == "1 links in 2 files, all good\n");
 }

@@ -1,4 +1,5 @@
-// Files with mistakes and the messages they give. KFLOW_UPDATE_GOLDEN=1 writes the expected texts anew.
+// Files with mistakes and the messages they give. KFLOW_UPDATE_GOLDEN=1 writes the expected texts
+// anew.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>

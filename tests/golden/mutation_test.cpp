@@ -1,4 +1,5 @@
-// Damaged files: the checker always ends, the tree always holds every byte, and one mistake gives one message.
+// Damaged files: the checker always ends, the tree always holds every byte, and one mistake gives
+// one message.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -52,7 +53,8 @@ Checked check(const std::string& text) {
   // What the parser finds, the checker does not lose.
   if (sink.has_errors()) REQUIRE(compilation->sink.has_errors());
   REQUIRE(compilation->program.has_value() == !compilation->sink.has_errors());
-  return {compilation->sink.errors(), compilation->program.has_value(), diagnostics::render_human(compilation->sink, *compilation->sources, false)};
+  return {compilation->sink.errors(), compilation->program.has_value(),
+          diagnostics::render_human(compilation->sink, *compilation->sources, false)};
 }
 
 struct Rate {
@@ -60,11 +62,15 @@ struct Rate {
   size_t single = 0;
   void add(const Checked& r) {
     if (r.program) return;
-    if (r.errors > 1 && std::getenv("KFLOW_SHOW") != nullptr) std::printf("%s\n----\n", r.text.c_str());
+    if (r.errors > 1 && std::getenv("KFLOW_SHOW") != nullptr)
+      std::printf("%s\n----\n", r.text.c_str());
     ++invalid;
     single += r.errors == 1;
   }
-  double percent() const { return invalid == 0 ? 100.0 : 100.0 * static_cast<double>(single) / static_cast<double>(invalid); }
+  double percent() const {
+    return invalid == 0 ? 100.0
+                        : 100.0 * static_cast<double>(single) / static_cast<double>(invalid);
+  }
 };
 
 }  // namespace
@@ -81,20 +87,38 @@ TEST_CASE("one deleted token or byte gives one message") {
     const syntax::Tree tree = syntax::parse(sources[sources.add("m.kflow", "m.kflow", text)], sink);
     size_t n = 0;
     for (const syntax::NodeData& node : tree.nodes()) {
-      if (!syntax::is_leaf(node.kind) || syntax::is_trivia(node.kind) || node.begin == node.end) continue;
+      if (!syntax::is_leaf(node.kind) || syntax::is_trivia(node.kind) || node.begin == node.end)
+        continue;
       if (n++ % stride(5) != 0) continue;
       tokens.add(check(text.substr(0, node.begin) + text.substr(node.end)));
     }
-    for (size_t i = 0; i < text.size(); i += stride(19)) bytes.add(check(text.substr(0, i) + text.substr(i + 1)));
+    for (size_t i = 0; i < text.size(); i += stride(19))
+      bytes.add(check(text.substr(0, i) + text.substr(i + 1)));
   }
-  std::printf("token deletions: %zu invalid, %.1f %% with exactly one message\n", tokens.invalid, tokens.percent());
-  std::printf("byte deletions: %zu invalid, %.1f %% with exactly one message\n", bytes.invalid, bytes.percent());
+  std::printf("token deletions: %zu invalid, %.1f %% with exactly one message\n", tokens.invalid,
+              tokens.percent());
+  std::printf("byte deletions: %zu invalid, %.1f %% with exactly one message\n", bytes.invalid,
+              bytes.percent());
   CHECK(tokens.percent() >= 85.0);
   CHECK(bytes.percent() >= 80.0);
 }
 
 TEST_CASE("junk and truncation anywhere") {
-  static const std::string junk[] = {"}", "{", "(", ")", "\"", "\"\"\"", "${", "step", "@", "\xff", std::string(1, '\0'), "workflow x() {", "//", "?? ", "1e999"};
+  static const std::string junk[] = {"}",
+                                     "{",
+                                     "(",
+                                     ")",
+                                     "\"",
+                                     "\"\"\"",
+                                     "${",
+                                     "step",
+                                     "@",
+                                     "\xff",
+                                     std::string(1, '\0'),
+                                     "workflow x() {",
+                                     "//",
+                                     "?? ",
+                                     "1e999"};
   size_t invalid = 0;
   for (const fs::path& path : samples()) {
     INFO(path.string());
@@ -110,7 +134,9 @@ TEST_CASE("junk and truncation anywhere") {
 }
 
 TEST_CASE("hostile sizes") {
-  CHECK(check("workflow w() -> any { return " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }").errors == 1);
+  CHECK(check("workflow w() -> any { return " + std::string(5000, '(') + "1" +
+              std::string(5000, ')') + " }")
+            .errors == 1);
   CHECK(check("workflow w() -> any { return " + std::string(5000, '[') + " }").errors == 1);
   std::string nested = "workflow w() {";
   for (int i = 0; i < 3000; ++i) nested += " if true {";

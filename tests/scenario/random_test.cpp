@@ -1,5 +1,6 @@
-// Random programs in random worlds: what the machine makes of them, under crashes, doubled and late outcomes and a jumping
-// clock, is what a naive interpreter makes of the same program. KFLOW_LONG=1 tries for long, KFLOW_SEED=n one world.
+// Random programs in random worlds: what the machine makes of them, under crashes, doubled and late
+// outcomes and a jumping clock, is what a naive interpreter makes of the same program. KFLOW_LONG=1
+// tries for long, KFLOW_SEED=n one world.
 #include <cstdlib>
 #include <functional>
 #include <map>
@@ -25,7 +26,8 @@ struct Ended {
   int64_t value = 0;
 };
 
-// A random program as text, and what it is to give. Values are ints; names are read only where they are certain.
+// A random program as text, and what it is to give. Values are ints; names are read only where they
+// are certain.
 class Generator {
  public:
   explicit Generator(uint64_t seed) : random_(seed) {}
@@ -74,7 +76,8 @@ class Generator {
   std::string indent(int depth) { return std::string(static_cast<size_t>(depth) * 2 + 2, ' '); }
 
   // An expression over names that are certain, and its value.
-  std::pair<std::string, std::function<int64_t(Env&)>> expression(const std::vector<std::string>& visible) {
+  std::pair<std::string, std::function<int64_t(Env&)>> expression(
+      const std::vector<std::string>& visible) {
     const auto k = static_cast<int64_t>(pick(10));
     if (visible.empty() || pick(3) == 0) return {std::to_string(k), [k](Env&) { return k; }};
     const std::string n = visible[pick(visible.size())];
@@ -103,31 +106,45 @@ class Generator {
             }};
   }
 
-  Part statement(int depth, const std::vector<std::string>& visible, Place place, bool last, std::string& defined, bool& leaves) {
+  Part statement(int depth, const std::vector<std::string>& visible, Place place, bool last,
+                 std::string& defined, bool& leaves) {
     const std::string in = indent(depth);
     const bool deep = depth >= max_depth;
     switch (pick(deep ? 5 : 14)) {
       case 0:
-      case 1: return step(in, visible, defined);
+      case 1:
+        return step(in, visible, defined);
       case 2: {
         defined = name("v");
         const auto [text_of, value] = expression(visible);
-        return {in + "let " + defined + " = " + text_of + "\n", [n = defined, value = value](Env& env) {
+        return {in + "let " + defined + " = " + text_of + "\n",
+                [n = defined, value = value](Env& env) {
                   env[n] = value(env);
                   return Ended{};
                 }};
       }
-      case 3: return {in + "step sleep(" + std::to_string(1 + pick(3000)) + "ms)\n", [](Env&) { return Ended{}; }};
-      case 4: return leave(in, visible, place, last, leaves);
-      case 5: return branch(depth, in, visible, place);
-      case 6: return for_each(depth, in, visible, place);
-      case 7: return loop(depth, in, visible, place);
+      case 3:
+        return {in + "step sleep(" + std::to_string(1 + pick(3000)) + "ms)\n",
+                [](Env&) { return Ended{}; }};
+      case 4:
+        return leave(in, visible, place, last, leaves);
+      case 5:
+        return branch(depth, in, visible, place);
+      case 6:
+        return for_each(depth, in, visible, place);
+      case 7:
+        return loop(depth, in, visible, place);
       case 8:
-      case 9: return attempt(depth, in, visible, place);
-      case 10: return parallel(depth, in, visible);
-      case 11: return call(in, defined);
-      case 12: return set(in, place);
-      default: return step(in, visible, defined);
+      case 9:
+        return attempt(depth, in, visible, place);
+      case 10:
+        return parallel(depth, in, visible);
+      case 11:
+        return call(in, defined);
+      case 12:
+        return set(in, place);
+      default:
+        return step(in, visible, defined);
     }
   }
 
@@ -137,11 +154,18 @@ class Generator {
     const auto value = static_cast<int64_t>(pick(20));
     auto& answers = script.steps[n];
     for (size_t i = 0; i < failures; ++i) {
-      Answer a{.kind = Answer::Kind::fail, .value = {}, .error = {.kind = "exec", .code = "exit", .message = "failed"}, .after_ms = static_cast<machine::Millis>(1 + pick(500))};
+      Answer a{.kind = Answer::Kind::fail,
+               .value = {},
+               .error = {.kind = "exec", .code = "exit", .message = "failed"},
+               .after_ms = static_cast<machine::Millis>(1 + pick(500))};
       answers.push_back(a);
     }
     const bool for_ever = failures > 0 && pick(3) == 0;
-    if (!for_ever) answers.push_back({.kind = Answer::Kind::ok, .value = cel::Value::integer(value), .error = {}, .after_ms = static_cast<machine::Millis>(1 + pick(500))});
+    if (!for_ever)
+      answers.push_back({.kind = Answer::Kind::ok,
+                         .value = cel::Value::integer(value),
+                         .error = {},
+                         .after_ms = static_cast<machine::Millis>(1 + pick(500))});
     std::string options;
     size_t attempts = 1;
     if (pick(3) == 0) {
@@ -166,34 +190,43 @@ class Generator {
     }
     const auto [argument, ignored] = expression(visible);
     defined = n;
-    return {in + "step " + n + " = eff(" + argument + ")" + (options.empty() ? "" : " {" + options + " }") + "\n", [=](Env& env) {
+    return {in + "step " + n + " = eff(" + argument + ")" +
+                (options.empty() ? "" : " {" + options + " }") + "\n",
+            [=](Env& env) {
               if (!ok && !goes_on) return Ended{Ended::How::failed, kinds, 0};
               env[n] = given;
               return Ended{};
             }};
   }
 
-  Part leave(const std::string& in, const std::vector<std::string>& visible, Place place, bool last, bool& leaves) {
+  Part leave(const std::string& in, const std::vector<std::string>& visible, Place place, bool last,
+             bool& leaves) {
     if (!last || pick(2) == 0) return {in + "emit 1\n", [](Env&) { return Ended{}; }};
     leaves = true;
     if (place.loop && pick(2) == 0) {
-      if (pick(2) == 0) return {in + "break\n", [](Env&) { return Ended{Ended::How::broke, {}, 0}; }};
+      if (pick(2) == 0)
+        return {in + "break\n", [](Env&) { return Ended{Ended::How::broke, {}, 0}; }};
       return {in + "continue\n", [](Env&) { return Ended{Ended::How::continued, {}, 0}; }};
     }
     if (!place.concurrent && pick(2) == 0) {
       const auto [text_of, value] = expression(visible);
-      return {in + "return " + text_of + "\n", [value = value](Env& env) { return Ended{Ended::How::returned, {}, value(env)}; }};
+      return {in + "return " + text_of + "\n",
+              [value = value](Env& env) { return Ended{Ended::How::returned, {}, value(env)}; }};
     }
     return {in + "fail \"no\"\n", [](Env&) { return Ended{Ended::How::failed, {"user"}, 0}; }};
   }
 
-  Part branch(int depth, const std::string& in, const std::vector<std::string>& visible, Place place) {
+  Part branch(int depth, const std::string& in, const std::vector<std::string>& visible,
+              Place place) {
     const auto [text_of, value] = expression(visible);
     const auto limit = static_cast<int64_t>(pick(15));
     Part yes = block(depth + 1, visible, place);
     Part no = block(depth + 1, visible, place);
-    return {in + "if " + text_of + " < " + std::to_string(limit) + " {\n" + yes.text + in + "} else {\n" + no.text + in + "}\n",
-            [value = value, limit, yes = yes.run, no = no.run](Env& env) { return value(env) < limit ? yes(env) : no(env); }};
+    return {in + "if " + text_of + " < " + std::to_string(limit) + " {\n" + yes.text + in +
+                "} else {\n" + no.text + in + "}\n",
+            [value = value, limit, yes = yes.run, no = no.run](Env& env) {
+              return value(env) < limit ? yes(env) : no(env);
+            }};
   }
 
   Part for_each(int depth, const std::string& in, std::vector<std::string> visible, Place place) {
@@ -209,7 +242,8 @@ class Generator {
     for (size_t i = 0; i < count; ++i) items += (i == 0 ? "" : ", ") + std::to_string(i);
     if (count == 0) items = "";
     const std::string list = count == 0 ? "[1, 2].filter(x, x > 5)" : "[" + items + "]";
-    return {in + "for " + x + " in " + list + " {\n" + in + "  limit: " + (wide ? "3" : "1") + (collect ? "  on_error: continue" : "") + "\n" + body.text + in + "}\n",
+    return {in + "for " + x + " in " + list + " {\n" + in + "  limit: " + (wide ? "3" : "1") +
+                (collect ? "  on_error: continue" : "") + "\n" + body.text + in + "}\n",
             [=, run = body.run](Env& env) {
               Ended out;
               for (size_t i = 0; i < count; ++i) {
@@ -227,12 +261,14 @@ class Generator {
             }};
   }
 
-  Part loop(int depth, const std::string& in, const std::vector<std::string>& visible, Place place) {
+  Part loop(int depth, const std::string& in, const std::vector<std::string>& visible,
+            Place place) {
     const size_t max = 1 + pick(4);
     const size_t until = 1 + pick(4);
     Place inside{.loop = true, .concurrent = place.concurrent};
     Part body = block(depth + 1, visible, inside);
-    return {in + "loop " + name("l") + " {\n" + in + "  max: " + std::to_string(max) + "  until: iteration >= " + std::to_string(until) + "\n" + body.text + in + "}\n",
+    return {in + "loop " + name("l") + " {\n" + in + "  max: " + std::to_string(max) +
+                "  until: iteration >= " + std::to_string(until) + "\n" + body.text + in + "}\n",
             [=, run = body.run](Env& env) {
               for (size_t i = 1; i <= max; ++i) {
                 const Ended e = run(env);
@@ -243,7 +279,8 @@ class Generator {
             }};
   }
 
-  Part attempt(int depth, const std::string& in, const std::vector<std::string>& visible, Place place) {
+  Part attempt(int depth, const std::string& in, const std::vector<std::string>& visible,
+               Place place) {
     Part body = block(depth + 1, visible, place);
     const bool catches = pick(4) != 0;
     const bool finally = !catches || pick(3) == 0;
@@ -255,7 +292,9 @@ class Generator {
       last = step(in + "  ", visible, ignored);
     }
     const std::string compensate = pick(3) == 0 ? in + "  compensate: true\n" : "";
-    return {in + "try {\n" + compensate + body.text + in + "}" + (catches ? " catch err {\n" + handler.text + in + "}" : "") + (finally ? " finally {\n" + last.text + in + "}" : "") + "\n",
+    return {in + "try {\n" + compensate + body.text + in + "}" +
+                (catches ? " catch err {\n" + handler.text + in + "}" : "") +
+                (finally ? " finally {\n" + last.text + in + "}" : "") + "\n",
             [=, run = body.run, handle = handler.run, end = last.run](Env& env) {
               Ended e = run(env);
               if (e.how == Ended::How::failed && catches) e = handle(env);
@@ -289,7 +328,8 @@ class Generator {
                 ++failed;
                 result.kinds.insert(e.kinds.begin(), e.kinds.end());
               }
-              if ((join == 0 && failed > 0) || (join == 2 && failed == runs.size())) result.how = Ended::How::failed;
+              if ((join == 0 && failed > 0) || (join == 2 && failed == runs.size()))
+                result.how = Ended::How::failed;
               return result;
             }};
   }
@@ -300,7 +340,8 @@ class Generator {
     const size_t callee = first + pick(kinds_.size() - first);
     defined = name("c");
     has_child_runs = has_child_runs || kinds_[callee] == "workflow";
-    return {in + "step " + defined + " = w" + std::to_string(callee) + "()\n", [this, callee, n = defined](Env& env) {
+    return {in + "step " + defined + " = w" + std::to_string(callee) + "()\n",
+            [this, callee, n = defined](Env& env) {
               Env fresh;
               Ended e = functions_[callee].run(fresh);
               if (e.how == Ended::How::failed) return e;
@@ -347,7 +388,10 @@ void check_world(uint64_t seed, Totals& totals) {
   auto stored = ir::decode(ir::encode(*compiled->program));
   REQUIRE(stored);
   const auto program = std::make_shared<const ir::Program>(std::move(*stored));
-  const std::vector<Faults> worlds{{.seed = seed}, {.seed = seed, .crash = 0.2, .late = 0.5}, {.seed = seed + 1, .crash = 0.05, .doubled = 0.2, .late = 0.5, .jump = 0.1}};
+  const std::vector<Faults> worlds{
+      {.seed = seed},
+      {.seed = seed, .crash = 0.2, .late = 0.5},
+      {.seed = seed + 1, .crash = 0.05, .doubled = 0.2, .late = 0.5, .jump = 0.1}};
   for (const Faults& faults : worlds) {
     INFO("crash " << faults.crash << ", jump " << faults.jump);
     const Report report = simulate_with_faults(program, generator.script, faults);
@@ -359,14 +403,16 @@ void check_world(uint64_t seed, Totals& totals) {
       if (!generator.has_child_runs) CHECK(report.undone == report.to_undo);
     } else {
       CHECK(report.status == machine::RunStatus::completed);
-      CHECK(report.result == cel::Value::integer(expected.how == Ended::How::returned ? expected.value : 7));
+      CHECK(report.result ==
+            cel::Value::integer(expected.how == Ended::How::returned ? expected.value : 7));
     }
     for (const auto& [path, times] : report.completions) {
       INFO(path);
       CHECK(times == 1);
     }
     if (generator.session_is_exact() && generator.session_sets > 0) {
-      CHECK(report.session == cel::make_record({{"n", cel::Value::integer(generator.session_sets)}}));
+      CHECK(report.session ==
+            cel::make_record({{"n", cel::Value::integer(generator.session_sets)}}));
     }
     totals.steps += report.completed.size();
     totals.commits += report.commits;
@@ -391,6 +437,7 @@ TEST_CASE("random programs in random worlds") {
 #endif
   const size_t worlds = std::getenv("KFLOW_LONG") != nullptr ? 100'000'000 : by_default;
   for (uint64_t seed = 1; seed <= worlds; ++seed) check_world(seed * 2, totals);
-  WARN(totals.programs << " programs, " << totals.steps << " steps, " << totals.commits << " commits, " << totals.crashes << " crashes");
+  WARN(totals.programs << " programs, " << totals.steps << " steps, " << totals.commits
+                       << " commits, " << totals.crashes << " crashes");
   CHECK(totals.crashes > 100);
 }

@@ -1,4 +1,5 @@
-// Every case, then every case again with a crash at each of its commits, before and after the release of its effects.
+// Every case, then every case again with a crash at each of its commits, before and after the
+// release of its effects.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -16,7 +17,8 @@ namespace {
 
 std::vector<std::string> cases() {
   std::vector<std::string> out;
-  for (const auto& entry : std::filesystem::directory_iterator(KFLOW_SOURCE_DIR "/tests/scenario/cases")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(KFLOW_SOURCE_DIR "/tests/scenario/cases")) {
     if (entry.path().extension() == ".kflow") out.push_back(entry.path().string());
   }
   std::sort(out.begin(), out.end());
@@ -70,14 +72,16 @@ TEST_CASE("scenarios") {
     REQUIRE(whole.commits > 0);
     for (size_t at = 1; at <= whole.commits; ++at) {
       for (const Crash crash : {Crash::before_release, Crash::after_release}) {
-        INFO("crash at commit " << at << (crash == Crash::before_release ? ", before" : ", after") << " release");
+        INFO("crash at commit " << at << (crash == Crash::before_release ? ", before" : ", after")
+                                << " release");
         const Report crashed = simulate(program, script, crash, at);
         check_expectations(script, crashed);
         for (const auto& [step, times] : crashed.completions) {
           INFO(step);
           CHECK(times == 1);
         }
-        // The same is shown, whatever was interrupted; what ran side by side may end in another order.
+        // The same is shown, whatever was interrupted; what ran side by side may end in another
+        // order.
         auto a = whole.shown;
         auto b = crashed.shown;
         std::sort(a.begin(), a.end());

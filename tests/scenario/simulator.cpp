@@ -89,10 +89,10 @@ struct Run {
   machine::RunStatePtr state;
   ByteWriter log;
   size_t log_count = 0;
-  std::string snapshot;     // of some commit before
+  std::string snapshot;       // of some commit before
   size_t snapshot_bytes = 0;  // of the log that it covers
   size_t snapshot_count = 0;
-  bool first = true;      // the first turn is not made yet
+  bool first = true;  // the first turn is not made yet
   ir::CallableId workflow;
   cel::Value input;
   std::string parent_id;
@@ -108,7 +108,8 @@ struct Run {
 /// All runs of one process, with what they share.
 class World {
  public:
-  World(std::shared_ptr<const ir::Program> program, const Script& script) : program_(std::move(program)), script_(script) {}
+  World(std::shared_ptr<const ir::Program> program, const Script& script)
+      : program_(std::move(program)), script_(script) {}
 
   Report run(Crash crash, size_t at, const Faults& faults = {}) {
     faults_ = faults;
@@ -117,7 +118,8 @@ class World {
     crash_at_ = at;
     ir::CallableId workflow;
     for (uint32_t i = 0; i < program_->callables.size(); ++i) {
-      if (program_->callables[i].kind == ir::CallableKind::workflow && !workflow) workflow = ir::CallableId(i);
+      if (program_->callables[i].kind == ir::CallableKind::workflow && !workflow)
+        workflow = ir::CallableId(i);
     }
     if (!script_.workflow.empty()) workflow = program_->find(script_.workflow);
     add_run("run-1", workflow, script_.input, "");
@@ -164,7 +166,13 @@ class World {
       if (run.first) {
         run.first = false;
         run.state = machine::make_state(program_);
-        machine::RunStarted started{.workflow = run.workflow, .input = run.input, .run_id = run.id, .session_id = "s", .user_id = "", .session = session_, .parent_id = run.parent_id};
+        machine::RunStarted started{.workflow = run.workflow,
+                                    .input = run.input,
+                                    .run_id = run.id,
+                                    .session_id = "s",
+                                    .user_id = "",
+                                    .session = session_,
+                                    .parent_id = run.parent_id};
         take(i, machine::start(*run.state, std::move(started), now_));
         return true;
       }
@@ -178,7 +186,8 @@ class World {
     return false;
   }
 
-  // A turn: what it asks for at once is answered, then all of it is committed, then its effects are released.
+  // A turn: what it asks for at once is answered, then all of it is committed, then its effects are
+  // released.
   void take(size_t index, machine::Turn turn) {
     for (;;) {
       Run& run = *runs_[index];
@@ -187,7 +196,8 @@ class World {
       for (machine::Action& action : turn.actions) {
         if (const auto* read = std::get_if<machine::ReadSession>(&action)) {
           reads = read->act;
-          machine::Turn more = machine::advance(*run.state, machine::SessionInput{*reads, session_}, now_);
+          machine::Turn more =
+              machine::advance(*run.state, machine::SessionInput{*reads, session_}, now_);
           for (auto& e : more.events) {
             if (const auto* set = std::get_if<machine::SessionSet>(&e.data)) session_ = set->state;
             turn.events.push_back(std::move(e));
@@ -201,13 +211,17 @@ class World {
       if (!reads) break;
     }
     commit(index, turn);
-    // Each open run commits when it is recovered: more of them must not mean that the process never gets on its feet.
-    const auto open = static_cast<double>(std::count_if(runs_.begin(), runs_.end(), [](const auto& r) { return !r->over(); }));
+    // Each open run commits when it is recovered: more of them must not mean that the process never
+    // gets on its feet.
+    const auto open = static_cast<double>(
+        std::count_if(runs_.begin(), runs_.end(), [](const auto& r) { return !r->over(); }));
     const bool by_chance = !turn.events.empty() && chance(faults_.crash / std::max(1.0, open));
-    const bool crashes = by_chance || (crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_);
+    const bool crashes =
+        by_chance || (crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_);
     const bool releases = by_chance ? chance(0.5) : crash_ == Crash::after_release;
     if (!crashes || releases) release(index, turn);
-    if (chance(faults_.jump)) now_ = std::max<Millis>(1, now_ + static_cast<Millis>(random_() % 20'000) - 10'000);
+    if (chance(faults_.jump))
+      now_ = std::max<Millis>(1, now_ + static_cast<Millis>(random_() % 20'000) - 10'000);
     if (crashes) {
       crashed_ = true;
       ++report_.crashes;
@@ -238,7 +252,9 @@ class World {
       } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
         const auto target = find(watch->run_id);
         if (!target) {
-          runs_[index]->inbox.emplace_back(machine::RunEndedInput{watch->act, watch->run_id, machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"}});
+          runs_[index]->inbox.emplace_back(machine::RunEndedInput{
+              watch->act, watch->run_id,
+              machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"}});
         } else if (runs_[*target]->over()) {
           tell(*target, index, watch->act);
         } else {
@@ -246,7 +262,8 @@ class World {
         }
       } else if (const auto* stop = std::get_if<machine::StopChild>(&action)) {
         const auto target = find(stop->run_id);
-        if (target && !runs_[*target]->over()) runs_[*target]->inbox.emplace_back(machine::CancelInput{stop->reason, stop->kill});
+        if (target && !runs_[*target]->over())
+          runs_[*target]->inbox.emplace_back(machine::CancelInput{stop->reason, stop->kill});
       } else if (const auto* write = std::get_if<machine::WriteValue>(&action)) {
         kv_[write->key] = write->value.value_or(cel::Value());
       } else if (const auto* cached = std::get_if<machine::StoreCache>(&action)) {
@@ -260,27 +277,38 @@ class World {
 
   void tell(size_t ended, size_t watcher, machine::ActId act) {
     const machine::RunState& state = *runs_[ended]->state;
-    machine::RunEndedInput input{.act = act, .run_id = runs_[ended]->id, .outcome = machine::result(state)};
+    machine::RunEndedInput input{
+        .act = act, .run_id = runs_[ended]->id, .outcome = machine::result(state)};
     if (const machine::RunError* e = machine::error(state)) input.outcome = *e;
-    if (machine::status(state) == machine::RunStatus::cancelled) input.outcome = machine::RunError{.kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled"};
+    if (machine::status(state) == machine::RunStatus::cancelled)
+      input.outcome = machine::RunError{
+          .kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled"};
     runs_[watcher]->inbox.emplace_back(std::move(input));
   }
 
   void record(size_t index, const machine::Event& e) {
     const std::string path = index == 0 ? e.path : "child " + e.path;
-    const bool again = std::holds_alternative<machine::StepStarted>(e.data) && std::get<machine::StepStarted>(e.data).reason == machine::StartReason::interrupted;
+    const bool again =
+        std::holds_alternative<machine::StepStarted>(e.data) &&
+        std::get<machine::StepStarted>(e.data).reason == machine::StartReason::interrupted;
     report_.interrupted += again;
     report_.undone += e.role == machine::Role::undo && e.parent != machine::no_act;
-    if (const auto* c = std::get_if<machine::StepCompleted>(&e.data)) report_.to_undo += c->undo.has_value();
-    if (const auto* f = std::get_if<machine::StepFailed>(&e.data)) report_.to_undo += f->undo.has_value();
-    if (const auto* s = std::get_if<machine::StepCancelled>(&e.data)) report_.to_undo += s->undo.has_value();
-    if (e.shown && !again) report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
+    if (const auto* c = std::get_if<machine::StepCompleted>(&e.data))
+      report_.to_undo += c->undo.has_value();
+    if (const auto* f = std::get_if<machine::StepFailed>(&e.data))
+      report_.to_undo += f->undo.has_value();
+    if (const auto* s = std::get_if<machine::StepCancelled>(&e.data))
+      report_.to_undo += s->undo.has_value();
+    if (e.shown && !again)
+      report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
       report_.completed.push_back(path);
       ++report_.completions[std::to_string(index) + path];
       ++answered_[runs_[index]->id + e.path];
     }
-    if (std::holds_alternative<machine::StepRetryScheduled>(e.data) || std::holds_alternative<machine::StepFailed>(e.data)) ++answered_[runs_[index]->id + e.path];
+    if (std::holds_alternative<machine::StepRetryScheduled>(e.data) ||
+        std::holds_alternative<machine::StepFailed>(e.data))
+      ++answered_[runs_[index]->id + e.path];
   }
 
   const Answer* answer(size_t run, const machine::StartActivity& start) const {
@@ -299,7 +327,8 @@ class World {
     for (const machine::Action& action : turn.actions) {
       if (const auto* stop = std::get_if<machine::StopActivity>(&action)) {
         for (Effect& e : effects_) {
-          if (e.run == index && e.start.act == stop->act && e.start.attempt == stop->attempt) e.stopped = true, e.due = now_ + 1;
+          if (e.run == index && e.start.act == stop->act && e.start.attempt == stop->attempt)
+            e.stopped = true, e.due = now_ + 1;
         }
       } else if (const auto* start = std::get_if<machine::StartActivity>(&action)) {
         perform(index, *start);
@@ -308,12 +337,14 @@ class World {
   }
 
   void perform(size_t index, const machine::StartActivity& start) {
-    machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
+    machine::OutcomeInput input{
+        .act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
     if (!start.cache_key.empty()) {
       const auto hit = cache_.find(start.cache_key);
       const bool found = hit != cache_.end() && hit->second.second > now_;
       if (found) input.outcome = hit->second.first;
-      input.source = found ? machine::OutcomeInput::Source::cache : machine::OutcomeInput::Source::cache_miss;
+      input.source =
+          found ? machine::OutcomeInput::Source::cache : machine::OutcomeInput::Source::cache_miss;
       if (found || start.cache_only) return runs_[index]->inbox.push_back(std::move(input));
       input.source = machine::OutcomeInput::Source::effect;
     }
@@ -324,19 +355,24 @@ class World {
     if (start.callee == "signal.send") {
       const auto target = find(std::string(start.input.find("run_id")->as_string()));
       const cel::Value* value = start.input.find("value");
-      if (target) runs_[*target]->inbox.emplace_back(machine::SignalInput{std::string(start.input.find("name")->as_string()), value == nullptr ? cel::Value() : *value});
+      if (target)
+        runs_[*target]->inbox.emplace_back(
+            machine::SignalInput{std::string(start.input.find("name")->as_string()),
+                                 value == nullptr ? cel::Value() : *value});
       return runs_[index]->inbox.push_back(std::move(input));
     }
     const Answer* a = answer(index, start);
     const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
     ++report_.performed[start.path];
-    effects_.push_back({index, hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
+    effects_.push_back(
+        {index, hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
   }
 
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
 
   void recover() {
-    // What the dead process had in flight may have happened, and may even be told; nobody waits for it any more.
+    // What the dead process had in flight may have happened, and may even be told; nobody waits for
+    // it any more.
     if (!chance(faults_.late)) effects_.clear();
     now_ += 1;
     for (size_t i = 0; i < runs_.size(); ++i) {
@@ -344,19 +380,24 @@ class World {
       if (run.first) continue;
       run.state = machine::make_state(program_);
       ByteReader in(run.log.buffer());
-      for (size_t n = 0; n < run.log_count; ++n) machine::apply(*run.state, machine::decode_event(in));
+      for (size_t n = 0; n < run.log_count; ++n)
+        machine::apply(*run.state, machine::decode_event(in));
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
       if (!run.snapshot.empty()) {
         // Snapshot and tail are the whole fold.
         auto state = machine::decode_state(program_, run.snapshot);
         if (state == nullptr) throw std::runtime_error("a snapshot cannot be read back");
         ByteReader tail(std::string_view(run.log.buffer()).substr(run.snapshot_bytes));
-        for (size_t n = run.snapshot_count; n < run.log_count; ++n) machine::apply(*state, machine::decode_event(tail));
-        if (machine::encode_state(*state) != machine::encode_state(*run.state)) throw std::runtime_error("a snapshot and its tail differ from the whole fold");
+        for (size_t n = run.snapshot_count; n < run.log_count; ++n)
+          machine::apply(*state, machine::decode_event(tail));
+        if (machine::encode_state(*state) != machine::encode_state(*run.state))
+          throw std::runtime_error("a snapshot and its tail differ from the whole fold");
         run.state = std::move(state);
       }
       // What was an answer to an effect is gone; messages of runs and people are durable.
-      std::erase_if(run.inbox, [](const machine::Input& m) { return std::holds_alternative<machine::OutcomeInput>(m); });
+      std::erase_if(run.inbox, [](const machine::Input& m) {
+        return std::holds_alternative<machine::OutcomeInput>(m);
+      });
       if (run.over()) continue;
       machine::RecoverInput recover;
       for (auto it = run.inbox.begin(); it != run.inbox.end(); ++it) {
@@ -372,7 +413,8 @@ class World {
 
   // Time moves on to the next thing that happens; false: nothing ever will.
   bool next() {
-    auto effect = std::min_element(effects_.begin(), effects_.end(), [](const Effect& a, const Effect& b) { return a.due < b.due; });
+    auto effect = std::min_element(effects_.begin(), effects_.end(),
+                                   [](const Effect& a, const Effect& b) { return a.due < b.due; });
     const Millis effect_due = effect == effects_.end() ? machine::never : effect->due;
     Millis timer_due = machine::never;
     size_t timed = 0;
@@ -395,17 +437,20 @@ class World {
       const Effect done = *effect;
       effects_.erase(effect);
       if (runs_[done.run]->over()) return true;
-      machine::OutcomeInput input{.act = done.start.act, .attempt = done.start.attempt, .outcome = cel::Value()};
+      machine::OutcomeInput input{
+          .act = done.start.act, .attempt = done.start.attempt, .outcome = cel::Value()};
       const Answer* a = answer(done.run, done.start);
       if (done.stopped) {
-        input.outcome = machine::RunError{.kind = "cancelled", .code = "cancelled", .message = "stopped"};
+        input.outcome =
+            machine::RunError{.kind = "cancelled", .code = "cancelled", .message = "stopped"};
       } else if (a != nullptr && a->kind == Answer::Kind::fail) {
         input.outcome = a->error;
       } else if (a != nullptr) {
         input.outcome = a->value;
       }
       take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
-      if (chance(faults_.doubled) && !runs_[done.run]->over()) take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
+      if (chance(faults_.doubled) && !runs_[done.run]->over())
+        take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
     }
     return true;
   }
@@ -428,7 +473,8 @@ class World {
     const std::string name = rest.substr(0, space);
     const std::string value = space == std::string::npos ? "" : rest.substr(space + 1);
     if (verb == "signal") {
-      runs_[0]->inbox.emplace_back(machine::SignalInput{name, value.empty() ? cel::Value() : read_json(value)});
+      runs_[0]->inbox.emplace_back(
+          machine::SignalInput{name, value.empty() ? cel::Value() : read_json(value)});
       return;
     }
     if (verb != "answer") throw std::runtime_error("unknown: " + command);
@@ -436,9 +482,11 @@ class World {
       if (run->over() || !run->state) continue;
       for (const machine::Requirement& r : machine::requirements(*run->state)) {
         if (r.path != name) continue;
-        machine::AnswerInput input{.requirement = r.id, .accepted = value != "no", .value = {}, .feedback = ""};
+        machine::AnswerInput input{
+            .requirement = r.id, .accepted = value != "no", .value = {}, .feedback = ""};
         if (value != "yes" && value != "no") input.value = read_json(value);
-        if (input.value && !machine::check_answer(*program_, r, *input.value).empty()) throw std::runtime_error("no answer to it: " + command);
+        if (input.value && !machine::check_answer(*program_, r, *input.value).empty())
+          throw std::runtime_error("no answer to it: " + command);
         run->inbox.emplace_back(std::move(input));
         return;
       }
@@ -492,7 +540,8 @@ Script read_script(std::string_view text) {
     } else if (head == "expect") {
       const size_t space = body.find(' ');
       out.status = body.substr(0, space);
-      if (space != std::string::npos && out.status == "ERROR") out.error_kind = body.substr(space + 1);
+      if (space != std::string::npos && out.status == "ERROR")
+        out.error_kind = body.substr(space + 1);
       if (space != std::string::npos && out.status == "COMPLETED") {
         out.has_result = true;
         out.result = read_json(body.substr(space + 1));
@@ -504,11 +553,13 @@ Script read_script(std::string_view text) {
   return out;
 }
 
-Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script, const Faults& faults) {
+Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script,
+                            const Faults& faults) {
   return World(std::move(program), script).run(Crash::none, 0, faults);
 }
 
-Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash, size_t at) {
+Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash,
+                size_t at) {
   return World(std::move(program), script).run(crash, at);
 }
 

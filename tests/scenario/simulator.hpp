@@ -1,9 +1,10 @@
-// Simulator: one run in a scripted world with virtual time, over the pure machine; can lose its process at any commit.
+// Simulator: one run in a scripted world with virtual time, over the pure machine; can lose its
+// process at any commit.
 #pragma once
 
 #include <map>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,10 @@ struct Answer {
 
 /// The comments of a scenario file:
 ///   // input: {"n": 3}
-///   // step fetch: fail http 503, ok {"status": 200}, hang      (the last is repeated; `after 5s` may follow each)
-///   // at 3s: cancel reason          (also: kill reason, signal name JSON, answer path yes|no|JSON)
+///   // step fetch: fail http 503, ok {"status": 200}, hang      (the last is repeated; `after 5s`
+///   may follow each)
+///   // at 3s: cancel reason          (also: kill reason, signal name JSON, answer path
+///   yes|no|JSON)
 ///   // performed fetch: 2             (how often an effect was released, without crashes)
 ///   // session: {"seen": ["a"]}      (state of the session at the end)
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
@@ -51,27 +54,31 @@ struct Report {
   machine::RunError error;
   size_t commits = 0;
   size_t crashes = 0;
-  size_t undone = 0;                           ///< compensations begun
-  size_t to_undo = 0;                          ///< steps that have a compensation and are or may be done
-  std::vector<std::string> completed;          ///< paths, in order
-  std::map<std::string, int> completions;      ///< by path: more than one is wrong
-  std::vector<std::string> shown;              ///< names and paths of shown events, without repeats of interrupted attempts
+  size_t undone = 0;                   ///< compensations begun
+  size_t to_undo = 0;                  ///< steps that have a compensation and are or may be done
+  std::vector<std::string> completed;  ///< paths, in order
+  std::map<std::string, int> completions;  ///< by path: more than one is wrong
+  std::vector<std::string>
+      shown;  ///< names and paths of shown events, without repeats of interrupted attempts
   size_t interrupted = 0;
-  std::map<std::string, int> performed;        ///< effects released, by path
+  std::map<std::string, int> performed;  ///< effects released, by path
   cel::Value session;
 };
 
-/// What goes wrong, each with its probability at every commit; the same seed goes wrong in the same way.
+/// What goes wrong, each with its probability at every commit; the same seed goes wrong in the same
+/// way.
 struct Faults {
   uint64_t seed = 0;
-  double crash = 0;     ///< the process dies, before or after the release of the effects
-  double doubled = 0;   ///< an outcome is delivered twice
-  double late = 0;      ///< outcomes of effects of the dead process arrive all the same
-  double jump = 0;      ///< the clock jumps, forwards or back
+  double crash = 0;    ///< the process dies, before or after the release of the effects
+  double doubled = 0;  ///< an outcome is delivered twice
+  double late = 0;     ///< outcomes of effects of the dead process arrive all the same
+  double jump = 0;     ///< the clock jumps, forwards or back
 };
-Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script, const Faults& faults);
+Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script,
+                            const Faults& faults);
 
 /// Runs to the end; with a crash at commit number `at` (from 1) if it comes so far.
-Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash, size_t at);
+Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash,
+                size_t at);
 
 }  // namespace kflow::scenario

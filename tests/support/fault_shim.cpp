@@ -1,7 +1,8 @@
-// Preloaded into a program under test: makes writes to files fail, or keeps a journal of them, from which the files after a
-// power loss can be made. KFLOW_FAULT_PATH: only files whose path contains this. KFLOW_FAULT_FAIL=errno:first:count lets the
-// calls number first … first+count-1 fail. KFLOW_FAULT_JOURNAL: the journal; records are
-// kind (1: 'W' write, 'D' write through O_DSYNC, 'S' sync), length of path (2), path, offset (8), length (4), bytes.
+// Preloaded into a program under test: makes writes to files fail, or keeps a journal of them, from
+// which the files after a power loss can be made. KFLOW_FAULT_PATH: only files whose path contains
+// this. KFLOW_FAULT_FAIL=errno:first:count lets the calls number first … first+count-1 fail.
+// KFLOW_FAULT_JOURNAL: the journal; records are kind (1: 'W' write, 'D' write through O_DSYNC, 'S'
+// sync), length of path (2), path, offset (8), length (4), bytes.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -40,10 +41,12 @@ static int fails(void) {
   return 1;
 }
 
-static void record(char kind, const char* path, uint64_t offset, const void* data, uint32_t length) {
+static void record(char kind, const char* path, uint64_t offset, const void* data,
+                   uint32_t length) {
   const char* journal = getenv("KFLOW_FAULT_JOURNAL");
   if (journal == NULL) return;
-  const int fd = (int)syscall(SYS_openat, AT_FDCWD, journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const int fd =
+      (int)syscall(SYS_openat, AT_FDCWD, journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return;
   const uint16_t path_length = (uint16_t)strlen(path);
   const size_t size = 1 + 2 + path_length + 8 + 4 + length;
@@ -70,10 +73,15 @@ static ssize_t do_pwrite(int fd, const void* data, size_t size, off64_t offset) 
   if (here && n > 0) record(kind_of(fd), path, (uint64_t)offset, data, (uint32_t)n);
   return n;
 }
-ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) { return do_pwrite(fd, data, size, offset); }
-ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) { return do_pwrite(fd, data, size, offset); }
+ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
+  return do_pwrite(fd, data, size, offset);
+}
+ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) {
+  return do_pwrite(fd, data, size, offset);
+}
 
-static ssize_t do_writev(int fd, const struct iovec* parts, int count, off64_t offset, int positioned) {
+static ssize_t do_writev(int fd, const struct iovec* parts, int count, off64_t offset,
+                         int positioned) {
   char path[512];
   const int here = watched(fd, path, sizeof path);
   if (here && fails()) return -1;
@@ -90,8 +98,12 @@ static ssize_t do_writev(int fd, const struct iovec* parts, int count, off64_t o
   if (!positioned) lseek64(fd, at, SEEK_SET);
   return all;
 }
-ssize_t pwritev(int fd, const struct iovec* parts, int count, off_t offset) { return do_writev(fd, parts, count, offset, 1); }
-ssize_t pwritev64(int fd, const struct iovec* parts, int count, off64_t offset) { return do_writev(fd, parts, count, offset, 1); }
+ssize_t pwritev(int fd, const struct iovec* parts, int count, off_t offset) {
+  return do_writev(fd, parts, count, offset, 1);
+}
+ssize_t pwritev64(int fd, const struct iovec* parts, int count, off64_t offset) {
+  return do_writev(fd, parts, count, offset, 1);
+}
 ssize_t writev(int fd, const struct iovec* parts, int count) {
   char path[512];
   if (watched(fd, path, sizeof path)) return do_writev(fd, parts, count, 0, 0);

@@ -1,4 +1,5 @@
-// Ast: a parsed expression with its macros recognised and its operators in order of precedence; names not yet resolved.
+// Ast: a parsed expression with its macros recognised and its operators in order of precedence;
+// names not yet resolved.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ struct Expr {
   std::string variable2;  ///< the value
   std::vector<uint32_t> args;
   std::vector<uint8_t> marks;  ///< of list and map: which args have `?`
-  uint32_t begin = 0;     ///< place in the file
+  uint32_t begin = 0;          ///< place in the file
   uint32_t end = 0;
 };
 
@@ -58,7 +59,8 @@ struct BuildOptions {
   bool block_macros = false;  ///< `cel.block` and its kin, which only conformance tests use
 };
 
-/// The expression at `node`; none gives poison. Errors of literals, macros and nesting are in `errors`.
+/// The expression at `node`; none gives poison. Errors of literals, macros and nesting are in
+/// `errors`.
 Ast build_ast(syntax::Cursor node, const BuildOptions& options);
 
 /// Strict CEL text as a tree; `errors` are those of the grammar.
@@ -74,7 +76,8 @@ ParsedExpression parse_strict(std::string_view text);
 class NameResolver {
  public:
   virtual ~NameResolver() = default;
-  /// Index of the variable that the expression `id` (a name, or a chain of selects spelled `dotted`) stands for.
+  /// Index of the variable that the expression `id` (a name, or a chain of selects spelled
+  /// `dotted`) stands for.
   virtual std::optional<uint32_t> variable(uint32_t id, std::string_view dotted, bool root) = 0;
 };
 

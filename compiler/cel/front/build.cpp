@@ -45,11 +45,14 @@ class Builder {
   uint32_t build(Cursor c) {
     if (!c) return poison(0, 0);
     switch (c.kind()) {
-      case Node::null_literal: return literal(c, Value());
-      case Node::bool_literal: return literal(c, Value::boolean(c.text() == "true"));
+      case Node::null_literal:
+        return literal(c, Value());
+      case Node::bool_literal:
+        return literal(c, Value::boolean(c.text() == "true"));
       case Node::int_literal:
       case Node::uint_literal:
-      case Node::double_literal: return number(c, false);
+      case Node::double_literal:
+        return number(c, false);
       case Node::duration_literal: {
         const auto d = parse_duration_literal(c.text());
         if (!d) return error(c, "this duration is longer than 292 years");
@@ -57,16 +60,26 @@ class Builder {
       }
       case Node::string_literal:
       case Node::bytes_literal:
-      case Node::string: return string(c);
-      case Node::paren: return build(c.expression());
-      case Node::list: return list(c);
-      case Node::map: return map(c);
-      case Node::reference: return reference(c);
-      case Node::postfix: return postfix(c);
-      case Node::unary: return unary(c);
-      case Node::chain: return chain(c);
-      case Node::ternary: return ternary(c);
-      default: return poison(c.begin(), c.end());
+      case Node::string:
+        return string(c);
+      case Node::paren:
+        return build(c.expression());
+      case Node::list:
+        return list(c);
+      case Node::map:
+        return map(c);
+      case Node::reference:
+        return reference(c);
+      case Node::postfix:
+        return postfix(c);
+      case Node::unary:
+        return unary(c);
+      case Node::chain:
+        return chain(c);
+      case Node::ternary:
+        return ternary(c);
+      default:
+        return poison(c.begin(), c.end());
     }
   }
 
@@ -75,7 +88,8 @@ class Builder {
     uint32_t deepest = 0;
     for (const uint32_t arg : e.args) deepest = std::max(deepest, depth_[arg]);
     if (deepest + 1 > max_expression_depth) {
-      if (!too_deep_) ast.errors.push_back({e.begin, e.end, "this expression is too long or nested too deeply"});
+      if (!too_deep_)
+        ast.errors.push_back({e.begin, e.end, "this expression is too long or nested too deeply"});
       too_deep_ = true;
       return poison(e.begin, e.end);
     }
@@ -88,12 +102,21 @@ class Builder {
     ast.errors.push_back({begin, end, std::move(message)});
     return poison(begin, end);
   }
-  uint32_t error(Cursor c, std::string message) { return error(c.begin(), c.end(), std::move(message)); }
-  uint32_t literal(Cursor c, Value v) {
-    return add({.kind = ExprKind::literal, .literal = std::move(v), .begin = c.begin(), .end = c.end()});
+  uint32_t error(Cursor c, std::string message) {
+    return error(c.begin(), c.end(), std::move(message));
   }
-  uint32_t op(OpCode code, std::vector<uint32_t> args, uint32_t begin, uint32_t end, uint8_t flags = 0) {
-    return add({.kind = ExprKind::op, .op = code, .flags = flags, .args = std::move(args), .begin = begin, .end = end});
+  uint32_t literal(Cursor c, Value v) {
+    return add(
+        {.kind = ExprKind::literal, .literal = std::move(v), .begin = c.begin(), .end = c.end()});
+  }
+  uint32_t op(OpCode code, std::vector<uint32_t> args, uint32_t begin, uint32_t end,
+              uint8_t flags = 0) {
+    return add({.kind = ExprKind::op,
+                .op = code,
+                .flags = flags,
+                .args = std::move(args),
+                .begin = begin,
+                .end = end});
   }
 
   // ---- literals
@@ -117,7 +140,8 @@ class Builder {
     const bool hex = digits.starts_with("0x") || digits.starts_with("0X");
     if (hex) digits.remove_prefix(2);
     uint64_t v = 0;
-    const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), v, hex ? 16 : 10);
+    const auto [end, code] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), v, hex ? 16 : 10);
     if (code != std::errc()) return bad();
     if (is_unsigned) return literal(c, Value::unsigned_integer(v));
     const uint64_t limit = static_cast<uint64_t>(INT64_MAX) + (negative ? 1 : 0);
@@ -160,7 +184,8 @@ class Builder {
     Cursor previous;
     for (const Cursor entry : c.children(Node::map_entry)) {
       if (previous && !options_.strict && !comma_between(c, previous, entry)) {
-        ast.errors.push_back({entry.begin(), entry.begin() + 1, "expected `,` between the entries of a map"});
+        ast.errors.push_back(
+            {entry.begin(), entry.begin() + 1, "expected `,` between the entries of a map"});
       }
       previous = entry;
       const Cursor key = entry.child(Node::identifier);
@@ -170,7 +195,8 @@ class Builder {
       if (key) {
         key_id = literal(key, Value::string(key.text()));
       } else {
-        const bool bare = !options_.strict && first.is(Node::reference) && !first.child(Node::arguments) && !first.token(".");
+        const bool bare = !options_.strict && first.is(Node::reference) &&
+                          !first.child(Node::arguments) && !first.token(".");
         key_id = bare ? literal(first, Value::string(first.name())) : build(first);
         value = first ? next_expression(entry, first) : Cursor();
       }
@@ -234,7 +260,11 @@ class Builder {
     }
     std::vector<uint32_t> ids;
     for (const Cursor arg : args) ids.push_back(build(arg));
-    return add({.kind = ExprKind::call, .text = name, .args = std::move(ids), .begin = c.begin(), .end = c.end()});
+    return add({.kind = ExprKind::call,
+                .text = name,
+                .args = std::move(ids),
+                .begin = c.begin(),
+                .end = c.end()});
   }
 
   uint32_t postfix(Cursor c) {
@@ -271,24 +301,35 @@ class Builder {
     return member_call(operand, name, arguments, begin, at.end());
   }
 
-  uint32_t member_call(uint32_t receiver, const std::string& name, Cursor arguments, uint32_t begin, uint32_t end) {
+  uint32_t member_call(uint32_t receiver, const std::string& name, Cursor arguments, uint32_t begin,
+                       uint32_t end) {
     const std::vector<Cursor> args = argument_nodes(arguments);
     const std::string space = ast.dotted(receiver);
     if (space == "cel" && name == "bind" && args.size() == 3) return bind(args, begin, end);
     if (space == "cel" && options_.block_macros) {
       if (name == "block" && args.size() == 2) return block(args, begin, end);
       const std::string special = block_name(name, args);
-      if (!special.empty()) return add({.kind = ExprKind::name, .text = special, .begin = begin, .end = end});
+      if (!special.empty())
+        return add({.kind = ExprKind::name, .text = special, .begin = begin, .end = end});
     }
     if (const auto made = macro(receiver, name, args, begin, end)) return *made;
     if (!space.empty() && find_function(space + "." + name, false) != nullptr) {
       std::vector<uint32_t> ids;
       for (const Cursor arg : args) ids.push_back(build(arg));
-      return add({.kind = ExprKind::call, .text = space + "." + name, .args = std::move(ids), .begin = begin, .end = end});
+      return add({.kind = ExprKind::call,
+                  .text = space + "." + name,
+                  .args = std::move(ids),
+                  .begin = begin,
+                  .end = end});
     }
     std::vector<uint32_t> ids{receiver};
     for (const Cursor arg : args) ids.push_back(build(arg));
-    return add({.kind = ExprKind::call, .flags = op_flag::member, .text = name, .args = std::move(ids), .begin = begin, .end = end});
+    return add({.kind = ExprKind::call,
+                .flags = op_flag::member,
+                .text = name,
+                .args = std::move(ids),
+                .begin = begin,
+                .end = end});
   }
 
   // ---- macros
@@ -303,7 +344,8 @@ class Builder {
     if (options_.block_macros && c.is(Node::postfix)) {
       const Cursor last = c.next(c.first());
       if (const Cursor arguments = last.child(Node::arguments)) {
-        if (auto special = block_name(last.name(), argument_nodes(arguments)); !special.empty()) return special;
+        if (auto special = block_name(last.name(), argument_nodes(arguments)); !special.empty())
+          return special;
       }
     }
     error(c, "an iteration variable is a plain name");
@@ -315,12 +357,19 @@ class Builder {
     if (name.empty()) return poison(begin, end);
     const uint32_t init = build(args[1]);
     const uint32_t body = build(args[2]);
-    return add({.kind = ExprKind::op, .op = OpCode::bind, .variable = name, .args = {init, body}, .begin = begin, .end = end});
+    return add({.kind = ExprKind::op,
+                .op = OpCode::bind,
+                .variable = name,
+                .args = {init, body},
+                .begin = begin,
+                .end = end});
   }
 
   // `cel.index(N)`, `cel.iterVar(N, M)` and `cel.accuVar(N, M)` are names; "" for anything else.
   std::string block_name(std::string_view name, const std::vector<Cursor>& args) {
-    const auto digits = [&](size_t i) { return std::string(args[i].is(Node::int_literal) ? args[i].text() : ""); };
+    const auto digits = [&](size_t i) {
+      return std::string(args[i].is(Node::int_literal) ? args[i].text() : "");
+    };
     if (name == "index" && args.size() == 1) return "@index" + digits(0);
     if (name == "iterVar" && args.size() == 2) return "@it:" + digits(0) + ":" + digits(1);
     if (name == "accuVar" && args.size() == 2) return "@ac:" + digits(0) + ":" + digits(1);
@@ -331,7 +380,8 @@ class Builder {
   uint32_t block(const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
     if (!args[0].is(Node::list)) return error(args[0], "`cel.block` takes a list");
     std::vector<uint32_t> parts;
-    for (const Cursor item : args[0].children(Node::list_item)) parts.push_back(build(item.expression()));
+    for (const Cursor item : args[0].children(Node::list_item))
+      parts.push_back(build(item.expression()));
     uint32_t body = build(args[1]);
     for (size_t i = parts.size(); i-- > 0;) {
       body = add({.kind = ExprKind::op,
@@ -344,7 +394,8 @@ class Builder {
     return body;
   }
 
-  std::optional<uint32_t> macro(uint32_t receiver, const std::string& name, const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
+  std::optional<uint32_t> macro(uint32_t receiver, const std::string& name,
+                                const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
     struct Row {
       std::string_view name;
       OpCode op;
@@ -352,15 +403,21 @@ class Builder {
       size_t expressions;
       bool filter_allowed;
     };
-    static constexpr Row rows[] = {
-        {"all", OpCode::all, 1, 1, false},           {"exists", OpCode::exists, 1, 1, false},
-        {"exists_one", OpCode::exists_one, 1, 1, false}, {"existsOne", OpCode::exists_one, 1, 1, false},
-        {"filter", OpCode::filter, 1, 1, false},     {"map", OpCode::map_list, 1, 1, true},
-        {"optMap", OpCode::opt_map, 1, 1, false},    {"optFlatMap", OpCode::opt_flat_map, 1, 1, false},
-        {"all", OpCode::all, 2, 1, false},           {"exists", OpCode::exists, 2, 1, false},
-        {"exists_one", OpCode::exists_one, 2, 1, false}, {"existsOne", OpCode::exists_one, 2, 1, false},
-        {"transformList", OpCode::map_list, 2, 1, true}, {"transformMap", OpCode::transform_map, 2, 1, true},
-        {"transformMapEntry", OpCode::transform_map_entry, 2, 1, true}};
+    static constexpr Row rows[] = {{"all", OpCode::all, 1, 1, false},
+                                   {"exists", OpCode::exists, 1, 1, false},
+                                   {"exists_one", OpCode::exists_one, 1, 1, false},
+                                   {"existsOne", OpCode::exists_one, 1, 1, false},
+                                   {"filter", OpCode::filter, 1, 1, false},
+                                   {"map", OpCode::map_list, 1, 1, true},
+                                   {"optMap", OpCode::opt_map, 1, 1, false},
+                                   {"optFlatMap", OpCode::opt_flat_map, 1, 1, false},
+                                   {"all", OpCode::all, 2, 1, false},
+                                   {"exists", OpCode::exists, 2, 1, false},
+                                   {"exists_one", OpCode::exists_one, 2, 1, false},
+                                   {"existsOne", OpCode::exists_one, 2, 1, false},
+                                   {"transformList", OpCode::map_list, 2, 1, true},
+                                   {"transformMap", OpCode::transform_map, 2, 1, true},
+                                   {"transformMapEntry", OpCode::transform_map_entry, 2, 1, true}};
     for (const Row& row : rows) {
       if (row.name != name || (row.variables == 2 && !options_.two_variable_macros)) continue;
       const size_t least = row.variables + row.expressions;
@@ -371,10 +428,12 @@ class Builder {
       if (row.variables == 2) {
         e.variable2 = variable(args[1]);
         e.flags |= op_flag::two_vars;
-        if (!e.variable.empty() && e.variable == e.variable2) return error(args[1], "the two variables have the same name");
+        if (!e.variable.empty() && e.variable == e.variable2)
+          return error(args[1], "the two variables have the same name");
       }
       if (filtered) e.flags |= op_flag::filtered;
-      if (e.variable.empty() || (row.variables == 2 && e.variable2.empty())) return poison(begin, end);
+      if (e.variable.empty() || (row.variables == 2 && e.variable2.empty()))
+        return poison(begin, end);
       for (size_t i = row.variables; i < args.size(); ++i) e.args.push_back(build(args[i]));
       return add(std::move(e));
     }
@@ -403,7 +462,8 @@ class Builder {
     } else {
       id = build(operand);
     }
-    for (; count > 0; --count) id = op(minus ? OpCode::negate : OpCode::not_, {id}, c.begin(), c.end());
+    for (; count > 0; --count)
+      id = op(minus ? OpCode::negate : OpCode::not_, {id}, c.begin(), c.end());
     return id;
   }
 
@@ -430,7 +490,8 @@ class Builder {
         items.push_back({build(at), std::nullopt, {}});
       }
     }
-    if (coalesce && logic) ast.errors.push_back({c.begin(), c.end(), "`??` beside `&&` or `||` wants parentheses"});
+    if (coalesce && logic)
+      ast.errors.push_back({c.begin(), c.end(), "`??` beside `&&` or `||` wants parentheses"});
     size_t at = 0;
     return climb(items, at, 0);
   }

@@ -8,7 +8,9 @@ namespace {
 
 class Compiler {
  public:
-  Compiler(const Ast& ast, NameResolver& resolver, bool strict) : ast_(ast), resolver_(resolver) { out_.strict = strict; }
+  Compiler(const Ast& ast, NameResolver& resolver, bool strict) : ast_(ast), resolver_(resolver) {
+    out_.strict = strict;
+  }
 
   Program run() {
     compile(ast_.root);
@@ -22,8 +24,8 @@ class Compiler {
     uint32_t slot;
   };
 
-  uint32_t emit(const Expr& e, OpCode code, uint32_t a, const std::vector<uint32_t>& links, uint8_t flags = 0,
-                const std::vector<uint8_t>& marks = {}) {
+  uint32_t emit(const Expr& e, OpCode code, uint32_t a, const std::vector<uint32_t>& links,
+                uint8_t flags = 0, const std::vector<uint8_t>& marks = {}) {
     Op op{.code = code,
           .flags = flags,
           .a = a,
@@ -32,7 +34,8 @@ class Compiler {
           .begin = e.begin,
           .end = e.end};
     out_.links.insert(out_.links.end(), links.begin(), links.end());
-    for (size_t i = 0; i < links.size(); ++i) out_.optional_marks.push_back(i < marks.size() ? marks[i] : 0);
+    for (size_t i = 0; i < links.size(); ++i)
+      out_.optional_marks.push_back(i < marks.size() ? marks[i] : 0);
     out_.ops.push_back(op);
     return static_cast<uint32_t>(out_.ops.size() - 1);
   }
@@ -62,12 +65,18 @@ class Compiler {
   uint32_t compile(uint32_t id) {
     const Expr& e = ast_[id];
     switch (e.kind) {
-      case ExprKind::poison: return emit(e, OpCode::undeclared, constant(Value::string("?")), {});
-      case ExprKind::literal: return emit(e, OpCode::constant, constant(e.literal), {});
-      case ExprKind::name: return compile_name(id, e);
-      case ExprKind::select: return compile_select(id, e);
-      case ExprKind::call: return compile_call(id, e);
-      case ExprKind::op: return compile_op(e);
+      case ExprKind::poison:
+        return emit(e, OpCode::undeclared, constant(Value::string("?")), {});
+      case ExprKind::literal:
+        return emit(e, OpCode::constant, constant(e.literal), {});
+      case ExprKind::name:
+        return compile_name(id, e);
+      case ExprKind::select:
+        return compile_select(id, e);
+      case ExprKind::call:
+        return compile_call(id, e);
+      case ExprKind::op:
+        return compile_op(e);
     }
     std::unreachable();
   }
@@ -78,7 +87,8 @@ class Compiler {
       if (const auto slot = local(e.text)) return emit(e, OpCode::local, *slot, {});
     }
     if (const auto variable = resolver_.variable(id, e.text, root)) return load(e, *variable);
-    if (const auto type = type_named(e.text)) return emit(e, OpCode::constant, constant(Value::type(*type)), {});
+    if (const auto type = type_named(e.text))
+      return emit(e, OpCode::constant, constant(Value::type(*type)), {});
     return emit(e, OpCode::undeclared, constant(Value::string(e.text)), {});
   }
 
@@ -87,7 +97,8 @@ class Compiler {
     return emit(e, OpCode::load, variable, {});
   }
 
-  // The longest declared prefix of a dotted name wins, unless its first part is an iteration variable.
+  // The longest declared prefix of a dotted name wins, unless its first part is an iteration
+  // variable.
   uint32_t compile_select(uint32_t id, const Expr& e) {
     const std::string dotted = ast_.dotted(id);
     if (!dotted.empty()) {
@@ -96,7 +107,8 @@ class Compiler {
       const bool root = ast_[first].flags & root_name;
       if (root || !local(ast_[first].text)) {
         if (const auto variable = resolver_.variable(id, dotted, root)) return load(e, *variable);
-        if (const auto type = type_named(dotted)) return emit(e, OpCode::constant, constant(Value::type(*type)), {});
+        if (const auto type = type_named(dotted))
+          return emit(e, OpCode::constant, constant(Value::type(*type)), {});
       }
     }
     const uint32_t operand = compile(e.args[0]);
@@ -143,6 +155,8 @@ class Compiler {
 
 }  // namespace
 
-Program compile(const Ast& ast, NameResolver& resolver, bool strict) { return Compiler(ast, resolver, strict).run(); }
+Program compile(const Ast& ast, NameResolver& resolver, bool strict) {
+  return Compiler(ast, resolver, strict).run();
+}
 
 }  // namespace kflow::cel

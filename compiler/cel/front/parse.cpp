@@ -16,11 +16,13 @@ struct control : tao::pegtl::normal<Rule> {
 struct rest {
   using rule_t = rest;
   using subs_t = tao::pegtl::empty_list;
-  template <tao::pegtl::apply_mode, tao::pegtl::rewind_mode, template <typename...> class, template <typename...> class, typename In>
+  template <tao::pegtl::apply_mode, tao::pegtl::rewind_mode, template <typename...> class,
+            template <typename...> class, typename In>
   static bool match(In& in, syntax::Recorder& rec) {
     const char* p = grammar::skip_trivia(in.current(), in.end());
     if (p == in.end()) return true;
-    if (syntax::SyntaxError* e = rec.error(grammar::offset(in, p), grammar::offset(in, grammar::scan_any(p, in.end())))) {
+    if (syntax::SyntaxError* e = rec.error(grammar::offset(in, p),
+                                           grammar::offset(in, grammar::scan_any(p, in.end())))) {
       e->message = "unexpected " + grammar::describe(p, in.end());
     }
     grammar::give_up(in, rec);
@@ -28,7 +30,8 @@ struct rest {
   }
 };
 
-struct whole : grammar::node<syntax::Node::file, grammar::expect<grammar::expression<true>, "an expression">, rest> {};
+struct whole : grammar::node<syntax::Node::file,
+                             grammar::expect<grammar::expression<true>, "an expression">, rest> {};
 
 }  // namespace
 
@@ -37,7 +40,8 @@ ParsedExpression parse_strict(std::string_view text) {
   Input input(text.data(), text.data() + text.size(), "");
   tao::pegtl::parse<whole, tao::pegtl::nothing, control>(input, recorder);
   ParsedExpression out;
-  for (const syntax::SyntaxError& e : recorder.errors()) out.errors.push_back({e.begin, e.end, e.message});
+  for (const syntax::SyntaxError& e : recorder.errors())
+    out.errors.push_back({e.begin, e.end, e.message});
   out.tree = syntax::Tree(source::FileId(0U), text, recorder.finish());
   return out;
 }

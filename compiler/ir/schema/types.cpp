@@ -49,7 +49,8 @@ Type decode_type(ByteReader& in) {
   t.name = in.string();
   t.doc = in.string();
   t.discriminator = in.string();
-  for (size_t n = in.count(); n > 0 && !in.failed(); --n) t.literals.push_back(cel::decode_value(in));
+  for (size_t n = in.count(); n > 0 && !in.failed(); --n)
+    t.literals.push_back(cel::decode_value(in));
   for (size_t n = in.count(); n > 0 && !in.failed(); --n) t.literal_docs.emplace_back(in.string());
   for (size_t n = in.count(); n > 0 && !in.failed(); --n) t.arms.emplace_back(in.varint32());
   for (size_t n = in.count(); n > 0 && !in.failed(); --n) {
@@ -70,10 +71,14 @@ std::string literal_text(const Value& v) { return cel::to_display(v); }
 
 TypeKind literal_base(const Type& t) {
   switch (t.literals.front().kind()) {
-    case Kind::string: return TypeKind::string;
-    case Kind::int_: return TypeKind::int_;
-    case Kind::boolean: return TypeKind::boolean;
-    default: return TypeKind::any;
+    case Kind::string:
+      return TypeKind::string;
+    case Kind::int_:
+      return TypeKind::int_;
+    case Kind::boolean:
+      return TypeKind::boolean;
+    default:
+      return TypeKind::any;
   }
 }
 
@@ -120,7 +125,8 @@ TypeId TypeTable::intern(Type type) {
   ByteWriter bytes;
   encode_type(type, bytes);
   const uint64_t hash = xxh3(bytes.buffer());
-  const auto at = std::lower_bound(by_hash_.begin(), by_hash_.end(), hash, [](const auto& entry, uint64_t h) { return entry.first < h; });
+  const auto at = std::lower_bound(by_hash_.begin(), by_hash_.end(), hash,
+                                   [](const auto& entry, uint64_t h) { return entry.first < h; });
   for (auto it = at; it != by_hash_.end() && it->first == hash; ++it) {
     ByteWriter other;
     encode_type(types_[it->second.value], other);
@@ -132,15 +138,25 @@ TypeId TypeTable::intern(Type type) {
   return id;
 }
 
-TypeId TypeTable::list_of(TypeId element) { return intern({.kind = TypeKind::list, .element = element}); }
-TypeId TypeTable::map_of(TypeId element) { return intern({.kind = TypeKind::map, .element = element}); }
+TypeId TypeTable::list_of(TypeId element) {
+  return intern({.kind = TypeKind::list, .element = element});
+}
+TypeId TypeTable::map_of(TypeId element) {
+  return intern({.kind = TypeKind::map, .element = element});
+}
 TypeId TypeTable::nullable(TypeId element) {
   const TypeKind kind = types_[element.value].kind;
-  if (kind == TypeKind::any || kind == TypeKind::null || kind == TypeKind::nullable || kind == TypeKind::poison) return element;
+  if (kind == TypeKind::any || kind == TypeKind::null || kind == TypeKind::nullable ||
+      kind == TypeKind::poison)
+    return element;
   return intern({.kind = TypeKind::nullable, .element = element});
 }
-TypeId TypeTable::literals(std::vector<Value> values) { return intern({.kind = TypeKind::literal_union, .literals = std::move(values)}); }
-TypeId TypeTable::record(std::vector<Field> fields) { return intern({.kind = TypeKind::record, .fields = std::move(fields)}); }
+TypeId TypeTable::literals(std::vector<Value> values) {
+  return intern({.kind = TypeKind::literal_union, .literals = std::move(values)});
+}
+TypeId TypeTable::record(std::vector<Field> fields) {
+  return intern({.kind = TypeKind::record, .fields = std::move(fields)});
+}
 
 TypeId TypeTable::declare(std::string name, std::string doc) {
   types_.push_back({.kind = TypeKind::poison, .name = std::move(name), .doc = std::move(doc)});
@@ -158,31 +174,52 @@ std::string TypeTable::display(TypeId id) const {
   const auto inner = [&](TypeId e) {
     const Type& x = types_[e.value];
     const std::string text = display(e);
-    return x.name.empty() && (x.kind == TypeKind::literal_union || x.kind == TypeKind::record_union) && x.literals.size() + x.arms.size() > 1 ? "(" + text + ")" : text;
+    return x.name.empty() &&
+                   (x.kind == TypeKind::literal_union || x.kind == TypeKind::record_union) &&
+                   x.literals.size() + x.arms.size() > 1
+               ? "(" + text + ")"
+               : text;
   };
   std::string out;
   switch (t.kind) {
-    case TypeKind::any: return "any";
-    case TypeKind::null: return "null";
-    case TypeKind::boolean: return "bool";
-    case TypeKind::int_: return "int";
-    case TypeKind::uint_: return "uint";
-    case TypeKind::double_: return "double";
-    case TypeKind::string: return "string";
-    case TypeKind::bytes: return "bytes";
-    case TypeKind::timestamp: return "timestamp";
-    case TypeKind::duration: return "duration";
-    case TypeKind::file: return "file";
-    case TypeKind::secret: return "secret";
-    case TypeKind::poison: return "?";
-    case TypeKind::list: return inner(t.element) + "[]";
-    case TypeKind::map: return "map<string, " + display(t.element) + ">";
-    case TypeKind::nullable: return inner(t.element) + "?";
+    case TypeKind::any:
+      return "any";
+    case TypeKind::null:
+      return "null";
+    case TypeKind::boolean:
+      return "bool";
+    case TypeKind::int_:
+      return "int";
+    case TypeKind::uint_:
+      return "uint";
+    case TypeKind::double_:
+      return "double";
+    case TypeKind::string:
+      return "string";
+    case TypeKind::bytes:
+      return "bytes";
+    case TypeKind::timestamp:
+      return "timestamp";
+    case TypeKind::duration:
+      return "duration";
+    case TypeKind::file:
+      return "file";
+    case TypeKind::secret:
+      return "secret";
+    case TypeKind::poison:
+      return "?";
+    case TypeKind::list:
+      return inner(t.element) + "[]";
+    case TypeKind::map:
+      return "map<string, " + display(t.element) + ">";
+    case TypeKind::nullable:
+      return inner(t.element) + "?";
     case TypeKind::literal_union:
       for (const Value& v : t.literals) out += (out.empty() ? "" : " | ") + literal_text(v);
       return out;
     case TypeKind::record:
-      for (const Field& f : t.fields) out += (out.empty() ? "{" : ", ") + f.name + ": " + display(f.type);
+      for (const Field& f : t.fields)
+        out += (out.empty() ? "{" : ", ") + f.name + ": " + display(f.type);
       return out.empty() ? "{}" : out + "}";
     case TypeKind::record_union:
       for (const TypeId arm : t.arms) out += (out.empty() ? "" : " | ") + display(arm);
@@ -198,52 +235,69 @@ TypeId TypeTable::without_null(TypeId id) const {
 
 bool TypeTable::accepts_null(TypeId id) const {
   const TypeKind kind = types_[id.value].kind;
-  return kind == TypeKind::any || kind == TypeKind::null || kind == TypeKind::nullable || kind == TypeKind::poison;
+  return kind == TypeKind::any || kind == TypeKind::null || kind == TypeKind::nullable ||
+         kind == TypeKind::poison;
 }
 
 bool TypeTable::assignable(TypeId from, TypeId to) const {
   if (from == to) return true;
   const Type& f = types_[from.value];
   const Type& t = types_[to.value];
-  if (f.kind == TypeKind::poison || t.kind == TypeKind::poison || f.kind == TypeKind::any || t.kind == TypeKind::any) return true;
+  if (f.kind == TypeKind::poison || t.kind == TypeKind::poison || f.kind == TypeKind::any ||
+      t.kind == TypeKind::any)
+    return true;
   if (t.kind == TypeKind::nullable) {
-    return f.kind == TypeKind::null || assignable(f.kind == TypeKind::nullable ? f.element : from, t.element);
+    return f.kind == TypeKind::null ||
+           assignable(f.kind == TypeKind::nullable ? f.element : from, t.element);
   }
   if (f.kind == TypeKind::literal_union) {
     if (t.kind == TypeKind::literal_union) {
       return std::all_of(f.literals.begin(), f.literals.end(), [&](const Value& v) {
-        return std::any_of(t.literals.begin(), t.literals.end(), [&](const Value& w) { return Value::identical(v, w); });
+        return std::any_of(t.literals.begin(), t.literals.end(),
+                           [&](const Value& w) { return Value::identical(v, w); });
       });
     }
-    return literal_base(f) == t.kind || (literal_base(f) == TypeKind::int_ && t.kind == TypeKind::double_);
+    return literal_base(f) == t.kind ||
+           (literal_base(f) == TypeKind::int_ && t.kind == TypeKind::double_);
   }
   if (f.kind == TypeKind::int_ && t.kind == TypeKind::double_) return true;
   if (t.kind == TypeKind::record_union) {
-    return std::any_of(t.arms.begin(), t.arms.end(), [&](TypeId arm) { return assignable(from, arm); });
+    return std::any_of(t.arms.begin(), t.arms.end(),
+                       [&](TypeId arm) { return assignable(from, arm); });
   }
   if (f.kind == TypeKind::record_union) {
-    return std::all_of(f.arms.begin(), f.arms.end(), [&](TypeId arm) { return assignable(arm, to); });
+    return std::all_of(f.arms.begin(), f.arms.end(),
+                       [&](TypeId arm) { return assignable(arm, to); });
   }
   if (f.kind == TypeKind::record && t.kind == TypeKind::map) {
-    return std::all_of(f.fields.begin(), f.fields.end(), [&](const Field& x) { return assignable(x.type, t.element); });
+    return std::all_of(f.fields.begin(), f.fields.end(),
+                       [&](const Field& x) { return assignable(x.type, t.element); });
   }
   if (f.kind != t.kind) return false;
   switch (f.kind) {
     case TypeKind::list:
-    case TypeKind::map: return assignable(f.element, t.element);
+    case TypeKind::map:
+      return assignable(f.element, t.element);
     case TypeKind::record: {
       if (!f.name.empty() && f.name == t.name) return true;
-      // A literal record fits a declared one: every field fits, and what is missing has a default or may be null.
+      // A literal record fits a declared one: every field fits, and what is missing has a default
+      // or may be null.
       for (const Field& want : t.fields) {
-        const auto has = std::find_if(f.fields.begin(), f.fields.end(), [&](const Field& x) { return x.name == want.name; });
-        if (has == f.fields.end() ? !want.fallback && !accepts_null(want.type) : !assignable(has->type, want.type)) return false;
+        const auto has = std::find_if(f.fields.begin(), f.fields.end(),
+                                      [&](const Field& x) { return x.name == want.name; });
+        if (has == f.fields.end() ? !want.fallback && !accepts_null(want.type)
+                                  : !assignable(has->type, want.type))
+          return false;
       }
       return std::all_of(f.fields.begin(), f.fields.end(), [&](const Field& x) {
-        return std::any_of(t.fields.begin(), t.fields.end(), [&](const Field& y) { return x.name == y.name; });
+        return std::any_of(t.fields.begin(), t.fields.end(),
+                           [&](const Field& y) { return x.name == y.name; });
       });
     }
-    case TypeKind::nullable: return false;
-    default: return true;
+    case TypeKind::nullable:
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -251,15 +305,19 @@ bool TypeTable::needs_check(TypeId from, TypeId to) const {
   if (from == to) return false;
   const Type& f = types_[from.value];
   const Type& t = types_[to.value];
-  if (t.kind == TypeKind::any || t.kind == TypeKind::poison || f.kind == TypeKind::poison) return false;
+  if (t.kind == TypeKind::any || t.kind == TypeKind::poison || f.kind == TypeKind::poison)
+    return false;
   if (f.kind == TypeKind::any) return true;
-  if (t.kind == TypeKind::nullable) return f.kind != TypeKind::null && needs_check(without_null(from), t.element);
+  if (t.kind == TypeKind::nullable)
+    return f.kind != TypeKind::null && needs_check(without_null(from), t.element);
   // Defaults are filled in and constraints hold only after a check.
   if (t.kind == TypeKind::record || t.kind == TypeKind::record_union) return true;
   if (f.kind == TypeKind::int_ && t.kind == TypeKind::double_) return true;
-  if ((f.kind == TypeKind::list || f.kind == TypeKind::map) && f.kind == t.kind) return needs_check(f.element, t.element);
+  if ((f.kind == TypeKind::list || f.kind == TypeKind::map) && f.kind == t.kind)
+    return needs_check(f.element, t.element);
   if (f.kind == TypeKind::record && t.kind == TypeKind::map) {
-    return std::any_of(f.fields.begin(), f.fields.end(), [&](const Field& x) { return needs_check(x.type, t.element); });
+    return std::any_of(f.fields.begin(), f.fields.end(),
+                       [&](const Field& x) { return needs_check(x.type, t.element); });
   }
   return false;
 }
@@ -273,17 +331,22 @@ TypeId TypeTable::join(TypeId a, TypeId b) {
   if (ka == TypeKind::any || kb == TypeKind::any) return simple(TypeKind::any);
   if (ka == TypeKind::null) return nullable(b);
   if (kb == TypeKind::null) return nullable(a);
-  if (ka == TypeKind::nullable || kb == TypeKind::nullable) return nullable(join(without_null(a), without_null(b)));
-  if (ka == TypeKind::literal_union && kb == TypeKind::literal_union && literal_base(types_[a.value]) == literal_base(types_[b.value])) {
+  if (ka == TypeKind::nullable || kb == TypeKind::nullable)
+    return nullable(join(without_null(a), without_null(b)));
+  if (ka == TypeKind::literal_union && kb == TypeKind::literal_union &&
+      literal_base(types_[a.value]) == literal_base(types_[b.value])) {
     std::vector<Value> all = types_[a.value].literals;
     for (const Value& v : types_[b.value].literals) {
-      if (std::none_of(all.begin(), all.end(), [&](const Value& w) { return Value::identical(v, w); })) all.push_back(v);
+      if (std::none_of(all.begin(), all.end(),
+                       [&](const Value& w) { return Value::identical(v, w); }))
+        all.push_back(v);
     }
     return literals(std::move(all));
   }
   if (assignable(a, b) && !needs_check(a, b)) return b;
   if (assignable(b, a) && !needs_check(b, a)) return a;
-  if (ka == TypeKind::list && kb == TypeKind::list) return list_of(join(types_[a.value].element, types_[b.value].element));
+  if (ka == TypeKind::list && kb == TypeKind::list)
+    return list_of(join(types_[a.value].element, types_[b.value].element));
   return simple(TypeKind::any);
 }
 
@@ -302,12 +365,15 @@ Result<TypeTable> TypeTable::decode(ByteReader& in) {
   for (size_t i = 0; i < types.size() && ok; ++i) {
     const Type& t = types[i];
     if (i <= last_simple) ok = ok && static_cast<size_t>(t.kind) == i;
-    if (t.kind == TypeKind::list || t.kind == TypeKind::map || t.kind == TypeKind::nullable) ok = ok && valid(t.element);
+    if (t.kind == TypeKind::list || t.kind == TypeKind::map || t.kind == TypeKind::nullable)
+      ok = ok && valid(t.element);
     if (t.kind == TypeKind::literal_union) ok = ok && !t.literals.empty();
-    // An anonymous type is made of earlier ones; only named records refer onwards, so that every walk ends.
+    // An anonymous type is made of earlier ones; only named records refer onwards, so that every
+    // walk ends.
     if (t.name.empty() && t.element.has_value()) ok = ok && t.element.value < i;
     ok = ok && std::all_of(t.arms.begin(), t.arms.end(), valid);
-    ok = ok && std::all_of(t.fields.begin(), t.fields.end(), [&](const Field& f) { return valid(f.type); });
+    ok = ok && std::all_of(t.fields.begin(), t.fields.end(),
+                           [&](const Field& f) { return valid(f.type); });
   }
   if (!ok) return fail(ErrorCode::corrupt, "malformed table of types");
   table.types_ = std::move(types);

@@ -1,4 +1,5 @@
-// Types of the language as data: what sema checks against, what the machine validates with, what JSON Schema is made of.
+// Types of the language as data: what sema checks against, what the machine validates with, what
+// JSON Schema is made of.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,10 @@ enum class TypeKind : uint8_t {
   duration,
   file,
   secret,
-  poison,         ///< of an expression with an error already reported; assignable to and from everything
-  list,           ///< element
-  map,            ///< string keys → element
-  nullable,       ///< element or null; never nested
+  poison,    ///< of an expression with an error already reported; assignable to and from everything
+  list,      ///< element
+  map,       ///< string keys → element
+  nullable,  ///< element or null; never nested
   literal_union,  ///< one of `literals`, all of one kind (string, int or bool)
   record,         ///< fields, in order
   record_union,   ///< arms: records told apart by the literal field `discriminator`
@@ -44,7 +45,7 @@ enum class TypeKind : uint8_t {
 struct Constraint {
   enum class Kind : uint8_t { range, length, pattern, format, check };
   Kind kind = Kind::range;
-  cel::Value min;        ///< range (number) and length (int); null: none
+  cel::Value min;  ///< range (number) and length (int); null: none
   cel::Value max;
   std::string text;      ///< the pattern (RE2), the format's name, or the source of the check
   cel::Program program;  ///< check: variable 0 is `this`
@@ -56,7 +57,8 @@ std::vector<Constraint> decode_constraints(ByteReader& in);
 struct Field {
   std::string name;
   TypeId type;
-  std::optional<cel::Value> fallback;  ///< the default; a field without one is required unless its type is nullable
+  std::optional<cel::Value>
+      fallback;  ///< the default; a field without one is required unless its type is nullable
   std::vector<Constraint> constraints;
   std::string doc;
   std::string was;    ///< @was: the field's earlier name
@@ -75,8 +77,8 @@ struct Type {
   std::string doc;
 };
 
-/// Owns types; ids stay valid. Anonymous types are interned by structure (equal ids ⇔ equal types); named ones are
-/// distinct. Not thread-safe while it grows; const use is.
+/// Owns types; ids stay valid. Anonymous types are interned by structure (equal ids ⇔ equal types);
+/// named ones are distinct. Not thread-safe while it grows; const use is.
 class TypeTable {
  public:
   TypeTable();  ///< holds one type of each simple kind, so that `simple` costs nothing
@@ -100,12 +102,15 @@ class TypeTable {
   /// T of `T?`, else the type itself.
   TypeId without_null(TypeId id) const;
   bool accepts_null(TypeId id) const;
-  /// Whether every value of `from` is a value of `to` without a run-time check. `any` on the right of either: true, see
-  /// `needs_check`. int and uint are not interchangeable; literals are assignable to their base type.
+  /// Whether every value of `from` is a value of `to` without a run-time check. `any` on the right
+  /// of either: true, see `needs_check`. int and uint are not interchangeable; literals are
+  /// assignable to their base type.
   bool assignable(TypeId from, TypeId to) const;
-  /// Assigning `from` to `to` is legal only with a run-time check (an `any` inside `from` meets a declared type).
+  /// Assigning `from` to `to` is legal only with a run-time check (an `any` inside `from` meets a
+  /// declared type).
   bool needs_check(TypeId from, TypeId to) const;
-  /// The least type both are assignable to (`T` and null: `T?`; different literals: their union; else any).
+  /// The least type both are assignable to (`T` and null: `T?`; different literals: their union;
+  /// else any).
   TypeId join(TypeId a, TypeId b);
 
   void encode(ByteWriter& out) const;
@@ -120,31 +125,34 @@ class TypeTable {
 /// One rule that a value breaks: `path` as `posts[2].title`, "" for the value itself.
 struct Violation {
   std::string path;
-  std::string rule;   ///< "expected string", "length must be 1 to 80", "no field `titel` (did you mean `title`?)"
+  std::string rule;   ///< "expected string", "length must be 1 to 80", "no field `titel` (did you
+                      ///< mean `title`?)"
   std::string value;  ///< the offending value, clipped for display
 };
 
 struct Validation {
-  cel::Value value;  ///< with defaults filled in, fields in declared order, JSON forms converted; only if ok
+  cel::Value value;  ///< with defaults filled in, fields in declared order, JSON forms converted;
+                     ///< only if ok
   std::vector<Violation> violations;
   bool ok() const { return violations.empty(); }
 };
 
 /// How strict `validate` is about forms that JSON cannot keep apart.
 enum class Source : uint8_t {
-  json,      ///< from outside: "2026-01-01T00:00:00Z" becomes a timestamp, "1h" a duration, base64 bytes, 3.0 an int …
-  internal,  ///< a value of ours: kinds must match; only defaults are filled in and int promotes to double
+  json,      ///< from outside: "2026-01-01T00:00:00Z" becomes a timestamp, "1h" a duration, base64
+             ///< bytes, 3.0 an int …
+  internal,  ///< a value of ours: kinds must match; only defaults are filled in and int promotes to
+             ///< double
 };
 
 /// Checks `value` against `type`; collects at most `max_violations`.
 inline constexpr size_t max_violations = 20;
 Validation validate(const TypeTable& types, TypeId type, const cel::Value& value, Source source);
 /// Checks `constraints` of a parameter or field whose value is `value`, at `path`.
-void check_constraints(const std::vector<Constraint>& constraints, const cel::Value& value, const std::string& path,
-                       std::vector<Violation>& out);
+void check_constraints(const std::vector<Constraint>& constraints, const cel::Value& value,
+                       const std::string& path, std::vector<Violation>& out);
 
 /// Whether `@format("name")` is a format that is checked.
 bool is_known_format(std::string_view name);
-
 
 }  // namespace kflow::schema

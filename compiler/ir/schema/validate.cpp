@@ -48,15 +48,23 @@ class Validator {
     const Type& t = types_[id];
     switch (t.kind) {
       case TypeKind::any:
-      case TypeKind::poison: return v;
-      case TypeKind::nullable: return v.is_null() ? v : check(t.element, v, path);
-      case TypeKind::null: return expect(v, Kind::null, id, path);
-      case TypeKind::boolean: return expect(v, Kind::boolean, id, path);
-      case TypeKind::int_: return number(id, v, path);
-      case TypeKind::uint_: return number(id, v, path);
-      case TypeKind::double_: return number(id, v, path);
+      case TypeKind::poison:
+        return v;
+      case TypeKind::nullable:
+        return v.is_null() ? v : check(t.element, v, path);
+      case TypeKind::null:
+        return expect(v, Kind::null, id, path);
+      case TypeKind::boolean:
+        return expect(v, Kind::boolean, id, path);
+      case TypeKind::int_:
+        return number(id, v, path);
+      case TypeKind::uint_:
+        return number(id, v, path);
+      case TypeKind::double_:
+        return number(id, v, path);
       case TypeKind::string:
-      case TypeKind::secret: return expect(v, Kind::string, id, path);
+      case TypeKind::secret:
+        return expect(v, Kind::string, id, path);
       case TypeKind::bytes: {
         if (json_ && v.kind() == Kind::string) {
           if (const auto octets = cel::base64_decode(v.as_string())) return Value::bytes(*octets);
@@ -76,7 +84,8 @@ class Validator {
         }
         return expect(v, Kind::duration, id, path);
       }
-      case TypeKind::file: return expect(v, Kind::map, id, path);
+      case TypeKind::file:
+        return expect(v, Kind::map, id, path);
       case TypeKind::list: {
         if (v.kind() != Kind::list) return wrong(id, v, path);
         std::vector<Value> items;
@@ -105,8 +114,10 @@ class Validator {
         add(path, "expected " + types_.display(id), v);
         return v;
       }
-      case TypeKind::record: return record(id, t, v, path);
-      case TypeKind::record_union: return record_union(id, t, v, path);
+      case TypeKind::record:
+        return record(id, t, v, path);
+      case TypeKind::record_union:
+        return record_union(id, t, v, path);
     }
     std::unreachable();
   }
@@ -119,7 +130,9 @@ class Validator {
     add(path, "expected " + types_.display(id), v);
     return v;
   }
-  Value expect(const Value& v, Kind kind, TypeId id, const std::string& path) { return v.kind() == kind ? v : wrong(id, v, path); }
+  Value expect(const Value& v, Kind kind, TypeId id, const std::string& path) {
+    return v.kind() == kind ? v : wrong(id, v, path);
+  }
 
   Value number(TypeId id, const Value& v, const std::string& path) {
     switch (types_[id].kind) {
@@ -137,7 +150,8 @@ class Validator {
       default:
         if (v.kind() == Kind::uint_) return v;
         if (json_ && v.is_number()) {
-          if (const auto i = cel::integral(v); i && *i >= 0) return Value::unsigned_integer(static_cast<uint64_t>(*i));
+          if (const auto i = cel::integral(v); i && *i >= 0)
+            return Value::unsigned_integer(static_cast<uint64_t>(*i));
         }
     }
     return wrong(id, v, path);
@@ -162,13 +176,15 @@ class Validator {
       const std::string inner = join(path, f.name);
       const size_t before = violations.size();
       Value checked = check(f.type, *given, inner);
-      if (violations.size() == before && !checked.is_null()) check_constraints(f.constraints, checked, inner, violations);
+      if (violations.size() == before && !checked.is_null())
+        check_constraints(f.constraints, checked, inner, violations);
       entries.push_back({Value::string(f.name), std::move(checked)});
     }
     for (const cel::MapEntry& e : v.as_map()) {
-      const bool known = e.key.kind() == Kind::string && std::any_of(t.fields.begin(), t.fields.end(), [&](const Field& f) {
-        return f.name == e.key.as_string() || f.alias == e.key.as_string();
-      });
+      const bool known = e.key.kind() == Kind::string &&
+                         std::any_of(t.fields.begin(), t.fields.end(), [&](const Field& f) {
+                           return f.name == e.key.as_string() || f.alias == e.key.as_string();
+                         });
       if (!known) add(path, "no field " + shown(e.key) + " in " + types_.display(id), v);
     }
     return Value::map(std::move(entries));
@@ -181,7 +197,9 @@ class Validator {
       for (const Field& f : types_[arm].fields) {
         if (f.name != t.discriminator || types_[f.type].kind != TypeKind::literal_union) continue;
         const auto& literals = types_[f.type].literals;
-        if (std::any_of(literals.begin(), literals.end(), [&](const Value& l) { return l == *tag; })) return check(arm, v, path);
+        if (std::any_of(literals.begin(), literals.end(),
+                        [&](const Value& l) { return l == *tag; }))
+          return check(arm, v, path);
       }
     }
     add(join(path, t.discriminator), "no kind of " + types_.display(id) + " has this", *tag);
@@ -199,8 +217,10 @@ std::string range_text(const Constraint& c) {
 }
 
 bool within(const Constraint& c, const Value& v) {
-  const auto low = c.min.is_null() ? std::optional(std::partial_ordering::greater) : cel::compare(v, c.min);
-  const auto high = c.max.is_null() ? std::optional(std::partial_ordering::less) : cel::compare(v, c.max);
+  const auto low =
+      c.min.is_null() ? std::optional(std::partial_ordering::greater) : cel::compare(v, c.min);
+  const auto high =
+      c.max.is_null() ? std::optional(std::partial_ordering::less) : cel::compare(v, c.max);
   return low && high && *low >= 0 && *high <= 0;
 }
 
@@ -211,17 +231,20 @@ std::string_view format_pattern(std::string_view name) {
   if (name == "date") return R"(^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$)";
   if (name == "time") return R"(^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$)";
   if (name == "uuid") return R"(^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$)";
-  if (name == "hostname") return R"(^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$)";
+  if (name == "hostname")
+    return R"(^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$)";
   if (name == "ipv4") return R"(^((25[0-5]|2[0-4]\d|1?\d?\d)(\.|$)){4}$)";
   return "";
 }
 
 }  // namespace
 
-bool is_known_format(std::string_view name) { return name == "date-time" || !format_pattern(name).empty(); }
+bool is_known_format(std::string_view name) {
+  return name == "date-time" || !format_pattern(name).empty();
+}
 
-void check_constraints(const std::vector<Constraint>& constraints, const Value& value, const std::string& path,
-                       std::vector<Violation>& out) {
+void check_constraints(const std::vector<Constraint>& constraints, const Value& value,
+                       const std::string& path, std::vector<Violation>& out) {
   const auto add = [&](std::string rule) {
     if (out.size() < max_violations) out.push_back({path, std::move(rule), shown(value)});
   };
@@ -232,7 +255,8 @@ void check_constraints(const std::vector<Constraint>& constraints, const Value& 
         break;
       case Constraint::Kind::length: {
         const bool sized = value.kind() >= Kind::string && value.kind() <= Kind::map;
-        if (sized && !within(c, Value::integer(value.size()))) add("its length must be " + range_text(c));
+        if (sized && !within(c, Value::integer(value.size())))
+          add("its length must be " + range_text(c));
         break;
       }
       case Constraint::Kind::pattern:
@@ -243,15 +267,18 @@ void check_constraints(const std::vector<Constraint>& constraints, const Value& 
           if (!cel::parse_timestamp(value.as_string())) add("must be a date-time (RFC 3339)");
           break;
         }
-        const auto regex = cel::Regex::compile(is_format ? format_pattern(c.text) : std::string_view(c.text));
-        if (regex && !regex->matches(value.as_string())) add(is_format ? "must be a " + c.text : "must match `" + c.text + "`");
+        const auto regex =
+            cel::Regex::compile(is_format ? format_pattern(c.text) : std::string_view(c.text));
+        if (regex && !regex->matches(value.as_string()))
+          add(is_format ? "must be a " + c.text : "must match `" + c.text + "`");
         break;
       }
       case Constraint::Kind::check: {
         OneValue bindings(value);
         const auto result = cel::evaluate(c.program, bindings);
         const Value* verdict = std::get_if<Value>(&result);
-        if (verdict == nullptr || verdict->kind() != Kind::boolean || !verdict->as_bool()) add("must satisfy `" + c.text + "`");
+        if (verdict == nullptr || verdict->kind() != Kind::boolean || !verdict->as_bool())
+          add("must satisfy `" + c.text + "`");
         break;
       }
     }

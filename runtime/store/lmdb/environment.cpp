@@ -241,7 +241,8 @@ Result<void> copy_environment(const Environment& e, const std::string& folder, b
   fs::create_directories(folder, error);
   if (error) return os_error(error.value(), "cannot make " + in_quotes(folder));
   if (!fs::is_empty(folder, error) || error) {
-    return fail(ErrorCode::already_exists, in_quotes(folder) + " is not empty; choose a new folder for the copy");
+    return fail(ErrorCode::already_exists,
+                in_quotes(folder) + " is not empty; choose a new folder for the copy");
   }
   if (const int code = mdb_env_copy2(e.env, folder.c_str(), compact ? MDB_CP_COMPACT : 0U)) {
     const std::string what = "cannot copy the store to " + in_quotes(folder);

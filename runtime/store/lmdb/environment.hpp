@@ -50,7 +50,8 @@ struct Environment {
 Result<std::shared_ptr<Environment>> open_environment(const std::string& folder,
                                                       const LmdbOptions& options);
 
-/// A consistent copy that is a store of its own, made while this one is in use. The folder must be new or empty.
+/// A consistent copy that is a store of its own, made while this one is in use. The folder must be
+/// new or empty.
 Result<void> copy_environment(const Environment& e, const std::string& folder, bool compact);
 
 }  // namespace kflow::store

@@ -1,10 +1,8 @@
 // Effects against a badly behaved world: programs, files, and a local HTTP server.
-#include "runtime/activities/activity.hpp"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -16,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "runtime/activities/activity.hpp"
 #include "tests/support/catch.hpp"
 
 namespace fs = std::filesystem;
@@ -30,11 +29,12 @@ class World {
   World() : root(fs::temp_directory_path() / ("kflow-activities-" + std::to_string(::getpid()))) {
     fs::remove_all(root);
     fs::create_directories(root);
-    activities_ = std::make_unique<Activities>(Options{.file_roots = {root.string()}, .log = {}}, [this](Completion c) {
-      const std::lock_guard guard(mutex_);
-      done_[c.token].push_back(std::move(c));
-      changed_.notify_all();
-    });
+    activities_ = std::make_unique<Activities>(Options{.file_roots = {root.string()}, .log = {}},
+                                               [this](Completion c) {
+                                                 const std::lock_guard guard(mutex_);
+                                                 done_[c.token].push_back(std::move(c));
+                                                 changed_.notify_all();
+                                               });
   }
   ~World() {
     activities_.reset();
@@ -42,12 +42,19 @@ class World {
   }
   uint64_t start(std::string callee, Value input, std::vector<std::string> command = {}) {
     const uint64_t token = ++last_;
-    activities_->start({.token = token, .callee = std::move(callee), .command = std::move(command), .input = std::move(input), .idempotency_key = "key-1", .run_id = "run", .attempt = 1});
+    activities_->start({.token = token,
+                        .callee = std::move(callee),
+                        .command = std::move(command),
+                        .input = std::move(input),
+                        .idempotency_key = "key-1",
+                        .run_id = "run",
+                        .attempt = 1});
     return token;
   }
   std::variant<Value, ActivityError> wait(uint64_t token) {
     std::unique_lock lock(mutex_);
-    REQUIRE(changed_.wait_for(lock, std::chrono::seconds(60), [&] { return !done_[token].empty(); }));
+    REQUIRE(
+        changed_.wait_for(lock, std::chrono::seconds(60), [&] { return !done_[token].empty(); }));
     CHECK(done_[token].size() == 1);
     return done_[token].front().outcome;
   }
@@ -72,7 +79,8 @@ class World {
   std::unique_ptr<Activities> activities_;
 };
 
-Value argv(std::initializer_list<const char*> words, std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
+Value argv(std::initializer_list<const char*> words,
+           std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
   std::vector<Value> items;
   for (const char* w : words) items.push_back(Value::string(w));
   cel::MapBuilder out;
@@ -123,12 +131,14 @@ class Server {
         last_ = request;
       }
       const size_t space = request.find(' ');
-      const auto it = answers_.find(request.substr(space + 1, request.find(' ', space + 1) - space - 1));
+      const auto it =
+          answers_.find(request.substr(space + 1, request.find(' ', space + 1) - space - 1));
       if (it == answers_.end()) {
         held_.push_back(c);  // hangs
         continue;
       }
-      [[maybe_unused]] const ssize_t sent = ::send(c, it->second.data(), it->second.size(), MSG_NOSIGNAL);
+      [[maybe_unused]] const ssize_t sent =
+          ::send(c, it->second.data(), it->second.size(), MSG_NOSIGNAL);
       ::close(c);
     }
   }
@@ -142,14 +152,19 @@ class Server {
 };
 
 std::string answer(const std::string& head, const std::string& body) {
-  return "HTTP/1.1 " + head + "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  return "HTTP/1.1 " + head +
+         "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+         body;
 }
 
 }  // namespace
 
 TEST_CASE("programs") {
   World world;
-  const Value r = world.value("exec.run", argv({"sh", "-c", "cat; echo $A $KFLOW_IDEMPOTENCY_KEY >&2; pwd"}, {{"stdin", Value::string("in\n")}, {"env", cel::make_record({{"A", Value::string("x")}})}}));
+  const Value r =
+      world.value("exec.run", argv({"sh", "-c", "cat; echo $A $KFLOW_IDEMPOTENCY_KEY >&2; pwd"},
+                                   {{"stdin", Value::string("in\n")},
+                                    {"env", cel::make_record({{"A", Value::string("x")}})}}));
   CHECK(r.find("exit_code")->as_int() == 0);
   CHECK(r.find("stdout")->as_string() == "in\n" + fs::canonical(world.root).string() + "\n");
   CHECK(r.find("stderr")->as_string() == "x key-1\n");
@@ -158,24 +173,37 @@ TEST_CASE("programs") {
   CHECK(failed.kind == "exec");
   CHECK(failed.status == 3);
   CHECK(failed.message.find("why") != std::string::npos);
-  CHECK(world.value("exec.run", argv({"sh", "-c", "exit 3"}, {{"check", Value::boolean(false)}})).find("exit_code")->as_int() == 3);
+  CHECK(world.value("exec.run", argv({"sh", "-c", "exit 3"}, {{"check", Value::boolean(false)}}))
+            .find("exit_code")
+            ->as_int() == 3);
 
   CHECK(world.error("exec.run", argv({"no-such-program-anywhere"})).code == "not_found");
   CHECK(world.error("exec.run", argv({"/"})).code == "not_executable");
   CHECK(world.error("exec.run", argv({})).code == "argv");
-  CHECK(world.error("exec.run", argv({"true"}, {{"cwd", Value::string("no-such-folder")}})).code == "cwd");
-  const ActivityError endless = world.error("exec.run", argv({"yes"}, {{"max_output", Value::integer(100'000)}}));
+  CHECK(world.error("exec.run", argv({"true"}, {{"cwd", Value::string("no-such-folder")}})).code ==
+        "cwd");
+  const ActivityError endless =
+      world.error("exec.run", argv({"yes"}, {{"max_output", Value::integer(100'000)}}));
   CHECK(endless.kind == "limit");
   // A grandchild that keeps the pipes open does not keep the step.
-  CHECK(world.value("exec.run", argv({"sh", "-c", "sleep 1000 & echo done"})).find("stdout")->as_string() == "done\n");
+  CHECK(world.value("exec.run", argv({"sh", "-c", "sleep 1000 & echo done"}))
+            .find("stdout")
+            ->as_string() == "done\n");
   // Bytes that are no text.
-  CHECK(world.value("exec.run", argv({"printf", "a\\377b"})).find("stdout")->as_string() == "a\xef\xbf\xbd" "b");
+  CHECK(world.value("exec.run", argv({"printf", "a\\377b"})).find("stdout")->as_string() ==
+        "a\xef\xbf\xbd"
+        "b");
 }
 
 TEST_CASE("a program that ignores SIGTERM is stopped with its whole group") {
   World world;
-  const uint64_t token = world.start("exec.run", argv({"sh", "-c", "trap '' TERM; echo $$ > pid; (trap '' TERM; sleep 1000) & while :; do sleep 1; done"}));
-  while (!fs::exists(world.root / "pid") || fs::file_size(world.root / "pid") == 0) std::this_thread::yield();
+  const uint64_t token = world.start(
+      "exec.run",
+      argv(
+          {"sh", "-c",
+           "trap '' TERM; echo $$ > pid; (trap '' TERM; sleep 1000) & while :; do sleep 1; done"}));
+  while (!fs::exists(world.root / "pid") || fs::file_size(world.root / "pid") == 0)
+    std::this_thread::yield();
   world.cancel(token);
   const auto outcome = world.wait(token);
   REQUIRE(std::holds_alternative<ActivityError>(outcome));
@@ -184,30 +212,42 @@ TEST_CASE("a program that ignores SIGTERM is stopped with its whole group") {
   std::ifstream(world.root / "pid") >> pid;
   REQUIRE(pid > 0);
   // Nothing of the group is left; the kernel may need a moment to bury it.
-  for (int i = 0; i < 200 && ::kill(-pid, 0) == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 200 && ::kill(-pid, 0) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   CHECK(::kill(-pid, 0) != 0);
 }
 
 TEST_CASE("extern tools speak JSON") {
   World world;
   const Value in = cel::make_record({{"n", Value::integer(2)}});
-  CHECK(world.value("double", in, {"sh", "-c", "read line; echo \"[$line, 1.5]\""}).as_list()[0].find("n")->as_int() == 2);
+  CHECK(world.value("double", in, {"sh", "-c", "read line; echo \"[$line, 1.5]\""})
+            .as_list()[0]
+            .find("n")
+            ->as_int() == 2);
   CHECK(world.error("broken", in, {"echo", "no json"}).code == "output");
   CHECK(world.error("fails", in, {"sh", "-c", "echo oops >&2; exit 1"}).kind == "tool");
 }
 
 TEST_CASE("files stay within their roots") {
   World world;
-  world.value("file.write", cel::make_record({{"path", Value::string("a/b/c.txt")}, {"content", Value::string("one")}}));
-  world.value("file.append", cel::make_record({{"path", Value::string("a/b/c.txt")}, {"content", Value::string("two")}}));
+  world.value("file.write", cel::make_record({{"path", Value::string("a/b/c.txt")},
+                                              {"content", Value::string("one")}}));
+  world.value("file.append", cel::make_record({{"path", Value::string("a/b/c.txt")},
+                                               {"content", Value::string("two")}}));
   CHECK(world.value("file.read", path("a/b/c.txt")).as_string() == "onetwo");
   CHECK(world.value("file.exists", path("a/b")).as_bool());
   CHECK_FALSE(world.value("file.exists", path("a/x")).as_bool());
-  CHECK(world.value("file.glob", cel::make_record({{"pattern", Value::string("**/*.txt")}})).as_list()[0].as_string() == "a/b/c.txt");
-  for (const char* outside : {"../x", "/etc/passwd", "a/../../x"}) CHECK(world.error("file.read", path(outside)).kind == "rejected");
+  CHECK(world.value("file.glob", cel::make_record({{"pattern", Value::string("**/*.txt")}}))
+            .as_list()[0]
+            .as_string() == "a/b/c.txt");
+  for (const char* outside : {"../x", "/etc/passwd", "a/../../x"})
+    CHECK(world.error("file.read", path(outside)).kind == "rejected");
   fs::create_symlink("/etc", world.root / "link");
   CHECK(world.error("file.read", path("link/passwd")).kind == "rejected");
-  CHECK(world.error("file.write", cel::make_record({{"path", Value::string("link/x")}, {"content", Value::string("")}})).kind == "rejected");
+  CHECK(world
+            .error("file.write", cel::make_record({{"path", Value::string("link/x")},
+                                                   {"content", Value::string("")}}))
+            .kind == "rejected");
   CHECK(world.error("file.read", path("missing")).code == "not_found");
   CHECK(world.error("file.read", path("a")).code == "is_folder");
 }
@@ -225,7 +265,9 @@ TEST_CASE("HTTP") {
                  {"/empty", ""},
                  {"/short", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"},
                  {"/large", answer("200 OK", std::string(5000, 'x'))}});
-  const auto url = [&](const std::string& p) { return cel::make_record({{"url", Value::string(server.base + p)}}); };
+  const auto url = [&](const std::string& p) {
+    return cel::make_record({{"url", Value::string(server.base + p)}});
+  };
   const Value json = world.value("http.get", url("/json"));
   CHECK(json.find("body")->find("a")->as_int() == 1);
   CHECK(json.find("headers")->find("content-type")->as_string() == "application/json");
@@ -234,7 +276,11 @@ TEST_CASE("HTTP") {
   CHECK(missing.status == 404);
   CHECK_FALSE(missing.retryable);
   CHECK(missing.data.find("body")->as_string() == "nothing here");
-  CHECK(world.value("http.get", cel::make_record({{"url", Value::string(server.base + "/missing")}, {"expect_status", Value::integer(404)}})).find("status")->as_int() == 404);
+  CHECK(world
+            .value("http.get", cel::make_record({{"url", Value::string(server.base + "/missing")},
+                                                 {"expect_status", Value::integer(404)}}))
+            .find("status")
+            ->as_int() == 404);
   const ActivityError busy = world.error("http.get", url("/busy"));
   CHECK(busy.retryable);
   CHECK(busy.retry_after_ms == 7000);
@@ -244,13 +290,22 @@ TEST_CASE("HTTP") {
   CHECK(world.error("http.get", url("/bad_json")).code == "malformed_json");
   CHECK(world.error("http.get", url("/empty")).retryable);
   CHECK(world.error("http.get", url("/short")).retryable);
-  CHECK(world.error("http.get", cel::make_record({{"url", Value::string(server.base + "/large")}, {"max_bytes", Value::integer(1000)}})).kind == "limit");
-  CHECK(world.error("http.get", cel::make_record({{"url", Value::string("ftp://127.0.0.1/x")}})).code == "url");
-  CHECK(world.error("http.get", cel::make_record({{"url", Value::string("http://127.0.0.1:1/")}})).code == "connect");
-  world.value("http.post", cel::make_record({{"url", Value::string(server.base + "/text")}, {"json", cel::make_record({{"x", Value::integer(1)}})}}));
+  CHECK(world
+            .error("http.get", cel::make_record({{"url", Value::string(server.base + "/large")},
+                                                 {"max_bytes", Value::integer(1000)}}))
+            .kind == "limit");
+  CHECK(world.error("http.get", cel::make_record({{"url", Value::string("ftp://127.0.0.1/x")}}))
+            .code == "url");
+  CHECK(world.error("http.get", cel::make_record({{"url", Value::string("http://127.0.0.1:1/")}}))
+            .code == "connect");
+  world.value("http.post",
+              cel::make_record({{"url", Value::string(server.base + "/text")},
+                                {"json", cel::make_record({{"x", Value::integer(1)}})}}));
   CHECK(server.last_request().find("Idempotency-Key: key-1") != std::string::npos);
   CHECK(server.last_request().find("{\"x\":1}") != std::string::npos);
-  const ActivityError secret = world.error("http.get", cel::make_record({{"url", Value::string("http://user:secret@127.0.0.1:1/?token=secret")}}));
+  const ActivityError secret = world.error(
+      "http.get",
+      cel::make_record({{"url", Value::string("http://user:secret@127.0.0.1:1/?token=secret")}}));
   CHECK(secret.message.find("secret") == std::string::npos);
   // One that hangs is given up when it is cancelled.
   const uint64_t token = world.start("http.get", url("/hangs"));

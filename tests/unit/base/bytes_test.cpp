@@ -7,7 +7,8 @@ using namespace kflow;
 
 TEST_CASE("what is written is read back") {
   ByteWriter w;
-  w.varint(0), w.varint(UINT64_MAX), w.svarint(INT64_MIN), w.svarint(-1), w.u32(7), w.u64(1ULL << 63), w.f64(-0.5);
+  w.varint(0), w.varint(UINT64_MAX), w.svarint(INT64_MIN), w.svarint(-1), w.u32(7),
+      w.u64(1ULL << 63), w.f64(-0.5);
   w.boolean(true), w.string("héllo"), w.raw("xy");
   ByteReader r(w.buffer());
   CHECK(r.varint() == 0);
@@ -24,7 +25,9 @@ TEST_CASE("what is written is read back") {
 }
 
 TEST_CASE("malformed input fails once and stays failed") {
-  ByteReader past_end("\x05" "ab");
+  ByteReader past_end(
+      "\x05"
+      "ab");
   CHECK(past_end.string().empty());
   CHECK(past_end.failed());
   CHECK(past_end.u64() == 0);

@@ -14,7 +14,9 @@ class Echo : public JsonHandler {
   Result<void> null() override { return w.null(), Result<void>{}; }
   Result<void> boolean(bool v) override { return w.boolean(v), Result<void>{}; }
   Result<void> integer(int64_t v) override { return w.integer(v), Result<void>{}; }
-  Result<void> unsigned_integer(uint64_t v) override { return w.unsigned_integer(v), Result<void>{}; }
+  Result<void> unsigned_integer(uint64_t v) override {
+    return w.unsigned_integer(v), Result<void>{};
+  }
   Result<void> number(double v) override { return w.number(v), Result<void>{}; }
   Result<void> string(std::string_view v) override { return w.string(v), Result<void>{}; }
   Result<void> begin_array() override { return w.begin_array(), Result<void>{}; }
@@ -27,7 +29,8 @@ class Echo : public JsonHandler {
 }  // namespace
 
 TEST_CASE("a document passes through unchanged") {
-  const std::string text = R"({"a":[1,-2,18446744073709551615,1.5,1.0,true,null,"x\n\u0001é"],"b":{},"c":[]})";
+  const std::string text =
+      R"({"a":[1,-2,18446744073709551615,1.5,1.0,true,null,"x\n\u0001é"],"b":{},"c":[]})";
   Echo echo;
   REQUIRE(parse_json(text, echo));
   CHECK(echo.w.text() == text);
@@ -49,13 +52,19 @@ TEST_CASE("nesting is limited") {
 
 TEST_CASE("what JSON cannot say") {
   JsonWriter w;
-  w.begin_array(), w.number(NAN), w.number(-INFINITY), w.string("a\xff" "b"), w.end_array();
-  CHECK(w.text() == "[\"NaN\",\"-Infinity\",\"a\xef\xbf\xbd" "b\"]");
+  w.begin_array(), w.number(NAN), w.number(-INFINITY),
+      w.string(
+          "a\xff"
+          "b"),
+      w.end_array();
+  CHECK(w.text() ==
+        "[\"NaN\",\"-Infinity\",\"a\xef\xbf\xbd"
+        "b\"]");
 }
 
 TEST_CASE("indentation") {
   JsonWriter w(2);
-  w.begin_object(), w.key("a"), w.begin_array(), w.integer(1), w.end_array(), w.key("b"), w.begin_object(), w.end_object(),
-      w.end_object();
+  w.begin_object(), w.key("a"), w.begin_array(), w.integer(1), w.end_array(), w.key("b"),
+      w.begin_object(), w.end_object(), w.end_object();
   CHECK(w.text() == "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
 }

@@ -17,9 +17,12 @@ TEST_CASE("every scalar value round trips") {
 }
 
 TEST_CASE("malformed sequences are found and replaced") {
-  for (const char* bad : {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5", "\xe2\x82"}) {
+  for (const char* bad : {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                          "\xf5", "\xe2\x82"}) {
     CHECK(find_invalid_utf8(bad) == 0);
-    CHECK(replace_invalid_utf8(std::string("a") + bad + "b") == "a\xef\xbf\xbd" "b");
+    CHECK(replace_invalid_utf8(std::string("a") + bad + "b") ==
+          "a\xef\xbf\xbd"
+          "b");
   }
   CHECK(find_invalid_utf8("aé€😀") == std::string_view::npos);
   CHECK(count_code_points("aé€😀") == 4);

@@ -1,4 +1,5 @@
-// The shared CEL data: all value tests pass, all parser inputs are accepted or rejected as they should be.
+// The shared CEL data: all value tests pass, all parser inputs are accepted or rejected as they
+// should be.
 #include "compiler/cli/conformance.hpp"
 
 #include <fstream>
@@ -25,7 +26,8 @@ TEST_CASE("the conformance tests pass") {
 }
 
 TEST_CASE("data that is no test is an error, not a crash") {
-  for (const char* line : {"{", "[]", R"({"expr": 1})", R"({"expr": "1", "expect": {}, "bindings": {}, "features": 3})"}) {
+  for (const char* line : {"{", "[]", R"({"expr": 1})",
+                           R"({"expr": "1", "expect": {}, "bindings": {}, "features": 3})"}) {
     std::istringstream in(line);
     CHECK_FALSE(cli::run_conformance(in, stdout, stderr));
   }
@@ -40,7 +42,9 @@ TEST_CASE("data that is no test is an error, not a crash") {
 }
 
 // Message literals `T{…}` are no part of the language, strict or not.
-bool has_message_literal(std::string_view ast) { return ast.find("Expr_StructExpr") != std::string_view::npos; }
+bool has_message_literal(std::string_view ast) {
+  return ast.find("Expr_StructExpr") != std::string_view::npos;
+}
 
 TEST_CASE("the parser accepts and rejects what it should") {
   const std::string path = test::shared_data("cel-parser.jsonl");
@@ -52,14 +56,18 @@ TEST_CASE("the parser accepts and rejects what it should") {
   while (std::getline(in, line)) {
     const Value row = test::json(line);
     const Value* ast = row.find("ast");
-    if (ast != nullptr && ast->kind() == Kind::string && has_message_literal(ast->as_string())) continue;
+    if (ast != nullptr && ast->kind() == Kind::string && has_message_literal(ast->as_string()))
+      continue;
     const std::string text(row.find("expr")->as_string());
     const ParsedExpression parsed = parse_strict(text);
     const bool two = row.find("suite")->as_string() != "comprehensions";
     bool ok = parsed.errors.empty();
-    if (ok) ok = build_ast(parsed.tree.root().expression(), {.strict = true, .two_variable_macros = two}).errors.empty();
+    if (ok)
+      ok = build_ast(parsed.tree.root().expression(), {.strict = true, .two_variable_macros = two})
+               .errors.empty();
     ++checked;
-    if (ok != row.find("parse_ok")->as_bool()) wrong += (ok ? "accepted: " : "rejected: ") + text + "\n";
+    if (ok != row.find("parse_ok")->as_bool())
+      wrong += (ok ? "accepted: " : "rejected: ") + text + "\n";
   }
   CHECK(wrong == "");
   CHECK(checked > 250);

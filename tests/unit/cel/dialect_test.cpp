@@ -1,4 +1,5 @@
-// What the language adds to CEL: interpolation, `??`, durations, mixed numbers, null-safe access, its own functions.
+// What the language adds to CEL: interpolation, `??`, durations, mixed numbers, null-safe access,
+// its own functions.
 #include "tests/support/catch.hpp"
 #include "tests/unit/cel/support.hpp"
 
@@ -10,9 +11,12 @@ using test::shown;
 using test::strict;
 
 test::Variables input() {
-  return {{"input", test::json(R"({"topic": "AI", "count": 3, "ratio": 0.5, "none": null, "list": [1, 2], "m": {"k": "v"}})")},
-          {"none", Value()},
-          {"when", Value::timestamp({1'700'000'000, 0})}};
+  return {
+      {"input",
+       test::json(
+           R"({"topic": "AI", "count": 3, "ratio": 0.5, "none": null, "list": [1, 2], "m": {"k": "v"}})")},
+      {"none", Value()},
+      {"when", Value::timestamp({1'700'000'000, 0})}};
 }
 
 struct Row {
@@ -43,7 +47,8 @@ TEST_CASE("strings interpolate") {
 }
 
 TEST_CASE("text blocks lose their indentation") {
-  CHECK(shown(dialect("\"\"\"\n    a\n      b ${1 + 1}\n\n    c\n    \"\"\"")) == R"("a\n  b 2\n\nc\n")");
+  CHECK(shown(dialect("\"\"\"\n    a\n      b ${1 + 1}\n\n    c\n    \"\"\"")) ==
+        R"("a\n  b 2\n\nc\n")");
   CHECK(shown(dialect("\"\"\"one ${'line'}\"\"\"")) == R"("one line")");
   CHECK(shown(strict("\"\"\"\n    a\"\"\"")) == R"("\n    a")");
 }
@@ -135,13 +140,16 @@ TEST_CASE("functions of the language") {
              {R"(parse_json('{"a": [1, 2.5]}'))", R"({"a": [1, 2.5]})"},
              {R"(parse_json('{'))", "error: invalid_argument"},
              {R"(url_encode("a b/ü?&=~"))", R"("a%20b%2F%C3%BC%3F%26%3D~")"},
-             {R"(html_text('<h1>A &amp; B</h1><p>one<br>two <script>x()</script>&lt;3</p>'))", R"("A & B\none\ntwo <3")"},
-             {R"(sha256('abc'))", R"("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")"},
+             {R"(html_text('<h1>A &amp; B</h1><p>one<br>two <script>x()</script>&lt;3</p>'))",
+              R"("A & B\none\ntwo <3")"},
+             {R"(sha256('abc'))",
+              R"("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")"},
              {R"(base64.encode('hi') + string(base64.decode('aGk')))", R"("aGk=hi")"},
              {R"(markdown_table([{a: 1, b: "x|y"}, {a: 2, c: null}]))",
               R"("| a | b | c |\n| --- | --- | --- |\n| 1 | x\\|y |  |\n| 2 |  |  |")"},
              {R"(format_time(when, "%Y-%m-%d %H:%M", "Europe/Berlin"))", R"("2023-11-14 23:13")"},
-             {R"(format_time(when, "%A %d %B %j %I%p %z %%"))", R"("Tuesday 14 November 318 10PM +0000 %")"},
+             {R"(format_time(when, "%A %d %B %j %I%p %z %%"))",
+              R"("Tuesday 14 November 318 10PM +0000 %")"},
              {R"(format_time(when, "%Q"))", "error: invalid_argument"},
              {R"(format_time(when, "%Y", "Nowhere"))", "error: invalid_argument"},
              {R"([3, 1, 2].sort())", "[1, 2, 3]"},

@@ -85,13 +85,15 @@ TEST_CASE("messages say what was wrong with what") {
 TEST_CASE("doubles are formatted by their shortest digits, without an exponent") {
   CHECK(shown(strict("'%s %s %s'.format([1e30, 0.0000001, -123.456])")) ==
         R"("1000000000000000000000000000000 0.0000001 -123.456")");
-  CHECK(shown(strict("'%s %s %d'.format([0.0, -0.0, 1e21])")) == R"("0 -0 1000000000000000000000")");
+  CHECK(shown(strict("'%s %s %d'.format([0.0, -0.0, 1e21])")) ==
+        R"("0 -0 1000000000000000000000")");
 }
 
 TEST_CASE("an error names its place") {
   test::Variables none;
   const ParsedExpression parsed = parse_strict("[1, 2].map(x, x / (x - 1))");
-  const Program p = compile(build_ast(parsed.tree.root().expression(), {.strict = true}), none, true);
+  const Program p =
+      compile(build_ast(parsed.tree.root().expression(), {.strict = true}), none, true);
   const EvalResult result = evaluate(p, none);
   REQUIRE(std::holds_alternative<EvalError>(result));
   CHECK(std::get<EvalError>(result).begin == 14);
@@ -108,17 +110,23 @@ TEST_CASE("the innermost variable wins, and its own again after the inner loop")
 TEST_CASE("whatever is written ends within its budget") {
   const char* const expensive[] = {
       // More rounds than the budget.
-      "lists.range(4000).all(a, lists.range(4000).all(b, lists.range(4000).all(c, a + b + c >= 0)))",
+      "lists.range(4000).all(a, lists.range(4000).all(b, lists.range(4000).all(c, a + b + c >= "
+      "0)))",
       // Values that double.
-      "cel.bind(a, 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', cel.bind(b, a+a+a+a+a+a+a+a, cel.bind(c, b+b+b+b+b+b+b+b, "
-      "cel.bind(d, c+c+c+c+c+c+c+c, cel.bind(e, d+d+d+d+d+d+d+d, cel.bind(f, e+e+e+e+e+e+e+e, cel.bind(g, f+f+f+f+f+f+f+f, "
+      "cel.bind(a, 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', cel.bind(b, a+a+a+a+a+a+a+a, cel.bind(c, "
+      "b+b+b+b+b+b+b+b, "
+      "cel.bind(d, c+c+c+c+c+c+c+c, cel.bind(e, d+d+d+d+d+d+d+d, cel.bind(f, e+e+e+e+e+e+e+e, "
+      "cel.bind(g, f+f+f+f+f+f+f+f, "
       "cel.bind(h, g+g+g+g+g+g+g+g, h.size()))))))))",
       "lists.range(1000000000)",
       "[9223372036854775807].map(n, lists.range(n))",
       // Reading something long over and over.
-      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, s.contains('jjj') || true))",
-      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, s.size() > 0))",
-      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, s.trim() != ''))",
+      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, "
+      "s.contains('jjj') || true))",
+      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, "
+      "s.size() > 0))",
+      "cel.bind(s, lists.range(100000).map(i, 'abcdefghij').join(), lists.range(100000).all(i, "
+      "s.trim() != ''))",
       "cel.bind(l, lists.range(100000), l.all(i, l == l))",
       "cel.bind(l, lists.range(100000), l.all(i, -1 in l || true))",
       "lists.range(100000).map(i, '%s%s%s%s'.format([lists.range(1000), 1, 2, 3]))",
@@ -144,9 +152,12 @@ TEST_CASE("sharing does not get round the size limit") {
   const test::Variables start{{"x0", Value::string("x")}};
   CHECK(strict(text, start).error == "cost_exceeded");
   // Comparing, printing and converting shared structures costs what it would cost written out.
-  std::string shallow = "cel.bind(a, [x0, x0, x0, x0, x0, x0, x0, x0, x0, x0], cel.bind(b, [a, a, a, a, a, a, a, a, a, a], "
-                        "cel.bind(c, [b, b, b, b, b, b, b, b, b, b], cel.bind(d, [c, c, c, c, c, c, c, c, c, c], "
-                        "cel.bind(e, [d, d, d, d, d, d, d, d, d, d], lists.range(1000).all(i, e == [d, d, d, d, d, d, d, d, d, d]))))))";
+  std::string shallow =
+      "cel.bind(a, [x0, x0, x0, x0, x0, x0, x0, x0, x0, x0], cel.bind(b, [a, a, a, a, a, a, a, a, "
+      "a, a], "
+      "cel.bind(c, [b, b, b, b, b, b, b, b, b, b], cel.bind(d, [c, c, c, c, c, c, c, c, c, c], "
+      "cel.bind(e, [d, d, d, d, d, d, d, d, d, d], lists.range(1000).all(i, e == [d, d, d, d, d, "
+      "d, d, d, d, d]))))))";
   CHECK(strict(shallow, start).error == "cost_exceeded");
 }
 
@@ -181,7 +192,8 @@ TEST_CASE("an expression that is too deep or too long is an error of parsing") {
 
 TEST_CASE("a long pattern in a long text is found in linear time") {
   const std::string a(200'000, 'a');
-  const test::Variables variables{{"text", Value::string(a)}, {"pattern", Value::string(a.substr(0, 100'000) + "b")}};
+  const test::Variables variables{{"text", Value::string(a)},
+                                  {"pattern", Value::string(a.substr(0, 100'000) + "b")}};
   CHECK(shown(strict("text.contains(pattern)", variables)) == "false");
   CHECK(shown(strict("text.indexOf(pattern)", variables)) == "-1");
   CHECK(shown(strict("('b' + text).lastIndexOf('b' + text)", variables)) == "0");
@@ -196,45 +208,52 @@ TEST_CASE("a long pattern in a long text is found in linear time") {
 
 TEST_CASE("the table of functions is complete and in order") {
   std::string wrong;
-  for (const auto rows : {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
+  for (const auto rows :
+       {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
     for (const Function& f : rows) {
       const std::string_view all = "nbiudsytDTLMO*S";
       bool result = false;
-      bool ok = f.call != nullptr && !f.doc.empty() && f.min_args <= f.max_args && (!f.member || f.min_args > 0);
+      bool ok = f.call != nullptr && !f.doc.empty() && f.min_args <= f.max_args &&
+                (!f.member || f.min_args > 0);
       for (const char c : f.signatures) {
         if (c == '>') result = true;
-        ok = ok && (c == '>' || c == ';' || c == ',' || c == ' ' || all.find(c) != std::string_view::npos);
+        ok = ok && (c == '>' || c == ';' || c == ',' || c == ' ' ||
+                    all.find(c) != std::string_view::npos);
       }
-      if (!ok || !result || find_function(f.name, f.member) != &f) wrong += std::string(f.name) + "\n";
+      if (!ok || !result || find_function(f.name, f.member) != &f)
+        wrong += std::string(f.name) + "\n";
     }
   }
   CHECK(wrong == "");
   CHECK(function_names().size() > 80);
 }
 
-// Every function with every combination of a few values: a value or an error with a kind, never anything else.
+// Every function with every combination of a few values: a value or an error with a kind, never
+// anything else.
 TEST_CASE("functions take anything without harm") {
-  const std::vector<Value> pool{Value(),
-                                Value::boolean(true),
-                                Value::integer(INT64_MIN),
-                                Value::integer(-1),
-                                Value::integer(3),
-                                Value::unsigned_integer(UINT64_MAX),
-                                Value::number(-1e308),
-                                Value::number(__builtin_nan("")),
-                                Value::string(""),
-                                Value::string("%.9s ü <p>&amp; 12:30"),
-                                Value::bytes("\xff\x00"),
-                                Value::timestamp({253'402'300'799, 999'999'999}),
-                                Value::duration({INT64_MIN}),
-                                Value::type(Kind::map),
-                                Value::list({}),
-                                Value::list({Value::string("a"), Value::integer(1), Value::list({Value()})}),
-                                make_record({{"a", Value::integer(1)}}),
-                                Value::none(),
-                                Value::some(Value::string("x"))};
+  const std::vector<Value> pool{
+      Value(),
+      Value::boolean(true),
+      Value::integer(INT64_MIN),
+      Value::integer(-1),
+      Value::integer(3),
+      Value::unsigned_integer(UINT64_MAX),
+      Value::number(-1e308),
+      Value::number(__builtin_nan("")),
+      Value::string(""),
+      Value::string("%.9s ü <p>&amp; 12:30"),
+      Value::bytes("\xff\x00"),
+      Value::timestamp({253'402'300'799, 999'999'999}),
+      Value::duration({INT64_MIN}),
+      Value::type(Kind::map),
+      Value::list({}),
+      Value::list({Value::string("a"), Value::integer(1), Value::list({Value()})}),
+      make_record({{"a", Value::integer(1)}}),
+      Value::none(),
+      Value::some(Value::string("x"))};
   size_t calls = 0;
-  for (const auto rows : {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
+  for (const auto rows :
+       {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
     for (const Function& f : rows) {
       for (uint32_t n = f.min_args; n <= std::min<uint32_t>(f.max_args, 3); ++n) {
         std::vector<std::pair<std::string, Value>> none;
@@ -250,11 +269,14 @@ TEST_CASE("functions take anything without harm") {
             p.optional_marks.push_back(0);
             p.ops.push_back({.code = OpCode::constant, .a = i});
           }
-          p.ops.push_back({.code = OpCode::call, .flags = f.member ? op_flag::member : uint8_t{0}, .link_count = n});
+          p.ops.push_back({.code = OpCode::call,
+                           .flags = f.member ? op_flag::member : uint8_t{0},
+                           .link_count = n});
           p.link();
           test::Variables variables;
           const EvalResult result = evaluate(p, variables, 10'000);
-          if (const auto* error = std::get_if<EvalError>(&result)) REQUIRE_FALSE(error->message.empty());
+          if (const auto* error = std::get_if<EvalError>(&result))
+            REQUIRE_FALSE(error->message.empty());
           ++calls;
         }
       }

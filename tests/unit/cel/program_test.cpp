@@ -35,7 +35,8 @@ std::string encoded(const Program& p, bool with_places = true) {
 
 std::string result_of(const Program& p, Bindings& bindings) {
   const EvalResult r = evaluate(p, bindings, 100'000);
-  if (const auto* error = std::get_if<EvalError>(&r)) return std::string(to_string(error->kind)) + ": " + error->message;
+  if (const auto* error = std::get_if<EvalError>(&r))
+    return std::string(to_string(error->kind)) + ": " + error->message;
   return to_display(std::get<Value>(r));
 }
 
@@ -80,7 +81,8 @@ TEST_CASE("truncated and changed programs are refused or evaluate to something")
       for (auto n = 1 + random() % 3; n > 0; --n) {
         // Small changes of small numbers come closest to a well-formed program.
         char& at = changed[random() % changed.size()];
-        at = random() % 2 == 0 ? static_cast<char>(random()) : static_cast<char>(at + static_cast<char>(random() % 5) - 2);
+        at = random() % 2 == 0 ? static_cast<char>(random())
+                               : static_cast<char>(at + static_cast<char>(random() % 5) - 2);
       }
       ByteReader in(changed);
       const Program p = decode_program(in);
@@ -125,7 +127,8 @@ TEST_CASE("what the evaluator takes for granted is checked") {
   SECTION("a slot read outside of its loop") {
     Program p = loop_program();
     for (Op& op : p.ops) {
-      if (op.code == OpCode::constant) op = {.code = OpCode::local, .begin = op.begin, .end = op.end};
+      if (op.code == OpCode::constant)
+        op = {.code = OpCode::local, .begin = op.begin, .end = op.end};
     }
     CHECK(refused(p));
   }

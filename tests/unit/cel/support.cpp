@@ -73,7 +73,9 @@ Outcome dialect(std::string_view text, Variables variables, uint64_t cost_limit)
   return outcome_of(evaluate(compile(parsed.ast, variables, false), variables, cost_limit));
 }
 
-std::string shown(const Outcome& outcome) { return outcome.value ? to_display(*outcome.value) : "error: " + outcome.error; }
+std::string shown(const Outcome& outcome) {
+  return outcome.value ? to_display(*outcome.value) : "error: " + outcome.error;
+}
 
 Program program_of(std::string_view text, Variables& variables) {
   const Parsed parsed(text);
@@ -91,7 +93,8 @@ std::string shared_data(const std::string& name) {
   const std::string folder = set != nullptr ? set : KFLOW_SHARED_DIR;
   std::string path = folder + "/cel/" + name;
   if (read_file(path)) return path;
-  WARN("skipped: " << path << " is not there; set KFLOW_SHARED_DIR to the folder of the shared data");
+  WARN("skipped: " << path
+                   << " is not there; set KFLOW_SHARED_DIR to the folder of the shared data");
   return "";
 }
 

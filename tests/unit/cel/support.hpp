@@ -24,7 +24,9 @@ class Variables : public NameResolver, public Bindings {
     }
     return std::nullopt;
   }
-  const Value* lookup(uint32_t variable) override { return variable < values_.size() ? &values_[variable].second : nullptr; }
+  const Value* lookup(uint32_t variable) override {
+    return variable < values_.size() ? &values_[variable].second : nullptr;
+  }
 
  private:
   std::vector<std::pair<std::string, Value>> values_;
@@ -39,9 +41,11 @@ struct Outcome {
 
 Value json(std::string_view text);
 /// Exactly CEL.
-Outcome strict(std::string_view text, Variables variables = {}, uint64_t cost_limit = default_cost_limit);
+Outcome strict(std::string_view text, Variables variables = {},
+               uint64_t cost_limit = default_cost_limit);
 /// The language's dialect, parsed as the value of a `const`.
-Outcome dialect(std::string_view text, Variables variables = {}, uint64_t cost_limit = default_cost_limit);
+Outcome dialect(std::string_view text, Variables variables = {},
+                uint64_t cost_limit = default_cost_limit);
 /// What the outcome shows: the value as CEL writes it, or `error: kind`.
 std::string shown(const Outcome& outcome);
 /// The compiled program of a text in the dialect; empty if it does not parse.

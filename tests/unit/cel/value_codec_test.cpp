@@ -75,7 +75,8 @@ TEST_CASE("changed bytes give an error or some value that can be written again")
   size_t unstable = 0;
   for (int round = 0; round < 20'000; ++round) {
     std::string changed = bytes;
-    for (auto n = 1 + random() % 4; n > 0; --n) changed[random() % changed.size()] = static_cast<char>(random());
+    for (auto n = 1 + random() % 4; n > 0; --n)
+      changed[random() % changed.size()] = static_cast<char>(random());
     ByteReader in(changed);
     const Value v = decode_value(in);
     if (in.failed()) {
@@ -150,8 +151,9 @@ TEST_CASE("JSON out") {
                                {"some", Value::some(Value::integer(1))},
                                {"type", Value::type(Kind::int_)},
                                {"nan", Value::number(std::numeric_limits<double>::quiet_NaN())}});
-  CHECK(to_json(v) ==
-        R"({"bytes":"aGk=","time":"1970-01-01T00:00:00Z","for":"3.5s","none":null,"some":1,"type":"int","nan":"NaN"})");
+  CHECK(
+      to_json(v) ==
+      R"({"bytes":"aGk=","time":"1970-01-01T00:00:00Z","for":"3.5s","none":null,"some":1,"type":"int","nan":"NaN"})");
   MapBuilder odd;
   odd.add(Value::integer(-1), Value());
   odd.add(Value::boolean(true), Value::list({}));

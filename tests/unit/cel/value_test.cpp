@@ -88,7 +88,9 @@ TEST_CASE("copies share, moves leave null") {
 
 TEST_CASE("the order of numbers") {
   using Order = std::partial_ordering;
-  const auto ordered = [](const Value& a, const Value& b, Order wanted) { return compare_numbers(a, b) == wanted; };
+  const auto ordered = [](const Value& a, const Value& b, Order wanted) {
+    return compare_numbers(a, b) == wanted;
+  };
   CHECK(ordered(Value::integer(-1), Value::unsigned_integer(0), Order::less));
   CHECK(ordered(Value::unsigned_integer(UINT64_MAX), Value::integer(INT64_MAX), Order::greater));
   CHECK(ordered(Value::number(0.5), Value::integer(1), Order::less));
@@ -97,7 +99,8 @@ TEST_CASE("the order of numbers") {
 }
 
 TEST_CASE("values as CEL writes them") {
-  CHECK(to_display(test::json(R"({"a": [1, 2.0, "x\n", null, true]})")) == R"({"a": [1, 2.0, "x\n", null, true]})");
+  CHECK(to_display(test::json(R"({"a": [1, 2.0, "x\n", null, true]})")) ==
+        R"({"a": [1, 2.0, "x\n", null, true]})");
   CHECK(to_display(Value::unsigned_integer(3)) == "3u");
   CHECK(to_display(Value::bytes(std::string_view("a\0\xff", 3))) == R"(b"a\x00\xff")");
   CHECK(to_display(Value::timestamp({0, 500'000'000})) == R"(timestamp("1970-01-01T00:00:00.5Z"))");

@@ -7,7 +7,10 @@ using namespace kflow;
 using namespace kflow::config;
 
 TEST_CASE("settings are read") {
-  const auto s = read_settings("retention: { age: 30d, error: 90d, keep: 5 }\nfiles:\n  roots: [., ../data]\nstore: {max_mib: 64}\n", "kflow.yaml");
+  const auto s = read_settings(
+      "retention: { age: 30d, error: 90d, keep: 5 }\nfiles:\n  roots: [., ../data]\nstore: "
+      "{max_mib: 64}\n",
+      "kflow.yaml");
   REQUIRE(s);
   CHECK(s->retention.age_ms == 30LL * 86'400'000);
   REQUIRE(s->retention.by_status.size() == 1);
@@ -20,11 +23,14 @@ TEST_CASE("settings are read") {
 }
 
 TEST_CASE("each wrong key is named with its line") {
-  const auto s = read_settings("retention:\n  age: soon\n  ages: 3d\nfiles: 5\nstor: {}\nstore: {max_mib: -1}\n", "kflow.yaml");
+  const auto s = read_settings(
+      "retention:\n  age: soon\n  ages: 3d\nfiles: 5\nstor: {}\nstore: {max_mib: -1}\n",
+      "kflow.yaml");
   REQUIRE_FALSE(s);
   CHECK(s.error().message ==
         "kflow.yaml:2: `age` is a duration such as 12h or 30d\n"
-        "kflow.yaml:3: `retention` has no key `ages`; it takes age, completed, error, cancelled, keep\n"
+        "kflow.yaml:3: `retention` has no key `ages`; it takes age, completed, error, cancelled, "
+        "keep\n"
         "kflow.yaml:4: `files` is a record of keys and values\n"
         "kflow.yaml:5: `kflow.yaml` has no key `stor`; it takes retention, files, store\n"
         "kflow.yaml:6: `max_mib` is a number of at least 1");

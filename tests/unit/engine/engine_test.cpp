@@ -45,7 +45,8 @@ std::shared_ptr<const ir::Program> compile(const std::string& text) {
 
 // One simulated process: an engine with a handle of its own on the disk.
 struct Process {
-  explicit Process(std::shared_ptr<store::MemoryDisk> disk, bool adopt = true, bool park = false) : store(store::make_memory_store(std::move(disk))) {
+  explicit Process(std::shared_ptr<store::MemoryDisk> disk, bool adopt = true, bool park = false)
+      : store(store::make_memory_store(std::move(disk))) {
     engine::EngineOptions options;
     options.adopt = adopt;
     options.park = park;
@@ -54,12 +55,16 @@ struct Process {
     REQUIRE(opened);
     engine = std::move(*opened);
   }
-  engine::StartedRun start(const std::shared_ptr<const ir::Program>& program, const std::string& workflow, const std::string& input = "{}", engine::StartOptions options = {}) {
+  engine::StartedRun start(const std::shared_ptr<const ir::Program>& program,
+                           const std::string& workflow, const std::string& input = "{}",
+                           engine::StartOptions options = {}) {
     auto started = try_start(program, workflow, input, std::move(options));
     if (!started) FAIL(started.error().message);
     return *started;
   }
-  Result<engine::StartedRun> try_start(const std::shared_ptr<const ir::Program>& program, const std::string& workflow, const std::string& input, engine::StartOptions options = {}) {
+  Result<engine::StartedRun> try_start(const std::shared_ptr<const ir::Program>& program,
+                                       const std::string& workflow, const std::string& input,
+                                       engine::StartOptions options = {}) {
     return engine->start(program, program->find(workflow), *cel::from_json(input), options);
   }
   store::RunHeader wait(store::RunKey run) {
@@ -151,10 +156,11 @@ TEST_CASE("cancel goes down to children and waits for them; kill does not wait")
     CHECK(p.wait(run.key).status == RunStatus::cancelled);
     CHECK(p.wait(children[0].key).status == RunStatus::cancelled);
     bool undone = false;
-    REQUIRE(engine::read_events(*p.store, children[0].key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
-      undone = undone || e.role == machine::Role::undo;
-      return true;
-    }));
+    REQUIRE(engine::read_events(*p.store, children[0].key, 0,
+                                [&](const machine::Event& e, uint64_t, uint64_t) {
+                                  undone = undone || e.role == machine::Role::undo;
+                                  return true;
+                                }));
     CHECK(undone == !kill);
   }
 }
@@ -178,7 +184,8 @@ TEST_CASE("signals wait in the mailbox and are taken once") {
   const auto run = p.start(program, "w");
   const auto value = cel::Value::string("one");
   REQUIRE(engine::send_signal(*p.store, p.header(run.key), "go", value, "k"));
-  REQUIRE(engine::send_signal(*p.store, p.header(run.key), "go", value, "k"));  // the same, sent again
+  REQUIRE(
+      engine::send_signal(*p.store, p.header(run.key), "go", value, "k"));  // the same, sent again
   CHECK(p.value(p.start(program, "sends", "{\"to\": \"" + run.id + "\"}").key) == "null");
   CHECK(p.value(run.key) == R"(["one","two"])");
   CHECK_FALSE(engine::send_signal(*p.store, p.header(run.key), "go", value));
@@ -200,11 +207,15 @@ TEST_CASE("people: a run is PAUSED until they answer, and answers are checked") 
   auto open = p.questions(run.key);
   CHECK(p.header(run.key).status == RunStatus::paused);
   CHECK(open[0].question == "go on?");
-  REQUIRE(engine::answer(*p.store, p.header(run.key), *program, open[0], {.requirement = "", .accepted = true, .value = {}, .feedback = ""}));
+  REQUIRE(engine::answer(*p.store, p.header(run.key), *program, open[0],
+                         {.requirement = "", .accepted = true, .value = {}, .feedback = ""}));
   do {
     open = p.questions(run.key);
   } while (open[0].kind != machine::AskKind::form);
-  machine::AnswerInput bad{.requirement = "", .accepted = true, .value = *cel::from_json(R"({"title": "too long"})"), .feedback = ""};
+  machine::AnswerInput bad{.requirement = "",
+                           .accepted = true,
+                           .value = *cel::from_json(R"({"title": "too long"})"),
+                           .feedback = ""};
   const auto refused = engine::answer(*p.store, p.header(run.key), *program, open[0], bad);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message.find("title") != std::string::npos);
@@ -230,7 +241,9 @@ TEST_CASE("concurrency: queue, reject, cancel_oldest, and slots equal running ro
     }
   )");
   Process p(std::make_shared<store::MemoryDisk>());
-  const auto go = [&](store::RunKey run) { return engine::send_signal(*p.store, p.header(run), "go", cel::Value()); };
+  const auto go = [&](store::RunKey run) {
+    return engine::send_signal(*p.store, p.header(run), "go", cel::Value());
+  };
   const auto a = p.start(program, "queued", R"({"x": "a"})");
   const auto b = p.start(program, "queued", R"({"x": "a"})");
   const auto c = p.start(program, "queued", R"({"x": "a"})");
@@ -298,7 +311,9 @@ TEST_CASE("sessions lose no update between runs; shared values and the cache") {
   )");
   Process p(std::make_shared<store::MemoryDisk>());
   std::vector<store::RunKey> runs;
-  for (int i = 0; i < 8; ++i) runs.push_back(p.start(program, "counts", "{\"x\": " + std::to_string(i) + "}", {.session_id = "s"}).key);
+  for (int i = 0; i < 8; ++i)
+    runs.push_back(
+        p.start(program, "counts", "{\"x\": " + std::to_string(i) + "}", {.session_id = "s"}).key);
   for (const auto run : runs) CHECK(p.wait(run).status == RunStatus::completed);
   CHECK(p.value(p.start(program, "reads", "{}", {.session_id = "s"}).key) == "[40,8]");
   CHECK(p.value(p.start(program, "kv_round").key) == R"([{"a":1},null])");
@@ -326,7 +341,8 @@ TEST_CASE("a failed run goes on from its failed step") {
       fail "no"
     }
   )");
-  const auto folder = std::filesystem::temp_directory_path() / ("kflow_engine_test_" + std::to_string(::getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("kflow_engine_test_" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
   const std::string file = (folder / "data").string();
   Process p(std::make_shared<store::MemoryDisk>());
@@ -336,7 +352,10 @@ TEST_CASE("a failed run goes on from its failed step") {
     REQUIRE(p.engine->resume(run.key));
     CHECK(p.wait(run.key).status == RunStatus::error);
   }
-  { FILE* f = std::fopen(file.c_str(), "w"); std::fclose(f); }
+  {
+    FILE* f = std::fopen(file.c_str(), "w");
+    std::fclose(f);
+  }
   REQUIRE(p.engine->resume(run.key));
   CHECK(p.value(run.key) == "\"done\"");
   CHECK(p.header(run.key).attempt == 4);
@@ -370,16 +389,22 @@ TEST_CASE("a fork shares the prefix and takes other values") {
   Process p(std::make_shared<store::MemoryDisk>());
   const auto run = p.start(program, "w", R"({"x": 5})");
   CHECK(p.value(run.key) == "[5,5,6]");
-  const auto fork = [&](engine::ForkOptions options) { return engine::fork(*p.store, p.header(run.key), options, 1'000); };
+  const auto fork = [&](engine::ForkOptions options) {
+    return engine::fork(*p.store, p.header(run.key), options, 1'000);
+  };
   auto same = fork({.from = "b", .values = {}, .inputs = {}, .id = ""});
   REQUIRE(same);
   CHECK(p.value(same->key) == "[5,5,6]");
   const cel::Value hundred = *cel::from_json(R"({"exit_code": 0, "stdout": "100", "stderr": ""})");
-  auto other = fork({.from = "b", .values = {{"b", hundred}}, .inputs = {{"x", cel::Value::integer(7)}}, .id = "mine"});
+  auto other = fork({.from = "b",
+                     .values = {{"b", hundred}},
+                     .inputs = {{"x", cel::Value::integer(7)}},
+                     .id = "mine"});
   REQUIRE(other);
   CHECK(other->id == "mine");
   CHECK(p.value(other->key) == "[7,5,100]");
-  auto earlier = fork({.from = "a", .values = {}, .inputs = {{"x", cel::Value::integer(9)}}, .id = ""});
+  auto earlier =
+      fork({.from = "a", .values = {}, .inputs = {{"x", cel::Value::integer(9)}}, .id = ""});
   REQUIRE(earlier);
   CHECK(p.value(earlier->key) == "[9,9,10]");
   CHECK_FALSE(fork({.from = "nothing", .values = {}, .inputs = {}, .id = ""}));
@@ -463,7 +488,9 @@ TEST_CASE("schedules start runs once, catch up, and mind overlap") {
   REQUIRE(engine);
   REQUIRE(second);
   REQUIRE(engine::put_schedule(*store, "t", *program, program->find("ticks"), "", clock->now()));
-  const auto runs = [&](const std::string& id) { return *store->list({.tag = engine::schedule_tag(id), .limit = 100}); };
+  const auto runs = [&](const std::string& id) {
+    return *store->list({.tag = engine::schedule_tag(id), .limit = 100});
+  };
   const auto reaches = [&](const std::string& id, size_t count) {
     for (int i = 0; i < 2000 && runs(id).size() < count; ++i) {
       store->ring(store::every_owner);
@@ -544,13 +571,15 @@ TEST_CASE("a full disk stops runs, loses nothing and heals by itself") {
     }
     workflow child(x: int) -> int { step sleep(1ms)  return x }
   )");
-  const auto folder = std::filesystem::temp_directory_path() / ("kflow_full_disk_" + std::to_string(::getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("kflow_full_disk_" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
   // Each write in turn fails, alone and with those after it, then there is room again.
   for (const uint64_t length : {1, 3}) {
     for (uint64_t at = 4; at < 40; at += 3) {
       INFO("writes from " << at << ", " << length);
-      const std::string file = (folder / ("f" + std::to_string(at) + "_" + std::to_string(length))).string();
+      const std::string file =
+          (folder / ("f" + std::to_string(at) + "_" + std::to_string(length))).string();
       const auto disk = std::make_shared<store::MemoryDisk>();
       Process p(disk);
       const auto run = p.start(program, "w", "{\"file\": \"" + file + "\"}");
@@ -562,10 +591,12 @@ TEST_CASE("a full disk stops runs, loses nothing and heals by itself") {
       });
       CHECK(p.value(run.key) == "11");
       std::map<std::string, int> completed;
-      REQUIRE(engine::read_events(*p.store, run.key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
-        if (std::holds_alternative<machine::StepCompleted>(e.data)) ++completed[e.path];
-        return true;
-      }));
+      REQUIRE(engine::read_events(*p.store, run.key, 0,
+                                  [&](const machine::Event& e, uint64_t, uint64_t) {
+                                    if (std::holds_alternative<machine::StepCompleted>(e.data))
+                                      ++completed[e.path];
+                                    return true;
+                                  }));
       for (const auto& [path, times] : completed) CHECK(times == 1);
       CHECK(std::filesystem::file_size(file) == 16);  // nothing was done twice: no process died
       CHECK(p.store->check()->empty());

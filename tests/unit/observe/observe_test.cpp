@@ -32,8 +32,14 @@ std::vector<machine::Event> events_of(const std::shared_ptr<const ir::Program>& 
     out.insert(out.end(), turn.events.begin(), turn.events.end());
     actions.insert(actions.end(), turn.actions.begin(), turn.actions.end());
   };
-  take(machine::start(*state, {.workflow = program->find("w"), .input = cel::Value::map({}), .run_id = "run-1", .session_id = "s"}, now));
-  for (int guard = 0; guard < 100 && machine::status(*state) == machine::RunStatus::running; ++guard) {
+  take(machine::start(*state,
+                      {.workflow = program->find("w"),
+                       .input = cel::Value::map({}),
+                       .run_id = "run-1",
+                       .session_id = "s"},
+                      now));
+  for (int guard = 0; guard < 100 && machine::status(*state) == machine::RunStatus::running;
+       ++guard) {
     now += 1000;
     if (actions.empty()) {
       now = std::max(now, machine::next_due(*state));
@@ -42,8 +48,10 @@ std::vector<machine::Event> events_of(const std::shared_ptr<const ir::Program>& 
     }
     const auto start = std::get<machine::StartActivity>(actions.front());
     actions.erase(actions.begin());
-    machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = cel::Value::integer(1)};
-    if (start.attempt == 1) input.outcome = machine::RunError{.kind = "exec", .code = "exit", .message = "not yet"};
+    machine::OutcomeInput input{
+        .act = start.act, .attempt = start.attempt, .outcome = cel::Value::integer(1)};
+    if (start.attempt == 1)
+      input.outcome = machine::RunError{.kind = "exec", .code = "exit", .message = "not yet"};
     take(machine::advance(*state, input, now));
   }
   return out;
@@ -91,7 +99,9 @@ class Collector {
     ::close(fd_);
     thread_.join();
   }
-  std::string url(const std::string& path) const { return "http://127.0.0.1:" + std::to_string(port_) + path; }
+  std::string url(const std::string& path) const {
+    return "http://127.0.0.1:" + std::to_string(port_) + path;
+  }
   std::vector<std::string> requests() {
     const std::lock_guard guard(mutex_);
     return requests_;
@@ -121,7 +131,8 @@ class Collector {
         answer = answers_[std::min(requests_.size(), answers_.size() - 1)];
         requests_.push_back(std::move(in));
       }
-      const std::string text = "HTTP/1.1 " + answer + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+      const std::string text =
+          "HTTP/1.1 " + answer + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
       [[maybe_unused]] const auto n = ::write(client, text.data(), text.size());
       ::close(client);
     }
@@ -172,7 +183,8 @@ TEST_CASE("a run is a trace: steps below it, attempts below them") {
   // Another process that saw only the end goes on with the same ids.
   SpanBuilder other;
   std::vector<Span> rest;
-  for (size_t i = events.size() / 2; i < events.size(); ++i) other.add("run-1", *p, events[i], rest);
+  for (size_t i = events.size() / 2; i < events.size(); ++i)
+    other.add("run-1", *p, events[i], rest);
   CHECK(named(rest, "last").span_id == last.span_id);
   CHECK(other.open_runs() == 0);
 }
@@ -197,7 +209,12 @@ TEST_CASE("OTLP requests are JSON of the standard's shape") {
   for (const double v : {0.05, 0.1, 0.5, 7.0}) h.observe({}, v);
   const auto metrics = cel::from_json(metrics_request({}, registry, 1, 2));
   REQUIRE(metrics);
-  const auto all = metrics->find("resourceMetrics")->as_list()[0].find("scopeMetrics")->as_list()[0].find("metrics")->as_list();
+  const auto all = metrics->find("resourceMetrics")
+                       ->as_list()[0]
+                       .find("scopeMetrics")
+                       ->as_list()[0]
+                       .find("metrics")
+                       ->as_list();
   REQUIRE(all.size() == 2);
   CHECK(all[0].find("sum")->find("isMonotonic")->as_bool());
   const auto& point = all[1].find("histogram")->find("dataPoints")->as_list()[0];
@@ -217,7 +234,8 @@ TEST_CASE("Prometheus text: escapes, cumulative buckets, bounded label sets") {
         "# HELP kflow_runs_ended_total Runs\\nthat ended\n# TYPE kflow_runs_ended_total counter\n"
         "kflow_runs_ended_total{workflow=\"a\\\"b\\\\c\\n\"} 1\n"
         "# HELP kflow_x_seconds x\n# TYPE kflow_x_seconds histogram\n"
-        "kflow_x_seconds_bucket{le=\"0.5\"} 1\nkflow_x_seconds_bucket{le=\"1\"} 2\nkflow_x_seconds_bucket{le=\"+Inf\"} 3\n"
+        "kflow_x_seconds_bucket{le=\"0.5\"} 1\nkflow_x_seconds_bucket{le=\"1\"} "
+        "2\nkflow_x_seconds_bucket{le=\"+Inf\"} 3\n"
         "kflow_x_seconds_sum 5.9\nkflow_x_seconds_count 3\n");
   auto& many = registry.counter("many", "many");
   for (size_t i = 0; i < 2 * max_series; ++i) many.add({{"id", std::to_string(i)}});
@@ -225,8 +243,14 @@ TEST_CASE("Prometheus text: escapes, cumulative buckets, bounded label sets") {
 }
 
 TEST_CASE("settings come from the standard's variables") {
-  std::map<std::string, std::string> vars{{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/"}, {"OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=d%20e"}, {"OTEL_EXPORTER_OTLP_TIMEOUT", "250"}, {"OTEL_SERVICE_NAME", "svc"}, {"OTEL_RESOURCE_ATTRIBUTES", "service.name=no,zone=eu"}};
-  const auto get = [&](const char* name) { return vars.contains(name) ? vars.at(name).c_str() : nullptr; };
+  std::map<std::string, std::string> vars{{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/"},
+                                          {"OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=d%20e"},
+                                          {"OTEL_EXPORTER_OTLP_TIMEOUT", "250"},
+                                          {"OTEL_SERVICE_NAME", "svc"},
+                                          {"OTEL_RESOURCE_ATTRIBUTES", "service.name=no,zone=eu"}};
+  const auto get = [&](const char* name) {
+    return vars.contains(name) ? vars.at(name).c_str() : nullptr;
+  };
   const ExportSettings s = export_settings(get);
   CHECK(s.traces_url == "http://c:4318/v1/traces");
   CHECK(s.metrics_url == "http://c:4318/v1/metrics");
@@ -244,10 +268,27 @@ TEST_CASE("settings come from the standard's variables") {
 TEST_CASE("the exporter tries again, and sends what is left at the end") {
   Collector collector({"503 No", "429 Later\r\nRetry-After: 0", "200 OK"});
   Registry registry;
-  ExportSettings settings{.traces_url = collector.url("/v1/traces"), .metrics_url = collector.url("/v1/metrics"), .headers = {"Content-Type: application/json"}, .timeout_ms = 5000, .resource = {}};
+  ExportSettings settings{.traces_url = collector.url("/v1/traces"),
+                          .metrics_url = collector.url("/v1/metrics"),
+                          .headers = {"Content-Type: application/json"},
+                          .timeout_ms = 5000,
+                          .resource = {}};
   {
-    Exporter exporter(settings, registry, [] { return machine::Millis(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count()); });
-    Span span{.trace_id = trace_id_of("r"), .span_id = span_id_of("r", 1, 0), .parent_id = "", .name = "hello", .start = 1, .end = 2, .failed = false, .message = "", .attributes = {}, .link = {}};
+    Exporter exporter(settings, registry, [] {
+      return machine::Millis(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                 std::chrono::steady_clock::now().time_since_epoch())
+                                 .count());
+    });
+    Span span{.trace_id = trace_id_of("r"),
+              .span_id = span_id_of("r", 1, 0),
+              .parent_id = "",
+              .name = "hello",
+              .start = 1,
+              .end = 2,
+              .failed = false,
+              .message = "",
+              .attributes = {},
+              .link = {}};
     exporter.add({span});
   }
   const auto requests = collector.requests();
@@ -259,10 +300,15 @@ TEST_CASE("the exporter tries again, and sends what is left at the end") {
 
 TEST_CASE("a collector that is not there costs spans, and is told of in a metric") {
   Registry registry;
-  ExportSettings settings{.traces_url = "http://127.0.0.1:1/v1/traces", .metrics_url = "", .headers = {}, .timeout_ms = 200, .resource = {}};
+  ExportSettings settings{.traces_url = "http://127.0.0.1:1/v1/traces",
+                          .metrics_url = "",
+                          .headers = {},
+                          .timeout_ms = 200,
+                          .resource = {}};
   {
     std::atomic<machine::Millis> now = 0;
-    Exporter exporter(settings, registry, [&] { return now += 1000; });  // the deadline of the flush comes fast
+    Exporter exporter(settings, registry,
+                      [&] { return now += 1000; });  // the deadline of the flush comes fast
     std::vector<Span> spans(max_queued_spans + 5);
     exporter.add(std::move(spans));
   }
@@ -272,7 +318,10 @@ TEST_CASE("a collector that is not there costs spans, and is told of in a metric
 
 TEST_CASE("the watcher counts, measures and logs without values") {
   std::vector<std::string> lines;
-  Watcher watcher({.exports = {}, .log = {LogLevel::debug, true}, .write_log = [&](const std::string& l) { lines.push_back(l); }, .clock = [] { return machine::Millis(5); }});
+  Watcher watcher({.exports = {},
+                   .log = {LogLevel::debug, true},
+                   .write_log = [&](const std::string& l) { lines.push_back(l); },
+                   .clock = [] { return machine::Millis(5); }});
   const auto p = program();
   store::RunHeader header;
   header.key = 7;
@@ -282,8 +331,10 @@ TEST_CASE("the watcher counts, measures and logs without values") {
   watcher.batch(1, 10, 0.002);
   watcher.trouble("the disk is full");
   const std::string text = prometheus_text(watcher.registry());
-  CHECK(text.find("kflow_runs_ended_total{workflow=\"w\",status=\"ERROR\"} 1") != std::string::npos);
-  CHECK(text.find("kflow_steps_total{callee=\"eff\",outcome=\"completed\"} 1") != std::string::npos);
+  CHECK(text.find("kflow_runs_ended_total{workflow=\"w\",status=\"ERROR\"} 1") !=
+        std::string::npos);
+  CHECK(text.find("kflow_steps_total{callee=\"eff\",outcome=\"completed\"} 1") !=
+        std::string::npos);
   CHECK(text.find("kflow_step_attempts_total{callee=\"eff\"} 3") != std::string::npos);
   CHECK(text.find("kflow_commits_total 1") != std::string::npos);
   REQUIRE(lines.size() > 5);

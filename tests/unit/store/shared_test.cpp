@@ -1,5 +1,5 @@
-// What runs share, and what becomes of them: children, watchers, slots, sessions, values, blobs, schedules, removal, checks
-// and copies, on each kind of store.
+// What runs share, and what becomes of them: children, watchers, slots, sessions, values, blobs,
+// schedules, removal, checks and copies, on each kind of store.
 #include <algorithm>
 #include <filesystem>
 
@@ -44,7 +44,8 @@ void end(Store& store, RunKey run, RunStatus status = RunStatus::completed) {
 
 std::vector<InboxMessage> inbox(Store& store, RunKey run) { return store.inbox(run, 100).value(); }
 
-NewRun in_slot(const std::string& id, OwnerId owner, NewRun::WhenFull when_full = NewRun::WhenFull::queue) {
+NewRun in_slot(const std::string& id, OwnerId owner,
+               NewRun::WhenFull when_full = NewRun::WhenFull::queue) {
   NewRun run = new_run(id, owner, 1);
   run.header.slot = "w/key";
   run.header.slot_limit = 1;
@@ -111,7 +112,9 @@ TEST_CASE("messages in a commit reach runs by id, and the dead are forgotten") {
     const RunKey from = start_one(*store, new_run("from", me, 1));
     const RunKey to = start_one(*store, new_run("to", me, 1));
     RunCommit commit = commit_of(header_of(*store, from), 1, "x");
-    commit.posts = {{"to", {.kind = InboxMessage::Kind::signal, .dedup = "k", .body = "a"}}, {"to", {.kind = InboxMessage::Kind::signal, .dedup = "k", .body = "b"}}, {"nobody", {.kind = InboxMessage::Kind::kill, .dedup = "", .body = ""}}};
+    commit.posts = {{"to", {.kind = InboxMessage::Kind::signal, .dedup = "k", .body = "a"}},
+                    {"to", {.kind = InboxMessage::Kind::signal, .dedup = "k", .body = "b"}},
+                    {"nobody", {.kind = InboxMessage::Kind::kill, .dedup = "", .body = ""}}};
     CHECK(commit_one(*store, commit) == CommitOutcome::committed);
     REQUIRE(inbox(*store, to).size() == 1);
     CHECK(inbox(*store, to)[0].body == "a");
@@ -122,7 +125,9 @@ TEST_CASE("slots: running rows never exceed the limit, the oldest queued comes n
   on_each([](World& world) {
     const auto store = world.open();
     const OwnerId me = join(*store);
-    const std::vector<NewRun> runs{in_slot("a", me), in_slot("b", me), in_slot("c", me), in_slot("d", me, NewRun::WhenFull::reject), in_slot("e", me, NewRun::WhenFull::cancel_oldest)};
+    const std::vector<NewRun> runs{in_slot("a", me), in_slot("b", me), in_slot("c", me),
+                                   in_slot("d", me, NewRun::WhenFull::reject),
+                                   in_slot("e", me, NewRun::WhenFull::cancel_oldest)};
     const auto started = store->start(runs);
     REQUIRE(started);
     CHECK_FALSE((*started)[0].queued);
@@ -185,7 +190,8 @@ TEST_CASE("cached values expire and are collected, shared ones stay") {
     const OwnerId me = join(*store);
     const RunKey a = start_one(*store, new_run("a", me, 1));
     RunCommit commit = commit_of(header_of(*store, a), 1, "x");
-    commit.writes = {{.kind = SideWrite::Kind::cache, .key = "c", .value = "v", .expires = 100}, {.kind = SideWrite::Kind::kv, .key = "k", .value = "w"}};
+    commit.writes = {{.kind = SideWrite::Kind::cache, .key = "c", .value = "v", .expires = 100},
+                     {.kind = SideWrite::Kind::kv, .key = "k", .value = "w"}};
     CHECK(commit_one(*store, commit) == CommitOutcome::committed);
     CHECK(store->side_value(SideWrite::Kind::cache, "c", 99).value() == "v");
     CHECK_FALSE(store->side_value(SideWrite::Kind::cache, "c", 100).value());
@@ -193,7 +199,8 @@ TEST_CASE("cached values expire and are collected, shared ones stay") {
     CHECK(store->collect({.now = 100}).value().cache_entries == 1);
     CHECK(store->side_value(SideWrite::Kind::kv, "k", 1'000'000).value() == "w");
     CHECK_FALSE(store->side_value(SideWrite::Kind::kv, "", 0).value());
-    CHECK_FALSE(store->side_value(SideWrite::Kind::kv, std::string(max_side_key + 1, 'x'), 0).value());
+    CHECK_FALSE(
+        store->side_value(SideWrite::Kind::kv, std::string(max_side_key + 1, 'x'), 0).value());
   });
 }
 
@@ -225,7 +232,13 @@ TEST_CASE("a schedule fires once, whoever tries") {
   on_each([](World& world) {
     const auto store = world.open();
     const auto other = world.open();
-    Schedule schedule{.id = "s", .workflow = "w", .program = hash_of("p"), .program_bytes = "p", .project_root = "/p", .spec = "spec", .next_due = 100};
+    Schedule schedule{.id = "s",
+                      .workflow = "w",
+                      .program = hash_of("p"),
+                      .program_bytes = "p",
+                      .project_root = "/p",
+                      .spec = "spec",
+                      .next_due = 100};
     REQUIRE(store->put_schedule(schedule));
     REQUIRE(other->schedules().value().size() == 1);
     CHECK(other->schedules().value()[0].spec == "spec");
@@ -265,8 +278,10 @@ TEST_CASE("removal in slices, retention by age, status and number") {
     // A log longer than a slice.
     for (uint64_t seq = 1; seq < 2 * removal_slice; ++seq) {
       const RunCommit commit = commit_of(header_of(*store, keys[1]), seq, "e");
-      if (seq % 500 == 0) REQUIRE(commit_one(*store, commit) == CommitOutcome::committed);
-      else REQUIRE(store->commit({&commit, 1}));
+      if (seq % 500 == 0)
+        REQUIRE(commit_one(*store, commit) == CommitOutcome::committed);
+      else
+        REQUIRE(store->commit({&commit, 1}));
     }
     CHECK_FALSE(store->remove(keys[1]));
     end(*store, keys[0]);
@@ -279,9 +294,18 @@ TEST_CASE("removal in slices, retention by age, status and number") {
     CHECK(store->read(keys[1], 0, 1000).value().empty());
     using Ids = std::vector<std::string>;
     CHECK(store->collect({.now = 1010, .dry_run = true}).value().ids == Ids{"run0"});
-    CHECK(store->collect({.now = 2000, .ages = {{RunStatus::error, 100}}, .dry_run = true}).value().ids == Ids{"run2", "run0"});
-    CHECK(store->collect({.now = 2000, .default_age_ms = 500, .ages = {{RunStatus::error, 5000}}, .dry_run = true}).value().ids == Ids{"run3", "run0"});
-    CHECK(store->collect({.now = 1001, .keep_newest = 1, .dry_run = true}).value().ids == Ids{"run2", "run0"});
+    CHECK(store->collect({.now = 2000, .ages = {{RunStatus::error, 100}}, .dry_run = true})
+              .value()
+              .ids == Ids{"run2", "run0"});
+    CHECK(store
+              ->collect({.now = 2000,
+                         .default_age_ms = 500,
+                         .ages = {{RunStatus::error, 5000}},
+                         .dry_run = true})
+              .value()
+              .ids == Ids{"run3", "run0"});
+    CHECK(store->collect({.now = 1001, .keep_newest = 1, .dry_run = true}).value().ids ==
+          Ids{"run2", "run0"});
     CHECK(store->collect({.now = 1001, .keep_newest = 1}).value().runs == 2);
     CHECK(store->list({}).value().size() == 3);
     CHECK(store->list({.status = RunStatus::completed}).value().size() == 1);
