@@ -104,6 +104,8 @@ class Applier {
     retime(body);
   }
 
+  void operator()(const RunMoved&) {}
+
   void operator()(const SignalReceived& p) {
     auto& box = s_.mailbox[p.name];
     box.push_back(p.value);

@@ -124,6 +124,8 @@ void read(ByteReader& in, RunForked& e) {
   e.session_id = in.string();
   e.session = cel::decode_value(in);
 }
+void write(ByteWriter& out, const RunMoved& e) { out.string(e.program); }
+void read(ByteReader& in, RunMoved& e) { e.program = in.string(); }
 void write(ByteWriter& out, const SignalReceived& e) {
   out.string(e.name);
   cel::encode_value(e.value, out);
@@ -353,6 +355,7 @@ struct NameOf {
   std::string_view operator()(const SignalReceived&) const { return "SignalReceived"; }
   std::string_view operator()(const Asked&) const { return "Asked"; }
   std::string_view operator()(const Answered&) const { return "Answered"; }
+  std::string_view operator()(const RunMoved&) const { return "RunMoved"; }
   std::string_view operator()(const SessionSet&) const { return "SessionSet"; }
 };
 

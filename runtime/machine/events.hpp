@@ -92,6 +92,10 @@ struct RunForked {
   std::string session_id;
   cel::Value session;
 };
+/// The run goes on with another program, in which everything in its log has its place.
+struct RunMoved {
+  std::string program;  ///< SHA-256 of the one that was given, in hex
+};
 struct SignalReceived {
   std::string name;
   cel::Value value;
@@ -250,7 +254,7 @@ using EventData = std::variant<
     StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,  //
     BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,   //
     CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,     //
-    RunForked, SignalReceived, Asked, Answered, SessionSet>;
+    RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved>;
 
 /// What an activation is there for.
 enum class Role : uint8_t {

@@ -82,6 +82,7 @@ std::string_view public_name(const ir::Program& p, const Event& e) {
           [](const RunPaused&) -> std::string_view { return "WorkflowPaused"; },
           [](const RunContinued&) -> std::string_view { return "WorkflowContinued"; },
           [](const RunResumed&) -> std::string_view { return "WorkflowResumed"; },
+          [](const RunMoved&) -> std::string_view { return "WorkflowMoved"; },
           [](const Asked& a) -> std::string_view {
             return a.kind == AskKind::review ? "StepOutputReview" : "StepPaused";
           },
@@ -147,6 +148,7 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                           if (x.cached) out.key("cached"), out.boolean(true);
                         },
                         [&](const RunResumed& x) { out.key("attempt"), out.integer(x.attempt); },
+                        [&](const RunMoved& x) { out.key("program"), out.string(x.program); },
                         [&](const SignalReceived& x) {
                           out.key("name"), out.string(x.name);
                           write_value(out, "content", x.value);

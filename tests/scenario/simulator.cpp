@@ -9,6 +9,7 @@
 #include "compiler/base/bytes.hpp"
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/successor.hpp"
 
 namespace kflow::scenario {
 namespace {
@@ -84,8 +85,12 @@ struct Effect {
 };
 
 /// One run of the world: the one that is tested, or a child of it.
+constexpr int most_moves = 3;
+
 struct Run {
   std::string id;
+  std::shared_ptr<const ir::Program> program;
+  int moves = 0;  // to another program
   machine::RunStatePtr state;
   ByteWriter log;
   size_t log_count = 0;
@@ -122,7 +127,7 @@ class World {
         workflow = ir::CallableId(i);
     }
     if (!script_.workflow.empty()) workflow = program_->find(script_.workflow);
-    add_run("run-1", workflow, script_.input, "");
+    add_run("run-1", workflow, script_.input, "", program_);
     inputs_ = script_.inputs;
     for (size_t guard = 0; guard < 100'000; ++guard) {
       if (runs_[0]->over() && all_over()) break;
@@ -142,8 +147,10 @@ class World {
     return std::all_of(runs_.begin(), runs_.end(), [](const auto& r) { return r->over(); });
   }
 
-  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent) {
+  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent,
+                 std::shared_ptr<const ir::Program> program) {
     auto run = std::make_unique<Run>();
+    run->program = std::move(program);
     run->id = std::move(id);
     run->workflow = workflow;
     run->input = std::move(input);
@@ -165,7 +172,7 @@ class World {
       if (run.over()) continue;
       if (run.first) {
         run.first = false;
-        run.state = machine::make_state(program_);
+        run.state = machine::make_state(run.program);
         machine::RunStarted started{.workflow = run.workflow,
                                     .input = run.input,
                                     .run_id = run.id,
@@ -247,7 +254,8 @@ class World {
     }
     for (const machine::Action& action : turn.actions) {
       if (const auto* child = std::get_if<machine::StartChild>(&action)) {
-        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id);
+        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id,
+                                    runs_[index]->program);
         if (child->attached) runs_[made]->watchers.emplace_back(index, child->act);
       } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
         const auto target = find(watch->run_id);
@@ -300,7 +308,7 @@ class World {
     if (const auto* s = std::get_if<machine::StepCancelled>(&e.data))
       report_.to_undo += s->undo.has_value();
     if (e.shown && !again)
-      report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
+      report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " + path);
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
       report_.completed.push_back(path);
       ++report_.completions[std::to_string(index) + path];
@@ -370,6 +378,25 @@ class World {
 
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
 
+  // The run goes on with a copy of its program, laid out around what it has done.
+  void move(Run& run) {
+    ir::Progress progress{.workflow = run.workflow, .visited = {}};
+    ByteReader in(run.log.buffer());
+    for (size_t n = 0; n < run.log_count; ++n) {
+      const machine::Event event = machine::decode_event(in);
+      if (event.node) progress.visited.insert(event.node);
+    }
+    ir::Succession next = ir::succeed(*run.program, *run.program, progress);
+    if (!next.problems.empty())
+      throw std::runtime_error("a run does not fit its own program: " + next.problems.front());
+    if (auto sound = ir::verify(next.program); !sound)
+      throw std::runtime_error("a successor is not sound: " + sound.error().message);
+    run.program = std::make_shared<const ir::Program>(std::move(next.program));
+    run.snapshot.clear();
+    ++run.moves;
+    ++report_.moves;
+  }
+
   void recover() {
     // What the dead process had in flight may have happened, and may even be told; nobody waits for
     // it any more.
@@ -378,14 +405,15 @@ class World {
     for (size_t i = 0; i < runs_.size(); ++i) {
       Run& run = *runs_[i];
       if (run.first) continue;
-      run.state = machine::make_state(program_);
+      if (!run.over() && run.moves < most_moves && chance(faults_.move)) move(run);
+      run.state = machine::make_state(run.program);
       ByteReader in(run.log.buffer());
       for (size_t n = 0; n < run.log_count; ++n)
         machine::apply(*run.state, machine::decode_event(in));
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
       if (!run.snapshot.empty()) {
         // Snapshot and tail are the whole fold.
-        auto state = machine::decode_state(program_, run.snapshot);
+        auto state = machine::decode_state(run.program, run.snapshot);
         if (state == nullptr) throw std::runtime_error("a snapshot cannot be read back");
         ByteReader tail(std::string_view(run.log.buffer()).substr(run.snapshot_bytes));
         for (size_t n = run.snapshot_count; n < run.log_count; ++n)
@@ -485,7 +513,7 @@ class World {
         machine::AnswerInput input{
             .requirement = r.id, .accepted = value != "no", .value = {}, .feedback = ""};
         if (value != "yes" && value != "no") input.value = read_json(value);
-        if (input.value && !machine::check_answer(*program_, r, *input.value).empty())
+        if (input.value && !machine::check_answer(*run->program, r, *input.value).empty())
           throw std::runtime_error("no answer to it: " + command);
         run->inbox.emplace_back(std::move(input));
         return;

@@ -54,6 +54,7 @@ struct Report {
   machine::RunError error;
   size_t commits = 0;
   size_t crashes = 0;
+  size_t moves = 0;                    ///< to a successor of the program
   size_t undone = 0;                   ///< compensations begun
   size_t to_undo = 0;                  ///< steps that have a compensation and are or may be done
   std::vector<std::string> completed;  ///< paths, in order
@@ -73,6 +74,7 @@ struct Faults {
   double doubled = 0;  ///< an outcome is delivered twice
   double late = 0;     ///< outcomes of effects of the dead process arrive all the same
   double jump = 0;     ///< the clock jumps, forwards or back
+  double move = 0;     ///< at a crash: a run goes on with a successor of its program
 };
 Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script,
                             const Faults& faults);
