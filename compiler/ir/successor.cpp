@@ -13,9 +13,9 @@ namespace kflow::ir {
 namespace {
 
 std::string_view kind_of(const NodeData& data) {
-  static constexpr std::string_view kinds[] = {"step",   "let", "set",   "if",      "match",
-                                               "parallel", "for", "loop",  "try",     "return",
-                                               "fail",   "emit", "break", "continue"};
+  static constexpr std::string_view kinds[] = {"step",     "let",  "set",   "if",      "match",
+                                               "parallel", "for",  "loop",  "try",     "return",
+                                               "fail",     "emit", "break", "continue"};
   return kinds[data.index()];
 }
 
@@ -56,7 +56,8 @@ class SameTypes {
     if (x.kind != y.kind || x.literals.size() != y.literals.size() ||
         x.fields.size() != y.fields.size() || x.arms.size() != y.arms.size())
       return false;
-    if (!std::equal(x.literals.begin(), x.literals.end(), y.literals.begin(), cel::Value::identical))
+    if (!std::equal(x.literals.begin(), x.literals.end(), y.literals.begin(),
+                    cel::Value::identical))
       return false;
     if (x.element && !(*this)(x.element, y.element)) return false;
     for (size_t i = 0; i < x.fields.size(); ++i) {
@@ -110,8 +111,7 @@ class Matcher {
     return found || (undo && progress_.visited.contains(undo));
   }
   bool reached(BlockId id) const {
-    return id && std::ranges::any_of(before_[id].statements,
-                                     [&](NodeId n) { return reached(n); });
+    return id && std::ranges::any_of(before_[id].statements, [&](NodeId n) { return reached(n); });
   }
 
   std::string place(NodeId id) const {
@@ -142,9 +142,8 @@ class Matcher {
       problem(fmt::format("`{}` has another result type now", old.name));
     scope(old.scope, now.scope);
     block(old.body, now.body, old.name, true);
-    for (const auto& [from, to] :
-         {std::pair(old.workflow.on_failure, now.workflow.on_failure),
-          std::pair(old.workflow.on_cancel, now.workflow.on_cancel)}) {
+    for (const auto& [from, to] : {std::pair(old.workflow.on_failure, now.workflow.on_failure),
+                                   std::pair(old.workflow.on_cancel, now.workflow.on_cancel)}) {
       if (from && progress_.visited.contains(from)) hidden(from, to, "the hook");
     }
   }
@@ -153,7 +152,8 @@ class Matcher {
 
   // The statements that have been reached, and those before them, must be there still.
   void block(BlockId old, BlockId now, const std::string& inside, bool outermost) {
-    if (!now) return problem(fmt::format("a block of `{}` that the run has reached is gone", inside));
+    if (!now)
+      return problem(fmt::format("a block of `{}` that the run has reached is gone", inside));
     blocks[now] = old;
     const auto& from = before_[old].statements;
     const auto& to = next_[now].statements;
@@ -197,8 +197,11 @@ class Matcher {
       return false;
     }
     nodes[now] = old;
-    std::visit([&](const auto& data) { inside(old, data, std::get<std::decay_t<decltype(data)>>(to.data)); },
-               from.data);
+    std::visit(
+        [&](const auto& data) {
+          inside(old, data, std::get<std::decay_t<decltype(data)>>(to.data));
+        },
+        from.data);
     return true;
   }
 
@@ -206,8 +209,8 @@ class Matcher {
     const auto* to = now ? std::get_if<StepNode>(&next_[now].data) : nullptr;
     const auto& from = std::get<StepNode>(before_[old].data);
     if (to == nullptr || to->call.kind != from.call.kind || to->call.name != from.call.name) {
-      return problem(fmt::format("{} `{}` is in use and is not in the new program", what,
-                                 from.call.name));
+      return problem(
+          fmt::format("{} `{}` is in use and is not in the new program", what, from.call.name));
     }
     nodes[now] = old;
   }
@@ -271,9 +274,10 @@ class Matcher {
     for (const Export& x : to) {
       const std::string& name = next_[next_inner].slots[x.inner].name;
       if (!names.contains(name)) {
-        problem(fmt::format("`{}` of {} is read after it in the new program only, and iterations "
-                            "that have ended do not have it",
-                            name, place(old)));
+        problem(
+            fmt::format("`{}` of {} is read after it in the new program only, and iterations "
+                        "that have ended do not have it",
+                        name, place(old)));
       }
     }
   }

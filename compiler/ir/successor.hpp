@@ -12,7 +12,7 @@ namespace kflow::ir {
 
 /// What a run has done of its program.
 struct Progress {
-  CallableId workflow;      ///< its own
+  CallableId workflow;       ///< its own
   std::set<NodeId> visited;  ///< nodes that events which still count refer to
 };
 

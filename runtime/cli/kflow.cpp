@@ -71,8 +71,7 @@ int main(int argc, char** argv) {
   ResumeOptions resuming;
   auto* resume_verb = app.add_subcommand(
       "resume", "take over a run whose process is gone, or a failed one from its failed step");
-  resume_verb->add_option("RUN", resuming.run,
-                          "id, its beginning or end, or @last (the default)");
+  resume_verb->add_option("RUN", resuming.run, "id, its beginning or end, or @last (the default)");
   resume_verb
       ->add_option("--program", resuming.program,
                    "go on with this file instead of the program the run was started with")

@@ -34,10 +34,11 @@ struct Part {
   bool is_error = false;
   std::string media_type;
   std::string url;
-  std::string data;      ///< octets
+  std::string data;  ///< octets
   std::string filename;
   std::string provider;  ///< whose `opaque` is
-  std::string opaque;    ///< JSON that this provider wants back unchanged (signatures, encrypted reasoning)
+  std::string
+      opaque;  ///< JSON that this provider wants back unchanged (signatures, encrypted reasoning)
   friend bool operator==(const Part&, const Part&) = default;
 };
 

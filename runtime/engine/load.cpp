@@ -158,15 +158,14 @@ Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
     resumes->emplace_back(events++, std::get<machine::RunResumed>(resumed->data).rewind_to);
   ir::Progress out{.workflow = program.find(workflow), .visited = {}};
   for (const machine::CountedRange& range : machine::counted_ranges(*resumes, events)) {
-    auto read = read_events(store, run, range.begin,
-                            [&](const machine::Event& event, uint64_t seq, uint64_t) {
-                              if (seq >= range.end) return false;
-                              const bool counts =
-                                  !range.completions_only ||
-                                  std::holds_alternative<machine::StepCompleted>(event.data);
-                              if (event.node && counts) out.visited.insert(event.node);
-                              return true;
-                            });
+    auto read = read_events(
+        store, run, range.begin, [&](const machine::Event& event, uint64_t seq, uint64_t) {
+          if (seq >= range.end) return false;
+          const bool counts =
+              !range.completions_only || std::holds_alternative<machine::StepCompleted>(event.data);
+          if (event.node && counts) out.visited.insert(event.node);
+          return true;
+        });
     if (!read) return std::unexpected(std::move(read).error());
   }
   return out;

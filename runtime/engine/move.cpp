@@ -9,8 +9,8 @@ namespace kflow::engine {
 
 namespace {
 
-// A new program may give the step that failed other arguments, so it begins anew, where nothing else
-// has happened since it began. Otherwise it is tried again with what it had.
+// A new program may give the step that failed other arguments, so it begins anew, where nothing
+// else has happened since it began. Otherwise it is tried again with what it had.
 Result<uint64_t> beginning_of(store::Store& store, RunKey run, const std::string& failed_step,
                               uint64_t failed_at) {
   uint64_t begun_at = failed_at;
@@ -39,8 +39,9 @@ Result<void> Engine::Impl::move(RunHeader header, const ir::Program& next) {
     return this->give_back(header, due, std::move(error));
   };
   const auto refuse = [&](std::string_view why) {
-    return give_back({ErrorCode::conflict, fmt::format("run `{}` cannot go on with the new program: {}",
-                                                       header.id, why)});
+    return give_back(
+        {ErrorCode::conflict,
+         fmt::format("run `{}` cannot go on with the new program: {}", header.id, why)});
   };
   if (failed && header.attached)
     return refuse("it is a step of another run, which has its failure already");
@@ -54,8 +55,8 @@ Result<void> Engine::Impl::move(RunHeader header, const ir::Program& next) {
   if (failed) {
     machine::ResumePoint point = machine::resume_point(*loaded->state);
     if (!point.refusal.empty()) return refuse(point.refusal);
-    const auto begun = beginning_of(*store_, header.key, machine::error(*loaded->state)->step,
-                                    point.rewind_to);
+    const auto begun =
+        beginning_of(*store_, header.key, machine::error(*loaded->state)->step, point.rewind_to);
     if (!begun) return give_back(begun.error());
     point.rewind_to = *begun;
     resumed = machine::resumed(*loaded->state, point, t);

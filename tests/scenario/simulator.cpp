@@ -308,7 +308,8 @@ class World {
     if (const auto* s = std::get_if<machine::StepCancelled>(&e.data))
       report_.to_undo += s->undo.has_value();
     if (e.shown && !again)
-      report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " + path);
+      report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " +
+                              path);
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
       report_.completed.push_back(path);
       ++report_.completions[std::to_string(index) + path];

@@ -207,8 +207,7 @@ TEST_CASE("a run goes on with another program where it fits what the run has don
         {"workflow w(n: int) -> string { step b = twice(n)  return \"${b}\" }", "`a`"},
         {"workflow w(n: int, m: int = 1) -> string { step a = twice(n)  return \"${a}\" }",
          "parameters"},
-        {"workflow v(n: int) -> string { step a = twice(n)  return \"${a}\" }",
-         "no workflow `w`"},
+        {"workflow v(n: int) -> string { step a = twice(n)  return \"${a}\" }", "no workflow `w`"},
         {"workflow w(n: int) -> string { step a = uuid()  return a }", "would call `uuid`"},
         {R"(workflow w(n: int) -> string {
               step a = twice(n)
@@ -219,8 +218,9 @@ TEST_CASE("a run goes on with another program where it fits what the run has don
          "`c`"},
     };
     for (const auto& [text, wanted] : edits) {
-      const auto after = compile(text + "\ntool twice(x: int) -> int { return x * 2 }\n"
-                                        "workflow other() { step x = twice(1)  step log(x) }");
+      const auto after = compile(text +
+                                 "\ntool twice(x: int) -> int { return x * 2 }\n"
+                                 "workflow other() { step x = twice(1)  step log(x) }");
       const auto moved = p.engine->move(run.key, after);
       REQUIRE(!moved);
       INFO(moved.error().message);
