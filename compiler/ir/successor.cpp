@@ -386,6 +386,11 @@ class Layout {
     constants_ = static_cast<uint32_t>(out_.constants.size());
     out_.constants.insert(out_.constants.end(), next_.constants.begin(), next_.constants.end());
     exprs_ = static_cast<uint32_t>(out_.exprs.size());
+    models_ = static_cast<uint32_t>(out_.models.size());
+    for (Model copy : next_.models) {
+      fields(*this, copy);
+      out_.models.push_back(std::move(copy));
+    }
     // Callables of a name whose kind has changed: the old one is kept for what refers to it.
     for (const Callable& c : next_.callables) {
       const CallableId old = out_.find(c.name);
@@ -429,9 +434,15 @@ class Layout {
     for (const Callable& c : next_.callables) {
       if (!c.scope) continue;
       note(c.workflow.timeout, c.scope), note(c.workflow.concurrency.key, c.scope);
-      for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel}) {
+      for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel, c.agent.call}) {
         if (hook) node_scopes(hook, c.scope);
       }
+      const AgentOptions& o = c.agent;
+      for (const AgentTool& tool : o.tools) node_scopes(tool.node, c.scope);
+      for (const Guard& guard : o.guards) node_scopes(guard.node, c.scope);
+      for (const ExprId e : {o.role, o.instructions, o.prompt, o.budget.usd, o.budget.tokens,
+                             c.workflow.budget.usd, c.workflow.budget.tokens})
+        note(e, c.scope);
       if (c.body) block_scopes(c.body, c.scope);
     }
   }
@@ -535,6 +546,9 @@ class Layout {
   void put(ExprId& x) {
     if (x) x = ExprId(x.value + exprs_);
   }
+  void put(ModelId& x) {
+    if (x) x = ModelId(x.value + models_);
+  }
   void put(std::string&) {}
   void put(cel::Value&) {}
   template <typename T>
@@ -566,6 +580,7 @@ class Layout {
   uint32_t files_ = 0;
   uint32_t constants_ = 0;
   uint32_t exprs_ = 0;
+  uint32_t models_ = 0;
   std::vector<BlockId> blocks_;
   std::vector<NodeId> nodes_;
   std::vector<ScopeId> scopes_;
