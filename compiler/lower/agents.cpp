@@ -25,8 +25,8 @@ std::string model_name(std::string_view name) {
 std::vector<Cursor> items(Cursor value) {
   std::vector<Cursor> out;
   if (!value.is(Node::list)) return {value};
-  for (Cursor x = value.first(); x; x = value.next(x)) {
-    if (syntax::is_expression(x.kind())) out.push_back(x);
+  for (const Cursor item : value.children(Node::list_item)) {
+    if (const Cursor x = item.expression()) out.push_back(x);
   }
   return out;
 }

@@ -22,7 +22,7 @@ class Writer {
   std::string type(TypeId id) {
     out_.begin_object();
     out_.key("$schema"), out_.string("https://json-schema.org/draft/2020-12/schema");
-    content(id, {}, "");
+    body(id, {}, types_[id].doc);  // an object, not a reference to one: models want that
     definitions();
     out_.end_object();
     return out_.take();
