@@ -209,7 +209,7 @@ class HttpWorker final : public Worker {
   // The answer stands on the tape, or there is none.
   void replay(Transfer& t) {
     const uint64_t token = t.request.token;
-    const auto found = options_.tape->find(t.method, t.url, t.body);
+    const auto found = options_.tape->find(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body);
     if (!found) {
       return fail(token, {.kind = t.model ? "model" : "http",
                           .code = "not_on_tape",
@@ -369,7 +369,7 @@ class HttpWorker final : public Worker {
     Completion completion{t->request.token, outcome(*t, code)};
     if (t->model) gates_[t->model->gate].ended(tokens_of(completion), now_ms());
     if (options_.tape && code == CURLE_OK)
-      options_.tape->record(t->method, t->url, t->body,
+      options_.tape->record(t->method, t->tape_url.empty() ? t->url : t->tape_url, t->body,
                             {.status = t->status, .headers = t->answer_headers, .body = t->answer});
     transfers_.erase(t->request.token);
     done_(std::move(completion));

@@ -110,6 +110,11 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   }
   t.method = "POST";
   t.url = std::move(wire->url);
+  // A tape is the same wherever the provider was reached.
+  const std::string base = endpoint.base_url.empty()
+                               ? std::string(call.dialect->default_base_url())
+                               : endpoint.base_url;
+  t.tape_url = std::string(call.dialect->default_base_url()) + t.url.substr(base.size());
   t.body = std::move(wire->body);
   for (const auto& [name, value] : wire->headers) {
     if ((name + value).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {

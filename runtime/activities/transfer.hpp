@@ -30,6 +30,7 @@ struct Transfer {
   curl_slist* headers = nullptr;
   std::string method;
   std::string url;
+  std::string tape_url;  ///< how a tape knows it; "": `url`
   std::string body;
   std::string answer;
   std::map<std::string, std::string> answer_headers;

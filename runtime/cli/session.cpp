@@ -10,7 +10,9 @@
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/source/source.hpp"
+#include "runtime/activities/tape.hpp"
 #include "runtime/config/settings.hpp"
+#include "runtime/models/dialect.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
@@ -187,6 +189,35 @@ std::string duration_text(machine::Millis ms) {
   if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
   if (s < 86'400) return fmt::format("{} h {} min", s / 3600, s / 60 % 60);
   return fmt::format("{} d {} h", s / 86'400, s / 3600 % 24);
+}
+
+std::string usage_text(const machine::UsageTotal& u) {
+  std::string out = fmt::format("{} in, {} out", u.input_tokens, u.output_tokens);
+  if (u.usd > 0) out += fmt::format(", ${:.4f}", u.usd);
+  return out;
+}
+
+Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
+                                                    const std::string& replay,
+                                                    const ir::Program& program,
+                                                    const engine::EngineOptions& options) {
+  if (record.empty() && replay.empty()) return std::shared_ptr<activities::Tape>();
+  if (!record.empty() && !replay.empty())
+    return fail(ErrorCode::invalid_argument, "`--record` and `--replay` exclude each other");
+  // Whatever could be a key of this run is kept out of the tape.
+  std::vector<std::string> secrets;
+  const auto add = [&](std::string_view name) {
+    if (name.empty()) return;
+    if (auto value = options.activities.secret(name)) secrets.push_back(std::move(*value));
+  };
+  for (const models::Dialect* d : models::all_dialects()) add(d->key_variable());
+  for (const ir::Model& m : program.models) add(m.api_key);
+  for (const auto& [name, endpoint] : options.activities.models) {
+    add(endpoint.api_key_variable);
+    for (const auto& [header, value] : endpoint.headers) secrets.push_back(value);
+  }
+  return record.empty() ? activities::Tape::load(replay, std::move(secrets))
+                        : activities::Tape::begin(record, std::move(secrets));
 }
 
 std::string moment_text(machine::Millis t) {
