@@ -5,8 +5,8 @@
 
 namespace kflow::ir {
 
-/// The program with one more workflow, `NAME.run`, whose only step `answer` calls the agent or team with
-/// its own parameters and whose result is the answer.
+/// The program with one more workflow, `NAME.run`, whose only step `answer` calls the agent or team
+/// with its own parameters and whose result is the answer.
 struct Direct {
   Program program;
   CallableId workflow;

@@ -44,7 +44,7 @@ struct ModelEndpoint {
   std::string api_key_variable;  ///< environment variable
   std::vector<std::pair<std::string, std::string>> headers;
   std::string proxy;
-  int64_t timeout_ms = 0;          ///< 0: default_http_timeout_ms
+  int64_t timeout_ms = 0;           ///< 0: default_http_timeout_ms
   int64_t requests_per_minute = 0;  ///< 0: no limit
   int64_t tokens_per_minute = 0;
   int64_t concurrent = 0;

@@ -121,8 +121,8 @@ class HttpWorker final : public Worker {
     post([this, token] {
       const auto it = transfers_.find(token);
       if (it != transfers_.end()) return abandon(it->second.get());
-      const auto waiting = std::ranges::find_if(
-          waiting_, [&](const auto& t) { return t->request.token == token; });
+      const auto waiting =
+          std::ranges::find_if(waiting_, [&](const auto& t) { return t->request.token == token; });
       if (waiting == waiting_.end()) return;
       waiting_.erase(waiting);
       fail(token, cancelled_error());
@@ -209,13 +209,14 @@ class HttpWorker final : public Worker {
   // The answer stands on the tape, or there is none.
   void replay(Transfer& t) {
     const uint64_t token = t.request.token;
-    const auto found = options_.tape->find(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body);
+    const auto found =
+        options_.tape->find(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body);
     if (!found) {
-      return fail(token, {.kind = t.model ? "model" : "http",
-                          .code = "not_on_tape",
-                          .message = fmt::format("the tape `{}` holds no answer to {} {}",
-                                                 options_.tape->path(), t.method,
-                                                 shown_url(t.url))});
+      return fail(token,
+                  {.kind = t.model ? "model" : "http",
+                   .code = "not_on_tape",
+                   .message = fmt::format("the tape `{}` holds no answer to {} {}",
+                                          options_.tape->path(), t.method, shown_url(t.url))});
     }
     t.status = found->status;
     for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;

@@ -38,13 +38,14 @@ ModelEndpoint endpoint_of(const Options& options, const conversation::ModelSpec&
 }
 
 ActivityError no_key(const conversation::ModelSpec& spec, std::string_view variable) {
-  return {.kind = "model",
-          .code = "no_key",
-          .message = fmt::format(
-              "no key for the model `{}/{}`: set the environment variable {}. Without a key, a local "
-              "model does: `model local {{ provider: \"openai_chat\" id: \"llama3.2\" base_url: "
-              "\"http://localhost:11434/v1\" }}`; or a recorded run: `--replay TAPE`",
-              spec.provider, spec.id, variable)};
+  return {
+      .kind = "model",
+      .code = "no_key",
+      .message = fmt::format(
+          "no key for the model `{}/{}`: set the environment variable {}. Without a key, a local "
+          "model does: `model local {{ provider: \"openai_chat\" id: \"llama3.2\" base_url: "
+          "\"http://localhost:11434/v1\" }}`; or a recorded run: `--replay TAPE`",
+          spec.provider, spec.id, variable)};
 }
 
 double cost(const ModelPrice& p, const conversation::Usage& u) {
@@ -82,12 +83,12 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   call.endpoint = endpoint_of(options, spec);
   call.gate = spec.name.empty() ? spec.provider + "/" + spec.id : spec.name;
   if (t.request.priced && !call.endpoint.price) {
-    return ActivityError{
-        .kind = "budget",
-        .code = "unknown_price",
-        .message = fmt::format("there is a budget in money, and the price of `{0}/{1}` is not known: "
-                               "say it in kflow.yaml under models: {0}/{1}: price",
-                               spec.provider, spec.id)};
+    return ActivityError{.kind = "budget",
+                         .code = "unknown_price",
+                         .message = fmt::format(
+                             "there is a budget in money, and the price of `{0}/{1}` is not known: "
+                             "say it in kflow.yaml under models: {0}/{1}: price",
+                             spec.provider, spec.id)};
   }
   models::Endpoint endpoint{.base_url = call.endpoint.base_url,
                             .api_key = "",
@@ -111,17 +112,16 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   t.method = "POST";
   t.url = std::move(wire->url);
   // A tape is the same wherever the provider was reached.
-  const std::string base = endpoint.base_url.empty()
-                               ? std::string(call.dialect->default_base_url())
-                               : endpoint.base_url;
+  const std::string base =
+      endpoint.base_url.empty() ? std::string(call.dialect->default_base_url()) : endpoint.base_url;
   t.tape_url = std::string(call.dialect->default_base_url()) + t.url.substr(base.size());
   t.body = std::move(wire->body);
   for (const auto& [name, value] : wire->headers) {
     if ((name + value).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
-      return ActivityError{.kind = "model",
-                           .code = "invalid_request",
-                           .message = fmt::format(
-                               "the header `{}` contains characters it cannot have", name)};
+      return ActivityError{
+          .kind = "model",
+          .code = "invalid_request",
+          .message = fmt::format("the header `{}` contains characters it cannot have", name)};
     }
     t.headers = curl_slist_append(t.headers, (name + ": " + value).c_str());
   }
@@ -167,8 +167,7 @@ std::variant<Value, ActivityError> model_outcome(Transfer& t) {
   const conversation::ModelSpec& spec = t.request.model->model;
   if (t.status != 200) {
     models::Headers headers(t.answer_headers.begin(), t.answer_headers.end());
-    models::ModelError error =
-        call.dialect->error(static_cast<int>(t.status), headers, t.answer);
+    models::ModelError error = call.dialect->error(static_cast<int>(t.status), headers, t.answer);
     if (error.retryable && error.retry_after_ms == 0) error.retry_after_ms = retry_after_ms(t);
     return to_error(error, spec);
   }

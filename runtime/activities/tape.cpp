@@ -19,7 +19,8 @@ namespace {
 
 // Of no use to whoever replays, and of the one who recorded.
 bool is_private(std::string_view header) {
-  return header == "set-cookie" || header == "date" || header.find("request-id") != std::string_view::npos ||
+  return header == "set-cookie" || header == "date" ||
+         header.find("request-id") != std::string_view::npos ||
          header.find("organization") != std::string_view::npos || header == "cf-ray";
 }
 

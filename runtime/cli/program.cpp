@@ -24,8 +24,7 @@ bool wants_colour(const std::string& mode) {
 Result<ir::CallableId> choose(const ir::Program& program, const std::string& name) {
   for (uint32_t i = 0; i < program.callables.size() && !name.empty(); ++i) {
     const ir::Callable& c = program.callables[i];
-    const bool agent =
-        c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
+    const bool agent = c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
     if (agent && c.name == name) return ir::CallableId(i);
   }
   std::vector<std::string> names;

@@ -9,7 +9,8 @@
 
 namespace kflow::cli {
 
-/// Compiles a file; its diagnostics go to standard error. Without a program the error's message may be
+/// Compiles a file; its diagnostics go to standard error. Without a program the error's message may
+/// be
 /// "": all has been said.
 Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common);
 /// The workflow, agent or team of that name; "": the only one.

@@ -202,8 +202,8 @@ int run(const Common& common, const RunOptions& options) {
   auto tape = open_tape(options.record, options.replay, **program, *options_of_engine);
   if (!tape) return fail_with(tape.error());
   if (*tape && options.background) {
-    return fail_with({ErrorCode::invalid_argument,
-                      "`--record` and `--replay` are for runs in the foreground"});
+    return fail_with(
+        {ErrorCode::invalid_argument, "`--record` and `--replay` are for runs in the foreground"});
   }
   options_of_engine->activities.tape = *tape;
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));

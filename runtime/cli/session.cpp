@@ -130,8 +130,8 @@ std::function<std::optional<std::string>(std::string_view)> secret_reader(
     std::string variable(name);
     if (const auto it = sources.find(variable); it != sources.end()) {
       if (!it->second.file.empty()) {
-        auto text = source::read_file((fs::path(folder) / it->second.file).string(),
-                                      max_secret_bytes);
+        auto text =
+            source::read_file((fs::path(folder) / it->second.file).string(), max_secret_bytes);
         if (!text) return std::nullopt;
         while (text->ends_with('\n') || text->ends_with('\r')) text->pop_back();
         return std::move(*text);

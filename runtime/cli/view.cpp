@@ -117,9 +117,7 @@ void View::show(const machine::Event& event) {
             active_[event.act] = {
                 .path = event.path, .callee = step.call.name, .since = event.time};
           },
-          [&](const machine::AgentEnded& e) {
-            active_[event.act].usage = usage_text(e.usage);
-          },
+          [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
           [&](const machine::ContentDelta& e) {
             std::string& text = active_[event.act].text;
             if (e.kind == machine::DeltaKind::text) text += e.text;
@@ -151,8 +149,7 @@ void View::show(const machine::Event& event) {
             // Said once, where it comes from.
             const bool passed_on = !e.error.step.empty() && e.error.step != event.path;
             line("✗", "31",
-                 fmt::format("{} failed{}{}", event.path,
-                             passed_on ? "" : ": " + e.error.message,
+                 fmt::format("{} failed{}{}", event.path, passed_on ? "" : ": " + e.error.message,
                              e.continued ? " (goes on)" : ""));
             active_.erase(event.act);
           },

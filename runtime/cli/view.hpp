@@ -40,9 +40,9 @@ class View {
     uint32_t attempt = 1;
     machine::Millis since = 0;
     std::string note;
-    bool model = false;   ///< a call of a model: shown while it lasts only
-    std::string text;     ///< of its answer so far, the end of it
-    std::string usage;    ///< of an agent that has answered
+    bool model = false;  ///< a call of a model: shown while it lasts only
+    std::string text;    ///< of its answer so far, the end of it
+    std::string usage;   ///< of an agent that has answered
   };
   void show(const machine::Event& event);
   void line(const std::string& mark, const std::string& code, const std::string& text,

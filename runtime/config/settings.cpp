@@ -104,7 +104,6 @@ class Reader {
     });
   }
 
-
   std::string text(const YAML::Node& node, const std::string& key) {
     if (node.IsScalar() && !node.Scalar().empty()) return node.Scalar();
     problem(node.Mark(), "`" + key + "` is a text");
@@ -182,8 +181,7 @@ class Reader {
             : key == "cached_input" ? p.cached_input
                                     : p.cache_write) = money(value, key);
          });
-    if (p.input < 0 || p.output < 0)
-      return problem(v.Mark(), "`price` needs `input` and `output`");
+    if (p.input < 0 || p.output < 0) return problem(v.Mark(), "`price` needs `input` and `output`");
     m.price = p;
   }
   void secrets(const YAML::Node& node) {

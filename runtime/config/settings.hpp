@@ -34,7 +34,7 @@ struct ModelSettings {
   std::string api_key;  ///< name of an environment variable
   std::vector<std::pair<std::string, std::string>> headers;
   std::string proxy;
-  int64_t timeout_ms = 0;  ///< 0: as built in
+  int64_t timeout_ms = 0;            ///< 0: as built in
   uint64_t requests_per_minute = 0;  ///< 0: no limit
   uint64_t tokens_per_minute = 0;
   uint64_t concurrent = 0;

@@ -175,8 +175,8 @@ void Engine::Impl::take_deltas() {
     if (last != nullptr && last->attempt == effect.attempt && last->kind == kind) {
       last->text += piece.text;
     } else {
-      inputs.emplace_back(machine::DeltaInput{effect.act, effect.attempt, kind,
-                                              std::move(piece.text)});
+      inputs.emplace_back(
+          machine::DeltaInput{effect.act, effect.attempt, kind, std::move(piece.text)});
     }
     ready_.insert(effect.run);
   }

@@ -301,13 +301,12 @@ class Anthropic final : public Dialect {
     out.end_object();
 
     WireRequest request{.body = out.take()};
-    request.url = (endpoint.base_url.empty() ? std::string(default_base_url())
-                                             : endpoint.base_url) +
-                  "/v1/messages";
+    request.url =
+        (endpoint.base_url.empty() ? std::string(default_base_url()) : endpoint.base_url) +
+        "/v1/messages";
     request.headers = {{"Content-Type", "application/json"}, {"anthropic-version", "2023-06-01"}};
     if (!endpoint.api_key.empty()) request.headers.emplace_back("x-api-key", endpoint.api_key);
-    request.headers.insert(request.headers.end(), endpoint.headers.begin(),
-                           endpoint.headers.end());
+    request.headers.insert(request.headers.end(), endpoint.headers.begin(), endpoint.headers.end());
     return request;
   }
 

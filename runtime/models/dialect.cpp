@@ -20,9 +20,9 @@ const Dialect* find_dialect(std::string_view provider) {
 WireRequest bearer_request(const Dialect& dialect, std::string_view path, const Endpoint& endpoint,
                            std::string body) {
   WireRequest out{.body = std::move(body)};
-  out.url = (endpoint.base_url.empty() ? std::string(dialect.default_base_url())
-                                       : endpoint.base_url) +
-            std::string(path);
+  out.url =
+      (endpoint.base_url.empty() ? std::string(dialect.default_base_url()) : endpoint.base_url) +
+      std::string(path);
   out.headers.emplace_back("Content-Type", "application/json");
   if (!endpoint.api_key.empty())
     out.headers.emplace_back("Authorization", "Bearer " + endpoint.api_key);

@@ -217,14 +217,13 @@ class Gemini final : public Dialect {
     out.end_object();
 
     WireRequest request{.body = out.take()};
-    request.url = (endpoint.base_url.empty() ? std::string(default_base_url())
-                                             : endpoint.base_url) +
-                  "/v1beta/models/" + r.model.id +
-                  (endpoint.stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
+    request.url =
+        (endpoint.base_url.empty() ? std::string(default_base_url()) : endpoint.base_url) +
+        "/v1beta/models/" + r.model.id +
+        (endpoint.stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
     request.headers = {{"Content-Type", "application/json"}};
     if (!endpoint.api_key.empty()) request.headers.emplace_back("x-goog-api-key", endpoint.api_key);
-    request.headers.insert(request.headers.end(), endpoint.headers.begin(),
-                           endpoint.headers.end());
+    request.headers.insert(request.headers.end(), endpoint.headers.begin(), endpoint.headers.end());
     return request;
   }
 

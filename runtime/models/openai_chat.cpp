@@ -127,9 +127,8 @@ class Reader final : public JsonReader {
   bool take_error(const Value& data) {
     const Value* error = at(data, "error");
     if (error == nullptr || error->is_null()) return false;
-    const std::string message = error->kind() == cel::Kind::string
-                                    ? std::string(error->as_string())
-                                    : text_at(error, "message");
+    const std::string message = error->kind() == cel::Kind::string ? std::string(error->as_string())
+                                                                   : text_at(error, "message");
     fail(classify(static_cast<int>(int_at(error, "code")),
                   text_at(error, "code") + " " + text_at(error, "type"), message));
     return true;
@@ -170,9 +169,9 @@ class Reader final : public JsonReader {
     int64_t key = index != nullptr && index->kind() == cel::Kind::int_ ? index->as_int() : -1;
     if (key < 0) {
       const bool another = calls_.empty() || (!id.empty() && calls_.rbegin()->second.id != id);
-      key = out == nullptr   ? static_cast<int64_t>(position)
-            : another        ? (calls_.empty() ? 0 : calls_.rbegin()->first + 1)
-                             : calls_.rbegin()->first;
+      key = out == nullptr ? static_cast<int64_t>(position)
+            : another      ? (calls_.empty() ? 0 : calls_.rbegin()->first + 1)
+                           : calls_.rbegin()->first;
     }
     if (calls_.size() > max_tool_calls) return;
     Part& call = calls_[key];

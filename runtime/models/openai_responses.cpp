@@ -144,11 +144,12 @@ class Reader final : public JsonReader {
       called = called || p.kind == PartKind::tool_call;
       refused = refused || p.kind == PartKind::refusal;
     }
-    answer_.stop = called ? StopReason::tool_calls : refused ? StopReason::refusal : StopReason::end;
+    answer_.stop = called    ? StopReason::tool_calls
+                   : refused ? StopReason::refusal
+                             : StopReason::end;
     if (status == "incomplete") {
       const std::string why = text_at(at(r, "incomplete_details"), "reason");
-      answer_.stop =
-          why == "content_filter" ? StopReason::content_filter : StopReason::length;
+      answer_.stop = why == "content_filter" ? StopReason::content_filter : StopReason::length;
     }
     complete_ = status == "completed" || status == "incomplete";
     if (status == "failed") fail(classify(0, "server_error", "the response failed"));

@@ -66,9 +66,8 @@ ModelError malformed(std::string what) {
 }
 
 ModelError incomplete() {
-  return {.code = "incomplete",
-          .message = "the answer broke off before its end",
-          .retryable = true};
+  return {
+      .code = "incomplete", .message = "the answer broke off before its end", .retryable = true};
 }
 
 namespace {
@@ -80,9 +79,8 @@ std::string lower(std::string_view s) {
 }
 
 bool has_any(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::any_of(words.begin(), words.end(), [&](std::string_view w) {
-    return text.find(w) != std::string_view::npos;
-  });
+  return std::any_of(words.begin(), words.end(),
+                     [&](std::string_view w) { return text.find(w) != std::string_view::npos; });
 }
 
 std::string_view hint(std::string_view code) {
@@ -116,10 +114,11 @@ ModelError classify(int status, std::string_view code, std::string_view message)
                     "too many tokens", "context window", "exceeds the maximum number of tokens",
                     "input is too long", "request_too_large"})) {
     out.code = "context_length";
-  } else if (has_any(all, {"content_filter", "content_policy", "content management policy",
-                           "safety"})) {
+  } else if (has_any(all,
+                     {"content_filter", "content_policy", "content management policy", "safety"})) {
     out.code = "content_filter";
-  } else if (has_any(all, {"insufficient_quota", "billing", "credit balance", "exceeded your current"})) {
+  } else if (has_any(all, {"insufficient_quota", "billing", "credit balance",
+                           "exceeded your current"})) {
     out.code = "quota";
   } else if (status == 401 || has_any(all, {"invalid_api_key", "authentication_error",
                                             "api key not valid", "api_key_invalid"})) {
@@ -137,7 +136,8 @@ ModelError classify(int status, std::string_view code, std::string_view message)
     out.code = "server", out.retryable = true;
   }
   const std::string_view more = hint(out.code);
-  out.message = message.empty() ? std::string("the provider refused the request") : clipped(message);
+  out.message =
+      message.empty() ? std::string("the provider refused the request") : clipped(message);
   if (status != 0) out.message += " (status " + std::to_string(status) + ")";
   if (!more.empty()) out.message += "; " + std::string(more);
   return out;
@@ -161,9 +161,9 @@ int64_t retry_after_ms(const Headers& headers) {
 namespace {
 
 constexpr std::array<std::string_view, 14> rules{
-    "minimum",       "maximum",       "minLength", "maxLength",   "minItems",
-    "maxItems",      "minProperties", "pattern",   "format",      "maxProperties",
-    "uniqueItems",   "multipleOf",    "contentEncoding", "exclusiveMinimum"};
+    "minimum",     "maximum",       "minLength",       "maxLength",       "minItems",
+    "maxItems",    "minProperties", "pattern",         "format",          "maxProperties",
+    "uniqueItems", "multipleOf",    "contentEncoding", "exclusiveMinimum"};
 
 bool dropped(std::string_view key) { return key == "$schema" || key == "default"; }
 
@@ -235,8 +235,8 @@ class SchemaWriter {
       const Value* required = owner.find("required");
       std::vector<std::string> names;
       out_.begin_object();
-      for (const cel::MapEntry& e : value.kind() == cel::Kind::map ? value.as_map()
-                                                                   : std::span<const cel::MapEntry>()) {
+      for (const cel::MapEntry& e :
+           value.kind() == cel::Kind::map ? value.as_map() : std::span<const cel::MapEntry>()) {
         const std::string name(e.key.as_string());
         const bool needed = std::ranges::any_of(items(required), [&](const Value& r) {
           return r.kind() == cel::Kind::string && r.as_string() == name;
@@ -296,8 +296,8 @@ void JsonReader::feed(std::string_view bytes, std::vector<Delta>& out) {
   if (error_) return;
   bytes_ += bytes.size();
   if (bytes_ > max_answer_bytes) {
-    return fail(malformed("the answer is larger than " + std::to_string(max_answer_bytes >> 20) +
-                          " MiB"));
+    return fail(
+        malformed("the answer is larger than " + std::to_string(max_answer_bytes >> 20) + " MiB"));
   }
   if (!stream_) {
     body_.append(bytes);

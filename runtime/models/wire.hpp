@@ -43,9 +43,9 @@ ModelError classify(int status, const Headers& headers, std::string_view code,
 int64_t retry_after_ms(const Headers& headers);
 
 // ---- schemas
-/// What strict structured output accepts: all properties required, optional ones nullable, no keywords
-/// that are not understood (their rules go into the description). Nothing where the schema has free
-/// maps or values of any type.
+/// What strict structured output accepts: all properties required, optional ones nullable, no
+/// keywords that are not understood (their rules go into the description). Nothing where the schema
+/// has free maps or values of any type.
 std::optional<std::string> strict_schema(std::string_view schema);
 /// Without `$schema` and `default`.
 std::string plain_schema(std::string_view schema);

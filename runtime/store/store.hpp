@@ -94,8 +94,8 @@ Result<WatchResult> read_watch_body(std::string_view body);
 /// A value outside the runs, written in the same transaction as the events it follows from.
 struct SideWrite {
   enum class Kind : uint8_t {
-    kv,     ///< key: namespace NUL key; shared between runs
-    cache,  ///< key: hash of callee and arguments; gone after `expires`
+    kv,       ///< key: namespace NUL key; shared between runs
+    cache,    ///< key: hash of callee and arguments; gone after `expires`
     history,  ///< key: session NUL agent NUL; each write is one more row, read with `recent`
   };
   Kind kind = Kind::kv;

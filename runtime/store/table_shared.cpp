@@ -264,8 +264,8 @@ Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit)
       const auto number = next_number(txn, last_history_key);
       if (!number) return std::unexpected(number.error());
       const std::string key = bounded(write.key) + std::string(Key(*number));
-      KFLOW_TRY(txn.put(Table::history, key, seal(key, write.value.value_or("")), {},
-                        PutMode::replace));
+      KFLOW_TRY(
+          txn.put(Table::history, key, seal(key, write.value.value_or("")), {}, PutMode::replace));
       continue;
     }
     const Table table = table_of(write.kind);

@@ -44,10 +44,10 @@ enum class Table : uint8_t {
 };
 inline constexpr size_t table_count = 24;
 inline constexpr std::array<const char*, table_count> table_names{
-    "meta",        "runs",     "events",   "snapshots", "inbox",    "dedup",    "timers",   "ids",
-    "idempotency", "programs", "owners",   "owned",     "statuses", "labels",   "watchers", "slots",
-    "kv",          "cache",    "sessions", "blobs",     "blobrefs", "removals", "schedules",
-    "history"};
+    "meta",     "runs",   "events",      "snapshots", "inbox",     "dedup",
+    "timers",   "ids",    "idempotency", "programs",  "owners",    "owned",
+    "statuses", "labels", "watchers",    "slots",     "kv",        "cache",
+    "sessions", "blobs",  "blobrefs",    "removals",  "schedules", "history"};
 
 /// Moves over the rows of one table. Views are valid until the next move or write.
 class Cursor {

@@ -86,20 +86,23 @@ std::string chat_calls(const Content& c, bool streamed) {
   for (size_t i = 0; i < c.calls.size(); ++i) {
     out += (out.empty() ? "" : ",") + std::string("{") +
            (streamed ? "\"index\":" + std::to_string(i) + "," : "") +
-           "\"id\":" + quoted(c.calls[i].id) + ",\"type\":\"function\",\"function\":{\"name\":" +
-           quoted(c.calls[i].name) + ",\"arguments\":" + quoted(c.calls[i].arguments) + "}}";
+           "\"id\":" + quoted(c.calls[i].id) +
+           ",\"type\":\"function\",\"function\":{\"name\":" + quoted(c.calls[i].name) +
+           ",\"arguments\":" + quoted(c.calls[i].arguments) + "}}";
   }
   return "[" + out + "]";
 }
 
 std::string chat(const Content& c, bool stream) {
-  const std::string reason = c.stop == "length"          ? "length"
+  const std::string reason = c.stop == "length"           ? "length"
                              : c.stop == "content_filter" ? "content_filter"
                              : !c.calls.empty()           ? "tool_calls"
                                                           : "stop";
   const auto chunk = [&](const std::string& delta, const std::string& finish) {
-    return sse("", R"({"id":"chatcmpl-1","object":"chat.completion.chunk","model":"fake","choices":[{"index":0,"delta":)" +
-                       delta + ",\"finish_reason\":" + finish + "}]}");
+    return sse(
+        "",
+        R"({"id":"chatcmpl-1","object":"chat.completion.chunk","model":"fake","choices":[{"index":0,"delta":)" +
+            delta + ",\"finish_reason\":" + finish + "}]}");
   };
   if (stream) {
     std::string out = chunk(R"({"role":"assistant","content":""})", "null");
@@ -126,16 +129,17 @@ std::string responses(const Content& c, bool stream) {
         R"({"type":"reasoning","id":"rs_1","encrypted_content":"gAAA","summary":[{"type":"summary_text","text":)" +
         quoted(c.reasoning) + "}]}");
   if (!c.text.empty() || c.calls.empty()) {
-    items.push_back(c.stop == "refusal"
-                        ? R"({"type":"message","id":"msg_1","role":"assistant","content":[{"type":"refusal","refusal":)" +
-                              quoted(c.text) + "}]}"
-                        : R"({"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","annotations":[],"text":)" +
-                              quoted(c.text) + "}]}");
+    items.push_back(
+        c.stop == "refusal"
+            ? R"({"type":"message","id":"msg_1","role":"assistant","content":[{"type":"refusal","refusal":)" +
+                  quoted(c.text) + "}]}"
+            : R"({"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","annotations":[],"text":)" +
+                  quoted(c.text) + "}]}");
   }
   for (const Call& call : c.calls)
     items.push_back(R"({"type":"function_call","id":"fc_1","call_id":)" + quoted(call.id) +
-                    ",\"name\":" + quoted(call.name) +
-                    ",\"arguments\":" + quoted(call.arguments) + "}");
+                    ",\"name\":" + quoted(call.name) + ",\"arguments\":" + quoted(call.arguments) +
+                    "}");
   std::string list;
   for (const std::string& i : items) list += (list.empty() ? "" : ",") + i;
   const bool cut = c.stop == "length";
@@ -147,16 +151,19 @@ std::string responses(const Content& c, bool stream) {
       list +
       R"(],"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":7,"output_tokens_details":{"reasoning_tokens":2}}})";
   if (!stream) return whole;
-  std::string out = sse("response.created",
-                        R"({"type":"response.created","response":{"id":"resp_1","status":"in_progress"}})");
+  std::string out =
+      sse("response.created",
+          R"({"type":"response.created","response":{"id":"resp_1","status":"in_progress"}})");
   for (const std::string& p : pieces(c.reasoning))
-    out += sse("response.reasoning_summary_text.delta",
-               R"({"type":"response.reasoning_summary_text.delta","item_id":"rs_1","output_index":0,"delta":)" +
-                   quoted(p) + "}");
+    out += sse(
+        "response.reasoning_summary_text.delta",
+        R"({"type":"response.reasoning_summary_text.delta","item_id":"rs_1","output_index":0,"delta":)" +
+            quoted(p) + "}");
   for (const std::string& p : pieces(c.stop == "refusal" ? "" : c.text))
-    out += sse("response.output_text.delta",
-               R"({"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"delta":)" +
-                   quoted(p) + "}");
+    out +=
+        sse("response.output_text.delta",
+            R"({"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"delta":)" +
+                quoted(p) + "}");
   const std::string last = cut ? "response.incomplete" : "response.completed";
   return out + sse(last, "{\"type\":\"" + last + "\",\"response\":" + whole + "}");
 }
@@ -178,7 +185,8 @@ std::string anthropic(const Content& c, bool stream) {
       add(R"({"type":"tool_use","id":)" + quoted(call.id) + ",\"name\":" + quoted(call.name) +
           ",\"input\":" + call.arguments + "}");
     return R"({"id":"msg_1","type":"message","role":"assistant","model":"fake","content":[)" +
-           blocks + "],\"stop_reason\":" + quoted(reason) + ",\"usage\":" + std::string(usage) + "}";
+           blocks + "],\"stop_reason\":" + quoted(reason) + ",\"usage\":" + std::string(usage) +
+           "}";
   }
   std::string out = sse(
       "message_start",
@@ -221,7 +229,9 @@ std::string anthropic(const Content& c, bool stream) {
 }
 
 std::string gemini(const Content& c, bool stream) {
-  const std::string reason = c.stop == "length" ? "MAX_TOKENS" : c.stop == "refusal" ? "SAFETY" : "STOP";
+  const std::string reason = c.stop == "length"    ? "MAX_TOKENS"
+                             : c.stop == "refusal" ? "SAFETY"
+                                                   : "STOP";
   constexpr std::string_view usage =
       R"("usageMetadata":{"promptTokenCount":12,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2},"modelVersion":"fake","responseId":"r1")";
   std::vector<std::string> parts;
@@ -413,14 +423,13 @@ void FakeModel::serve(int fd) {
     if (!request.ok) return;
     const Value answer = answer_to(request.body);
     if (const Value* error = at(&answer, "error")) {
-      const std::string body = "{\"type\":\"error\",\"error\":{\"type\":" +
-                               quoted(text_at(error, "code")) +
-                               ",\"code\":" + quoted(text_at(error, "code")) +
-                               ",\"status\":" + quoted(text_at(error, "code")) +
-                               ",\"message\":" + quoted(text_at(error, "message")) + "}}";
+      const std::string body =
+          "{\"type\":\"error\",\"error\":{\"type\":" + quoted(text_at(error, "code")) +
+          ",\"code\":" + quoted(text_at(error, "code")) +
+          ",\"status\":" + quoted(text_at(error, "code")) +
+          ",\"message\":" + quoted(text_at(error, "message")) + "}}";
       const int64_t after = int_at(error, "retry_after", -1);
-      const std::string more =
-          after < 0 ? "" : "Retry-After: " + std::to_string(after) + "\r\n";
+      const std::string more = after < 0 ? "" : "Retry-After: " + std::to_string(after) + "\r\n";
       if (!send_all(fd, head(static_cast<int>(int_at(error, "status", 500)), "application/json",
                              more, body.size()) +
                             body))

@@ -18,10 +18,10 @@ namespace kflow::test {
 /// One answer of the script, as JSON: `{"text": "…"}`, `{"calls": [{"name", "arguments"}]}`, both,
 /// `{"reasoning": "…"}` with either, or `{"error": {"status": 429, "code": "…", "message": "…",
 /// "retry_after": 1}}`. `"stop": "length" | "refusal"`. How it is sent: `"break": "middle"` (the
-/// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5` (between
-/// writes).
+/// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5`
+/// (between writes).
 struct Rule {
-  std::string contains;  ///< the request's body holds this; "": any
+  std::string contains;             ///< the request's body holds this; "": any
   std::vector<cel::Value> answers;  ///< one after another, the last again
   size_t next = 0;
 };

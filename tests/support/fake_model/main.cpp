@@ -1,4 +1,5 @@
-// fake-model [SCRIPT.json] [--port N] [--port-file FILE]: the stand-in for providers of models, by hand.
+// fake-model [SCRIPT.json] [--port N] [--port-file FILE]: the stand-in for providers of models, by
+// hand.
 #include <pthread.h>
 #include <signal.h>
 

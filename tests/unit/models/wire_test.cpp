@@ -9,7 +9,8 @@ using namespace kflow::models;
 
 TEST_CASE("server-sent events, cut anywhere") {
   const std::string stream =
-      "\xEF\xBB\xBF: comment\nevent: a\ndata: one\ndata: two\n\ndata:three\r\n\r\nid: 4\nretry: 5\n\n"
+      "\xEF\xBB\xBF: comment\nevent: a\ndata: one\ndata: two\n\ndata:three\r\n\r\nid: 4\nretry: "
+      "5\n\n"
       "event: b\n\ndata\n\rdata: last\n\n";
   const auto parse = [&](std::vector<size_t> cuts) {
     SseParser parser(1000);
@@ -33,28 +34,32 @@ TEST_CASE("server-sent events, cut anywhere") {
 }
 
 TEST_CASE("schemas that strict output accepts") {
-  CHECK(strict_schema(R"({"type":"object","properties":{"m":{"type":"object","additionalProperties":{"type":"string"}}},"required":["m"],"additionalProperties":false})") ==
-        std::nullopt);
-  CHECK(strict_schema(R"({"type":"object","properties":{"a":{}},"required":["a"],"additionalProperties":false})") ==
-        std::nullopt);
+  CHECK(
+      strict_schema(
+          R"({"type":"object","properties":{"m":{"type":"object","additionalProperties":{"type":"string"}}},"required":["m"],"additionalProperties":false})") ==
+      std::nullopt);
+  CHECK(
+      strict_schema(
+          R"({"type":"object","properties":{"a":{}},"required":["a"],"additionalProperties":false})") ==
+      std::nullopt);
   CHECK(strict_schema("no json") == std::nullopt);
   const auto recursive = strict_schema(
       R"({"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/N"},{"type":"null"}]}},"required":[],"additionalProperties":false,"$defs":{"N":{"type":"object","properties":{"v":{"type":"string","pattern":"^a"}},"required":["v"],"additionalProperties":false}}})");
   REQUIRE(recursive);
-  CHECK(*recursive ==
-        R"j({"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/N"},{"type":"null"}]}},"required":["next"],"additionalProperties":false,"$defs":{"N":{"type":"object","properties":{"v":{"type":"string","description":"(pattern \"^a\")"}},"required":["v"],"additionalProperties":false}}})j");
+  CHECK(
+      *recursive ==
+      R"j({"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/N"},{"type":"null"}]}},"required":["next"],"additionalProperties":false,"$defs":{"N":{"type":"object","properties":{"v":{"type":"string","description":"(pattern \"^a\")"}},"required":["v"],"additionalProperties":false}}})j");
 }
 
 TEST_CASE("conversations are recorded and read back") {
-  conversation::Message m{.role = conversation::Role::assistant,
-                          .parts = {{.kind = conversation::PartKind::reasoning,
-                                     .text = "t",
-                                     .provider = "p",
-                                     .opaque = "{}"},
-                                    {.kind = conversation::PartKind::media,
-                                     .media_type = "image/png",
-                                     .data = std::string("\0\xff", 2),
-                                     .filename = "a.png"}}};
+  conversation::Message m{
+      .role = conversation::Role::assistant,
+      .parts = {
+          {.kind = conversation::PartKind::reasoning, .text = "t", .provider = "p", .opaque = "{}"},
+          {.kind = conversation::PartKind::media,
+           .media_type = "image/png",
+           .data = std::string("\0\xff", 2),
+           .filename = "a.png"}}};
   CHECK(conversation::message_from(conversation::to_value(m)) == m);
   CHECK_FALSE(conversation::message_from(cel::Value::integer(1)));
   CHECK_FALSE(conversation::message_from(*cel::from_json(R"({"role":"user","parts":[1]})")));
