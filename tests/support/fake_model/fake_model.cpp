@@ -421,7 +421,18 @@ void FakeModel::serve(int fd) {
   while (!stopping_) {
     const Request request = read_request(fd);
     if (!request.ok) return;
-    const Value answer = answer_to(request.body);
+    const int now = ++at_once_;
+    for (int most = most_at_once_; now > most && !most_at_once_.compare_exchange_weak(most, now);) {
+    }
+    const bool open = answer(fd, request.path, request.body);
+    --at_once_;
+    if (!open) return;
+  }
+}
+
+// False: the connection is not used any more.
+bool FakeModel::answer(int fd, const std::string& path, const std::string& asked) {
+    const Value answer = answer_to(asked);
     if (const Value* error = at(&answer, "error")) {
       const std::string body =
           "{\"type\":\"error\",\"error\":{\"type\":" + quoted(text_at(error, "code")) +
@@ -430,58 +441,53 @@ void FakeModel::serve(int fd) {
           ",\"message\":" + quoted(text_at(error, "message")) + "}}";
       const int64_t after = int_at(error, "retry_after", -1);
       const std::string more = after < 0 ? "" : "Retry-After: " + std::to_string(after) + "\r\n";
-      if (!send_all(fd, head(static_cast<int>(int_at(error, "status", 500)), "application/json",
-                             more, body.size()) +
-                            body))
-        return;
-      continue;
+      return send_all(fd, head(static_cast<int>(int_at(error, "status", 500)), "application/json",
+                               more, body.size()) +
+                              body);
     }
     Content c = content_of(answer);
-    const bool google = request.path.find(":streamGenerateContent") != std::string::npos;
-    const bool stream = google || request.body.find("\"stream\":true") != std::string::npos;
+    const bool google = path.find(":streamGenerateContent") != std::string::npos;
+    const bool stream = google || asked.find("\"stream\":true") != std::string::npos;
     std::string body;
-    if (request.path.ends_with("/chat/completions")) {
+    if (path.ends_with("/chat/completions")) {
       body = chat(c, stream);
-    } else if (request.path.ends_with("/responses")) {
+    } else if (path.ends_with("/responses")) {
       body = responses(c, stream);
-    } else if (request.path.ends_with("/messages")) {
-      if (offers(request.body, "give_answer") && c.calls.empty() && c.text.starts_with("{")) {
+    } else if (path.ends_with("/messages")) {
+      if (offers(asked, "give_answer") && c.calls.empty() && c.text.starts_with("{")) {
         c.calls.push_back({"toolu_1", "give_answer", c.text});
         c.text.clear();
       }
       body = anthropic(c, stream);
-    } else if (request.path.find(":generateContent") != std::string::npos || google) {
+    } else if (path.find(":generateContent") != std::string::npos || google) {
       body = gemini(c, stream);
     } else {
-      if (!send_all(fd, head(404, "text/plain", "", 9) + "not found")) return;
-      continue;
+      return send_all(fd, head(404, "text/plain", "", 9) + "not found");
     }
     if (at(&answer, "hang") != nullptr) {
       char byte = 0;
       if (stream) send_all(fd, head(200, "text/event-stream", "", SIZE_MAX));
       while (::recv(fd, &byte, 1, 0) > 0) {
       }
-      return;
+      return false;
     }
     if (!stream) {
-      if (!send_all(fd, head(200, "application/json", "", body.size()) + body)) return;
-      continue;
+      return send_all(fd, head(200, "application/json", "", body.size()) + body);
     }
-    if (!send_all(fd, head(200, "text/event-stream", "", SIZE_MAX))) return;
+    if (!send_all(fd, head(200, "text/event-stream", "", SIZE_MAX))) return false;
     const bool breaks = text_at(&answer, "break") == "middle";
     if (breaks) body.resize(body.size() / 2);
     const auto size = static_cast<size_t>(int_at(&answer, "chunk", 4096));
     const auto delay = int_at(&answer, "delay_ms", 0);
     for (size_t i = 0; i < body.size() && !stopping_; i += size) {
-      if (!send_all(fd, chunk_of(std::string_view(body).substr(i, size)))) return;
+      if (!send_all(fd, chunk_of(std::string_view(body).substr(i, size)))) return false;
       if (delay > 0) ::usleep(static_cast<useconds_t>(delay * 1000));
     }
     if (breaks) {
       ::shutdown(fd, SHUT_RDWR);
-      return;
+      return false;
     }
-    if (!send_all(fd, "0\r\n\r\n")) return;
-  }
+    return send_all(fd, "0\r\n\r\n");
 }
 
 }  // namespace kflow::test

@@ -40,14 +40,19 @@ class FakeModel {
   std::string base_url() const { return "http://127.0.0.1:" + std::to_string(port_); }
   /// Bodies of the requests so far.
   std::vector<std::string> requests() const;
+  /// Most requests that were being answered at the same time.
+  int most_at_once() const { return most_at_once_; }
 
  private:
   void serve(int fd);
+  bool answer(int fd, const std::string& path, const std::string& body);
   cel::Value answer_to(const std::string& body);
 
   int port_ = 0;
   int listener_ = -1;
   std::atomic<bool> stopping_ = false;
+  std::atomic<int> at_once_ = 0;
+  std::atomic<int> most_at_once_ = 0;
   mutable std::mutex mutex_;
   std::vector<Rule> rules_;
   std::vector<std::string> requests_;

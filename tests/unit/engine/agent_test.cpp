@@ -1,0 +1,264 @@
+// Agents on a real engine, against a stand-in that speaks the providers' wire formats.
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <sstream>
+
+#include "compiler/cel/value_codec.hpp"
+#include "compiler/diagnostics/render.hpp"
+#include "compiler/driver/driver.hpp"
+#include "runtime/activities/tape.hpp"
+#include "runtime/engine/engine.hpp"
+#include "runtime/engine/load.hpp"
+#include "runtime/store/memory/memory_store.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/fake_model/fake_model.hpp"
+
+using namespace kflow;
+using machine::RunStatus;
+
+namespace {
+
+constexpr int patience_ms = 20'000;
+
+std::shared_ptr<const ir::Program> compile(const std::string& text) {
+  auto compiled = driver::compile_text("agents.kflow", text);
+  REQUIRE(compiled);
+  INFO(diagnostics::render_human(compiled->sink, *compiled->sources, false));
+  REQUIRE(compiled->program.has_value());
+  return std::make_shared<const ir::Program>(std::move(*compiled->program));
+}
+
+struct World {
+  explicit World(const std::string& script, activities::ModelEndpoint limits = {},
+                 std::shared_ptr<activities::Tape> tape = nullptr)
+      : server(script), store(store::make_memory_store(std::make_shared<store::MemoryDisk>())) {
+    engine::EngineOptions options;
+    for (const char* provider : {"openai", "openai_chat", "anthropic", "gemini"}) {
+      activities::ModelEndpoint endpoint = limits;
+      const bool openai = std::string_view(provider).starts_with("openai");
+      endpoint.base_url = server.base_url() + (openai ? "/v1" : "");
+      options.activities.models[provider] = endpoint;
+    }
+    options.activities.secret = [](std::string_view name) -> std::optional<std::string> {
+      if (name == "KEY") return "sk-very-secret";
+      return std::nullopt;
+    };
+    options.activities.tape = std::move(tape);
+    auto opened = engine::Engine::open(store, std::move(options));
+    REQUIRE(opened);
+    engine = std::move(*opened);
+  }
+  store::RunHeader run(const std::string& text, const std::string& session = "") {
+    const auto program = compile(text);
+    auto started = engine->start(program, program->find("w"), cel::Value::map({}),
+                                 {.session_id = session});
+    if (!started) FAIL(started.error().message);
+    auto header = engine->wait(started->key, patience_ms);
+    REQUIRE(header);
+    return *header;
+  }
+  // The value of a run that must complete, as JSON.
+  std::string value(const std::string& text, const std::string& session = "") {
+    const store::RunHeader header = run(text, session);
+    INFO(header.error);
+    REQUIRE(header.status == RunStatus::completed);
+    return cel::to_json(std::get<cel::Value>(*engine::read_outcome(*store, header.key)));
+  }
+  // What was shown of answers as they came, by path.
+  std::map<std::string, std::string> streamed(store::RunKey run, size_t* resets = nullptr) {
+    std::map<std::string, std::string> out;
+    REQUIRE(engine::read_events(*store, run, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
+      if (const auto* d = std::get_if<machine::ContentDelta>(&e.data)) {
+        if (d->kind == machine::DeltaKind::text) out[e.path] += d->text;
+      } else if (std::holds_alternative<machine::ContentReset>(e.data)) {
+        out[e.path].clear();
+        if (resets != nullptr) ++*resets;
+      }
+      return true;
+    }));
+    return out;
+  }
+
+  test::FakeModel server;
+  std::shared_ptr<store::Store> store;
+  std::unique_ptr<engine::Engine> engine;
+};
+
+const std::string tools = R"(
+  /// Adds.
+  tool add(a: int, b: int) -> int { step t = uuid()  return a + b }
+)";
+
+}  // namespace
+
+TEST_CASE("a turn with tools, with each provider") {
+  for (const std::string model : {"openai/x", "openai_chat/x", "anthropic/x", "gemini/x"}) {
+    INFO(model);
+    World world(R"([{"contains": "7", "answers": [{"text": "It is 7 — certainly", "chunk": 3}]},
+                    {"answers": [{"calls": [{"name": "add", "arguments": {"a": 3, "b": 4}}]}]}])");
+    const store::RunHeader run = world.run(
+        tools + "agent a { model: \"" + model + R"k("  tools: [add] }
+        workflow w() -> string {
+          step answer = a("what is three and four?")
+          let used = info(answer).usage
+          return "${answer} (${used.input_tokens} ${used.output_tokens})"
+        })k");
+    INFO(run.error);
+    REQUIRE(run.status == RunStatus::completed);
+    CHECK(cel::to_json(std::get<cel::Value>(*engine::read_outcome(*world.store, run.key))) ==
+          "\"It is 7 — certainly (24 14)\"");
+    CHECK(world.streamed(run.key)["answer.model[2]"] == "It is 7 — certainly");
+    CHECK(world.server.requests().size() == 2);
+  }
+}
+
+TEST_CASE("a typed answer, with each provider") {
+  for (const std::string model : {"openai/x", "openai_chat/x", "anthropic/x", "gemini/x"}) {
+    INFO(model);
+    World world(R"([{"answers": [{"text": "{\"title\": 5}"},
+                                 {"text": "{\"title\": \"t\", \"tags\": [\"a\"]}"}]}])");
+    CHECK(world.value("type Post { title: string  tags: string[]  note: string? = null }\n"
+                      "agent a -> Post { model: \"" + model + "\" }\n"
+                      "workflow w() -> Post { step p = a(\"x\")  return p }") ==
+          R"({"title":"t","tags":["a"],"note":null})");
+    REQUIRE(world.server.requests().size() == 2);
+    CHECK(world.server.requests()[1].find("expected string") != std::string::npos);
+  }
+}
+
+TEST_CASE("errors of the provider: tried again, passed on to another model, caught") {
+  World world(R"([{"contains": "limited", "answers": [{"error": {"status": 429, "code": "rate_limit_exceeded", "message": "slow down", "retry_after": 0}}, {"text": "at last"}]},
+                  {"contains": "broken", "answers": [{"text": "the first half and the second", "break": "middle"}, {"text": "the whole"}]},
+                  {"contains": "wrong key", "answers": [{"error": {"status": 401, "code": "invalid_api_key", "message": "no"}}]},
+                  {"contains": "down", "answers": [{"error": {"status": 400, "code": "bad", "message": "bad"}}, {"text": "from the other"}]},
+                  {"contains": "hangs", "answers": [{"hang": true}, {"text": "awake"}]}])");
+  const std::string agents = R"(
+    model other { provider: "anthropic"  id: "y" }
+    model first { provider: "openai"  id: "x"  fallback: [other] }
+    agent a { model: "openai/x" }
+    agent b { model: first }
+    retry quick { max: 3  backoff: constant(1ms)  jitter: none }
+  )";
+  CHECK(world.value(agents + R"(workflow w() -> string { step x = a("limited") { retry: quick }  return "${x} ${info(x).attempts}" })") ==
+        "\"at last 1\"");
+  CHECK(world.value(agents + R"(workflow w() -> string { step x = b("down")  return x })") ==
+        "\"from the other\"");
+  CHECK(world.value(agents + R"(workflow w() -> string { step x = a("hangs") { retry: quick, attempt_timeout: 300ms }  return x })") ==
+        "\"awake\"");
+  CHECK(world.value(agents + R"(workflow w() -> string { try { step x = a("wrong key") } catch err { return "${err.kind} ${err.code} ${err.status}" }  return "?" })") ==
+        "\"model auth 401\"");
+  // What was shown of the answer that broke off is taken back.
+  const store::RunHeader broken = world.run(
+      agents + R"(workflow w() -> string { step x = a("broken") { retry: quick }  return x })");
+  INFO(broken.error);
+  REQUIRE(broken.status == RunStatus::completed);
+  size_t resets = 0;
+  CHECK(world.streamed(broken.key, &resets)["x.model[1]"] == "the whole");
+  CHECK(resets == 1);
+}
+
+TEST_CASE("without a key the message says what to do") {
+  const std::shared_ptr<store::Store> store =
+      store::make_memory_store(std::make_shared<store::MemoryDisk>());
+  engine::EngineOptions options;
+  options.activities.secret = [](std::string_view) -> std::optional<std::string> { return {}; };
+  auto engine = engine::Engine::open(store, std::move(options));
+  REQUIRE(engine);
+  const auto program = compile(R"(agent a { model: "openai/x" }
+    workflow w() -> string { step x = a("x")  return x })");
+  auto started = (*engine)->start(program, program->find("w"), cel::Value::map({}), {});
+  REQUIRE(started);
+  const auto header = (*engine)->wait(started->key, patience_ms);
+  REQUIRE(header);
+  CHECK(header->status == RunStatus::error);
+  for (const char* part : {"OPENAI_API_KEY", "localhost:11434", "--replay"})
+    CHECK(header->error.find(part) != std::string::npos);
+}
+
+TEST_CASE("two hundred tools in one answer") {
+  std::string calls;
+  for (int i = 0; i < 200; ++i)
+    calls += (i == 0 ? "" : ",") + std::string(R"({"name":"add","arguments":{"a":1,"b":)") +
+             std::to_string(i) + "}}";
+  World world(R"([{"contains": "\"200\"", "answers": [{"text": "done"}]}, {"answers": [{"calls": [)" + calls +
+              "]}]}]");
+  CHECK(world.value(tools + R"(agent a { model: "anthropic/x"  tools: [add] }
+    workflow w() -> string { step x = a("add them")  return x })") == "\"done\"");
+}
+
+TEST_CASE("limits of an endpoint: so many calls at a time") {
+  World world(R"([{"answers": [{"text": "one two three four", "chunk": 200, "delay_ms": 5}]}])",
+              {.concurrent = 2});
+  CHECK(world.value(R"(agent a { model: "openai_chat/x" }
+    workflow w() -> int {
+      for i in lists.range(8) { limit: 8  step x = a("n ${i}") }
+      return x.size()
+    })") == "8");
+  CHECK(world.server.most_at_once() <= 2);
+  CHECK(world.server.requests().size() == 8);
+}
+
+TEST_CASE("the conversation of a session, and its cost") {
+  activities::ModelEndpoint priced;
+  priced.price = activities::ModelPrice{.input = 1'000'000, .output = 2'000'000, .cached_input = 0};
+  World world(R"([{"contains": "who am I", "answers": [{"text": "Ada"}]}, {"answers": [{"text": "hello"}]}])",
+              priced);
+  const std::string text = R"(agent a { model: "gemini/x"  history: 3 }
+    workflow w() -> string { step x = a("MESSAGE")  return "${x} ${info(x).usage.usd}" })";
+  const auto say = [&](std::string message) {
+    std::string t = text;
+    return t.replace(t.find("MESSAGE"), 7, message);
+  };
+  // 12 in, of which 3 cost nothing, 7 out at twice the price.
+  CHECK(world.value(say("I am Ada"), "s") == "\"hello 23.0\"");
+  CHECK(world.value(say("who am I"), "s") == "\"Ada 23.0\"");
+  CHECK(world.server.requests().back().find("I am Ada") != std::string::npos);
+  CHECK(world.value(say("who am I"), "another") == "\"Ada 23.0\"");
+  CHECK(world.server.requests().back().find("I am Ada") == std::string::npos);
+}
+
+TEST_CASE("a budget in money needs a price") {
+  World world("");
+  const store::RunHeader run = world.run(R"(agent a { model: "openai/x"  budget: { usd: 1 } }
+    workflow w() -> string { step x = a("x")  return x })");
+  CHECK(run.status == RunStatus::error);
+  CHECK(run.error.find("price") != std::string::npos);
+  CHECK(world.server.requests().empty());
+}
+
+TEST_CASE("tapes: what was recorded is answered again, without secrets") {
+  const std::string path = (std::filesystem::temp_directory_path() /
+                            ("kflow_tape_" + std::to_string(::getpid()) + ".jsonl"))
+                               .string();
+  std::filesystem::remove(path);
+  const std::string text = R"(secret KEY
+    model m { provider: "openai"  id: "x"  api_key: KEY }
+    agent a { model: m }
+    workflow w() -> string { step x = a("say sk-very-secret")  step y = a("again")  return "${x} ${y}" })";
+  {
+    auto tape = activities::Tape::begin(path, {"sk-very-secret"});
+    REQUIRE(tape);
+    World world("", {}, *tape);
+    CHECK(world.value(text) == "\"say sk-very-secret again\"");
+  }
+  std::ifstream in(path);
+  const std::string recorded{std::istreambuf_iterator<char>(in), {}};
+  CHECK(recorded.find("sk-very-secret") == std::string::npos);
+  CHECK(recorded.find("Authorization") == std::string::npos);
+  auto tape = activities::Tape::load(path, {"sk-very-secret"});
+  REQUIRE(tape);
+  World world("", {}, *tape);
+  CHECK(world.value(text) == "\"say *** again\"");
+  CHECK(world.server.requests().empty());
+  std::filesystem::remove(path);
+  CHECK_FALSE(activities::Tape::load(path, {}));
+  std::ofstream(path) << "{\"request\": 5}\n";
+  const auto bad = activities::Tape::load(path, {});
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().message.find("line 1") != std::string::npos);
+  std::filesystem::remove(path);
+}
