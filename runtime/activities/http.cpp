@@ -359,6 +359,7 @@ class HttpWorker final : public Worker {
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         ended(t, message->data.result);
       }
+      if (!waiting_.empty()) admit();  // one that has ended makes room
       curl_multi_poll(multi_, nullptr, 0,
                       waiting_.empty() ? 60'000 : static_cast<int>(next_admission_ms_), nullptr);
     }

@@ -214,10 +214,10 @@ TEST_CASE("the conversation of a session, and its cost") {
     return t.replace(t.find("MESSAGE"), 7, message);
   };
   // 12 in, of which 3 cost nothing, 7 out at twice the price.
-  CHECK(world.value(say("I am Ada"), "s") == "\"hello 23.0\"");
-  CHECK(world.value(say("who am I"), "s") == "\"Ada 23.0\"");
+  CHECK(world.value(say("I am Ada"), "s") == "\"hello 23\"");
+  CHECK(world.value(say("who am I"), "s") == "\"Ada 23\"");
   CHECK(world.server.requests().back().find("I am Ada") != std::string::npos);
-  CHECK(world.value(say("who am I"), "another") == "\"Ada 23.0\"");
+  CHECK(world.value(say("who am I"), "another") == "\"Ada 23\"");
   CHECK(world.server.requests().back().find("I am Ada") == std::string::npos);
 }
 
