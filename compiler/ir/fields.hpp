@@ -158,6 +158,34 @@ void fields(A& a, RawOption& x) {
   a("name", x.name), a("text", x.text);
 }
 template <typename A>
+void fields(A& a, Model& x) {
+  a("name", x.name), a("provider", x.provider), a("id", x.id), a("temperature", x.temperature),
+      a("top_p", x.top_p), a("max_output_tokens", x.max_output_tokens), a("seed", x.seed);
+  a("reasoning_effort", x.reasoning_effort), a("stop", x.stop), a("base_url", x.base_url),
+      a("api_key", x.api_key), a("fallback", x.fallback);
+}
+template <typename A>
+void fields(A& a, AgentTool& x) {
+  a("name", x.name), a("description", x.description), a("input", x.input), a("schema", x.schema),
+      a("node", x.node);
+}
+template <typename A>
+void fields(A& a, Guard& x) {
+  a("node", x.node), a("input", x.input), a("output", x.output);
+}
+template <typename A>
+void fields(A& a, Budget& x) {
+  a("usd", x.usd), a("tokens", x.tokens);
+}
+template <typename A>
+void fields(A& a, AgentOptions& x) {
+  a("mode", x.mode), a("model", x.model), a("role", x.role), a("instructions", x.instructions),
+      a("prompt", x.prompt), a("tools", x.tools), a("members", x.members), a("guards", x.guards);
+  a("call", x.call), a("max_turns", x.max_turns), a("history", x.history), a("reask", x.reask),
+      a("parallel_tools", x.parallel_tools), a("share_history", x.share_history);
+  a("message", x.message), a("budget", x.budget);
+}
+template <typename A>
 void fields(A& a, Concurrency& x) {
   a("limit", x.limit), a("key", x.key), a("when_full", x.when_full);
 }
@@ -166,20 +194,21 @@ void fields(A& a, WorkflowOptions& x) {
   a("timeout", x.timeout), a("tags", x.tags), a("session", x.session),
       a("concurrency", x.concurrency), a("schedule", x.schedule);
   a("retention_ms", x.retention_ms), a("on_failure", x.on_failure), a("on_cancel", x.on_cancel),
-      a("other", x.other);
+      a("budget", x.budget), a("other", x.other);
 }
 template <typename A>
 void fields(A& a, Callable& x) {
   a("kind", x.kind), a("name", x.name), a("doc", x.doc), a("params", x.params),
       a("result", x.result), a("scope", x.scope);
   a("body", x.body), a("workflow", x.workflow), a("command", x.command),
-      a("idempotent", x.idempotent), a("options", x.options);
+      a("idempotent", x.idempotent), a("agent", x.agent);
 }
 template <typename A>
 void fields(A& a, Program& x) {
   a("edition", x.edition), a("name", x.name), a("types", x.types), a("constants", x.constants),
       a("exprs", x.exprs);
   a("scopes", x.scopes), a("blocks", x.blocks), a("nodes", x.nodes), a("callables", x.callables);
+  a("models", x.models);
   a.files("files", x.files);
 }
 
@@ -196,7 +225,7 @@ struct last_of<ScopeKind> {
 };
 template <>
 struct last_of<CalleeKind> {
-  static constexpr auto value = CalleeKind::mcp_tool;
+  static constexpr auto value = CalleeKind::model;
 };
 template <>
 struct last_of<BackoffKind> {
@@ -209,6 +238,10 @@ struct last_of<Jitter> {
 template <>
 struct last_of<OnError> {
   static constexpr auto value = OnError::continue_;
+};
+template <>
+struct last_of<TeamMode> {
+  static constexpr auto value = TeamMode::tasks;
 };
 template <>
 struct last_of<JoinKind> {

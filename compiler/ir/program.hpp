@@ -25,11 +25,13 @@ struct BlockTag;
 struct ExprTag;
 struct ScopeTag;
 struct CallableTag;
+struct ModelTag;
 using NodeId = Id<NodeTag>;
 using BlockId = Id<BlockTag>;
 using ExprId = Id<ExprTag>;  ///< none where an option is not written
 using ScopeId = Id<ScopeTag>;
 using CallableId = Id<CallableTag>;
+using ModelId = Id<ModelTag>;
 
 /// Index of a value within its scope; `no_slot` for a step whose value nobody names.
 using Slot = uint32_t;
@@ -116,6 +118,7 @@ enum class CalleeKind : uint8_t {
   agent,
   team,
   mcp_tool,  ///< `name` is server.tool
+  model,     ///< a turn of the agent `callable`
 };
 
 struct Argument {
@@ -295,7 +298,78 @@ struct Param {
   std::string doc;
 };
 
-/// An option of an agent, team, model or workflow that the machine does not run yet, kept whole so
+// ---------------------------------------------------------------- agents and teams
+
+/// Whose models can be called, and how (runtime/models).
+inline constexpr std::string_view model_providers[] = {"openai", "openai_chat", "anthropic",
+                                                       "gemini"};
+
+/// A `model` declaration, or what `"provider/id"` means.
+struct Model {
+  std::string name;  ///< of the declaration; "provider/id" otherwise
+  std::string provider;
+  std::string id;
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<int64_t> max_output_tokens;
+  std::optional<int64_t> seed;
+  std::string reasoning_effort;  ///< "": the provider's own
+  std::vector<std::string> stop;
+  std::string base_url;  ///< "": the provider's, or as kflow.yaml says
+  std::string api_key;   ///< name of a secret; "": the provider's usual variable
+  std::vector<ModelId> fallback;
+};
+
+/// Something that a model may call. Its step stands in no block; the model gives its arguments.
+struct AgentTool {
+  std::string name;  ///< as the model knows it: letters, digits, `_` and `-`, at most 64
+  std::string description;
+  TypeId input;        ///< record of the arguments
+  std::string schema;  ///< JSON Schema, where there is no type of ours (MCP); "": of `input`
+  NodeId node;
+};
+
+/// A callable that sees what goes into an agent or what comes out of it, and may reject it.
+struct Guard {
+  NodeId node;
+  bool input = false;  ///< called before the first turn; it has a parameter `input`
+  bool output = false;  ///< called with the answer; it has a parameter `output`
+};
+
+enum class TeamMode : uint8_t {
+  none,        ///< an agent
+  coordinate,  ///< the leader delegates and synthesises
+  route,       ///< the leader hands over to one member, whose answer it is
+  broadcast,   ///< all members, then synthesis
+  tasks,       ///< the leader keeps a list of tasks until all are done
+};
+
+/// Most that models may cost; none: no limit.
+struct Budget {
+  ExprId usd;
+  ExprId tokens;
+};
+
+struct AgentOptions {
+  TeamMode mode = TeamMode::none;
+  ModelId model;
+  ExprId role;
+  ExprId instructions;  ///< a string or a list of strings
+  ExprId prompt;        ///< over the parameters; none: the message, or the parameters as JSON
+  std::vector<AgentTool> tools;  ///< members of a team first
+  uint32_t members = 0;          ///< how many of `tools` are members
+  std::vector<Guard> guards;
+  NodeId call;  ///< the step that a call of the model is
+  uint32_t max_turns = 10;
+  uint32_t history = 0;  ///< earlier pairs of the session that the model is told
+  uint32_t reask = 2;    ///< further tries for an answer of the right type
+  bool parallel_tools = true;
+  bool share_history = false;
+  bool message = false;  ///< it has the one implicit parameter `message`
+  Budget budget;
+};
+
+/// An option of a workflow that the machine does not run yet, kept whole so
 /// that the hash covers it.
 struct RawOption {
   std::string name;
@@ -319,6 +393,7 @@ struct WorkflowOptions {
   int64_t retention_ms = 0;  ///< 0: as the store has it
   NodeId on_failure;         ///< step nodes that stand in no block
   NodeId on_cancel;
+  Budget budget;
   std::vector<RawOption> other;  ///< what does not run yet
 };
 
@@ -328,15 +403,14 @@ struct Callable {
   std::string doc;
   std::vector<Param> params;
   TypeId result;
-  // workflow, tool
-  ScopeId scope;  ///< its first slots are the params
+  // workflow, tool, agent, team
+  ScopeId scope;  ///< its first slots are the params; of an agent, nothing but those
   BlockId body;
   WorkflowOptions workflow;
   // extern tool
   std::vector<std::string> command;  ///< empty: registered by the embedding program
   bool idempotent = false;
-  // agent, team
-  std::vector<RawOption> options;
+  AgentOptions agent;  ///< agent, team
 };
 
 struct Program {
@@ -348,6 +422,7 @@ struct Program {
   std::vector<Block> blocks;
   std::vector<Node> nodes;
   std::vector<Callable> callables;
+  std::vector<Model> models;
   std::vector<std::string> files;  ///< paths as written, for Origin
   std::string name;                ///< stem of the root file
 
@@ -356,14 +431,15 @@ struct Program {
   const Block& operator[](BlockId id) const { return blocks[id.value]; }
   const Node& operator[](NodeId id) const { return nodes[id.value]; }
   const Callable& operator[](CallableId id) const { return callables[id.value]; }
+  const Model& operator[](ModelId id) const { return models[id.value]; }
   /// Callable of that name, or none.
   CallableId find(std::string_view name) const;
 };
 
 /// The newest layout this build writes; older ones are read for ever.
-inline constexpr uint32_t program_format = 2;
+inline constexpr uint32_t program_format = 3;
 /// Layouts below this were those of versions before the first release.
-inline constexpr uint32_t oldest_program_format = 2;
+inline constexpr uint32_t oldest_program_format = 3;
 
 /// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was
 /// decoded or lowered is run only after this.

@@ -28,6 +28,9 @@ class Verifier {
       for (ScopeId s(i); s && depth <= p_.scopes.size(); s = p_[s].parent) ++depth;
       need(depth <= p_.scopes.size(), "cycle of scopes");
     }
+    for (const Model& model : p_.models) {
+      for (const ModelId other : model.fallback) need(other.value < p_.models.size(), "fallback");
+    }
     for (const Callable& callable : p_.callables) {
       if (problem.empty()) check(callable);
     }
@@ -46,14 +49,16 @@ class Verifier {
       need(type(param.type), "parameter's type");
       expr({}, param.fallback);
     }
-    if (c.kind != CallableKind::workflow && c.kind != CallableKind::tool) return;
+    if (c.kind == CallableKind::extern_tool) return;
     need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body &&
              !p_[c.scope].parent,
          "body scope");
     if (!problem.empty()) return;
     need(p_[c.scope].slots.size() >= c.params.size(), "parameter slots");
+    if (c.kind == CallableKind::agent || c.kind == CallableKind::team) return agent(c);
     expr(c.scope, c.workflow.timeout);
     expr(c.scope, c.workflow.concurrency.key);
+    expr(c.scope, c.workflow.budget.usd), expr(c.scope, c.workflow.budget.tokens);
     if (c.workflow.session)
       need(
           type(c.workflow.session) && p_.types[c.workflow.session].kind == schema::TypeKind::record,
@@ -63,6 +68,30 @@ class Verifier {
     for (const NodeId hook : {c.workflow.on_failure, c.workflow.on_cancel}) hidden(c.scope, hook);
     need(c.body.has_value(), "body");
     block(c.scope, c.body, 0);
+  }
+
+  void agent(const Callable& c) {
+    const AgentOptions& o = c.agent;
+    need(o.model.value < p_.models.size(), "model");
+    for (const ExprId e : {o.role, o.instructions, o.prompt, o.budget.usd, o.budget.tokens})
+      expr(c.scope, e);
+    need(o.members <= o.tools.size() && (c.kind == CallableKind::team) == (o.mode != TeamMode::none),
+         "team");
+    need(o.call.has_value(), "call of the model");
+    hidden(c.scope, o.call);
+    if (!problem.empty()) return;
+    const auto& call = std::get<StepNode>(p_[o.call].data).call;
+    need(call.kind == CalleeKind::model && p_.callables[call.callable.value].agent.call == o.call,
+         "call of the model");
+    for (const AgentTool& tool : o.tools) {
+      need(type(tool.input) && p_.types[tool.input].kind == schema::TypeKind::record && tool.node,
+           "tool of an agent");
+      hidden(c.scope, tool.node, true);
+    }
+    for (const Guard& guard : o.guards) {
+      need(guard.node && guard.input != guard.output, "guard");
+      hidden(c.scope, guard.node);
+    }
   }
 
   // `scope` none: only constants and facts of the run can be read.
@@ -132,6 +161,11 @@ class Verifier {
         return callee(c, CallableKind::agent);
       case CalleeKind::team:
         return callee(c, CallableKind::team);
+      case CalleeKind::model:
+        return need(c.callable.value < p_.callables.size() &&
+                        (p_.callables[c.callable.value].kind == CallableKind::agent ||
+                         p_.callables[c.callable.value].kind == CallableKind::team),
+                    "agent");
     }
   }
   void callee(const Call& c, CallableKind kind) {
@@ -140,13 +174,14 @@ class Verifier {
   }
 
   // A step that stands in no block: what undoes another, or a hook of a workflow.
-  void hidden(ScopeId s, NodeId id) {
+  // `confirms`: a person may be asked before it.
+  void hidden(ScopeId s, NodeId id, bool confirms = false) {
     if (!id || !problem.empty()) return;
     if (id.value >= p_.nodes.size() || used_[id.value]) return need(false, "hidden step");
     used_[id.value] = true;
     const auto* step = std::get_if<StepNode>(&p_[id].data);
-    if (step == nullptr || step->slot != no_slot || step->options.undo || step->options.confirm ||
-        step->options.review)
+    if (step == nullptr || step->slot != no_slot || step->options.undo ||
+        (step->options.confirm && !confirms) || step->options.review)
       return need(false, "hidden step");
     node(s, *step, 0);
   }

@@ -121,11 +121,6 @@ ExprId Lowerer::constant_expr(const cel::Value& value, TypeId type, Cursor at) {
   return ExprId(out_.exprs.size() - 1);
 }
 
-void Lowerer::raw_options(Cursor block, std::vector<ir::RawOption>& into) {
-  for (const OptionNode& o : sema::options_in(block))
-    into.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
-}
-
 void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
   const Cursor block = info.node.child(Node::options);
   for (const OptionNode& o : sema::check_options(m_, "extern", info.node, block)) {
@@ -213,6 +208,8 @@ void Lowerer::workflow_option(ir::WorkflowOptions& out, const OptionNode& o) {
     out.concurrency = concurrency(o.value);
   } else if (o.name == "schedule") {
     out.schedule = schedule(o.value);
+  } else if (o.name == "budget") {
+    out.budget = budget(o.value);
   } else if (o.name == "on_failure") {
     out.on_failure = hook(o);
   } else if (o.name == "on_cancel") {

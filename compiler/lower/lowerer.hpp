@@ -54,12 +54,6 @@ class Lowerer {
 
   ExprId constant_expr(const cel::Value& value, TypeId type, Cursor at);
 
-  void raw_options(Cursor block, std::vector<ir::RawOption>& into);
-
-  void agent(ir::CallableId id, const CallableInfo& info) {
-    raw_options(info.node.child(Node::options), out_.callables[id.value].options);
-  }
-
   void extern_tool(ir::CallableId id, const CallableInfo& info);
 
   void not_built(source::Span span, std::string_view what);
@@ -75,6 +69,22 @@ class Lowerer {
   std::vector<std::string> tags(Cursor value);
 
   void tool_cycles();
+
+  // agents.cpp
+  void agent(ir::CallableId id, const CallableInfo& info);
+  void agent_option(ir::AgentOptions& out, const OptionNode& o, const CallableInfo& info);
+  void agent_tools(ir::AgentOptions& out, const OptionNode& o, bool members);
+  void agent_tool(ir::AgentOptions& out, const std::string& name, Cursor at);
+  void confirmed_tools(ir::AgentOptions& out, const OptionNode& o);
+  void guard(ir::AgentOptions& out, Cursor item, const CallableInfo& info);
+  ir::Budget budget(Cursor value);
+  ir::ModelId model(Cursor value);
+  ir::ModelId declared_model(const Module& owner, const std::string& name, Cursor decl);
+  void model_option(ir::Model& out, const OptionNode& o);
+  bool known_provider(const std::string& provider, Cursor at);
+  /// A step that stands in no block.
+  ir::NodeId hidden(std::string name, ir::Call call, TypeId type, Cursor at);
+  Module* module_of(std::optional<uint32_t> callable) const;
 
   // names.cpp: names
 
@@ -238,6 +248,7 @@ class Lowerer {
   sema::Model& m_;
   TypeTable& t_;
   ir::Program out_;
+  std::map<std::string, ir::ModelId> models_;  // by file and name
   std::vector<ir::CallableId> callable_ids_;
   std::vector<uint32_t> todo_;
   std::map<uint32_t, std::vector<std::pair<uint32_t, source::Span>>> calls_;

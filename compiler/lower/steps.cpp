@@ -67,10 +67,10 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
       out.kind = ir::CalleeKind::workflow;
       break;
     case ir::CallableKind::agent:
-      out.kind = ir::CalleeKind::agent, out.runs = false;
+      out.kind = ir::CalleeKind::agent;
       break;
     case ir::CallableKind::team:
-      out.kind = ir::CalleeKind::team, out.runs = false;
+      out.kind = ir::CalleeKind::team;
       break;
   }
   return out;
@@ -78,10 +78,6 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
 
 std::string_view Lowerer::what_does_not_run(const Target& t) {
   switch (t.kind) {
-    case ir::CalleeKind::agent:
-      return "an agent";
-    case ir::CalleeKind::team:
-      return "a team";
     case ir::CalleeKind::extern_tool:
       return "an extern tool without `command`";
     default:

@@ -178,7 +178,13 @@ class Declarer {
           module.retries[std::string(name.text())] = *policy;
       } else {
         check_options(m_, kind, name, block);
+        if (kind == "model") module.models[std::string(name.text())] = c;
+        if (kind == "mcp") module.servers.insert(std::string(name.text()));
       }
+    }
+    for (const Cursor c : module.tree.root().children(Node::secret_decl)) {
+      if (const Cursor name = c.child(Node::identifier))
+        module.secrets.insert(std::string(name.text()));
     }
   }
 

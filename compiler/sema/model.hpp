@@ -68,6 +68,9 @@ struct Module {
   std::map<std::string, ConstInfo, std::less<>> consts;
   std::map<std::string, FunctionInfo, std::less<>> functions;
   std::map<std::string, ir::RetryPolicy, std::less<>> retries;
+  std::map<std::string, Cursor, std::less<>> models;  ///< `model` declarations
+  std::set<std::string, std::less<>> servers;         ///< of MCP
+  std::set<std::string, std::less<>> secrets;
   std::map<std::string, source::Span, std::less<>> names;  ///< every declared name and where
   bool has_syntax_errors = false;
 };

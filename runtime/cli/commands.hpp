@@ -53,7 +53,12 @@ struct WatchOptions {
 int watch(const Common& common, const WatchOptions& options);
 
 int why(const Common& common, const std::string& run);
-int resume(const Common& common, const std::string& run, bool all);
+struct ResumeOptions {
+  std::string run;      ///< "": the last one
+  std::string program;  ///< file to go on with; "": the run's own program
+  bool all = false;
+};
+int resume(const Common& common, const ResumeOptions& options);
 int cancel(const Common& common, const std::vector<std::string>& runs, const std::string& reason,
            bool kill);
 

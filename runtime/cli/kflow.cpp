@@ -68,11 +68,17 @@ int main(int argc, char** argv) {
   auto* why_verb = app.add_subcommand("why", "what a run waits for, a sentence a step");
   why_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
 
-  bool all = false;
+  ResumeOptions resuming;
   auto* resume_verb = app.add_subcommand(
       "resume", "take over a run whose process is gone, or a failed one from its failed step");
-  resume_verb->add_option("RUN", target, "id, its beginning or end, or @last (the default)");
-  resume_verb->add_flag("--all", all, "every run whose process is gone");
+  resume_verb->add_option("RUN", resuming.run, "id, its beginning or end, or @last (the default)");
+  resume_verb
+      ->add_option("--program", resuming.program,
+                   "go on with this file instead of the program the run was started with")
+      ->type_name("FILE");
+  resume_verb->add_flag("--all", resuming.all, "every run whose process is gone")
+      ->excludes("RUN")
+      ->excludes("--program");
 
   std::vector<std::string> targets;
   std::string reason;
@@ -158,7 +164,7 @@ int main(int argc, char** argv) {
   if (get_verb->parsed()) return get(common, getting);
   if (watch_verb->parsed()) return watch(common, watching);
   if (why_verb->parsed()) return why(common, target);
-  if (resume_verb->parsed()) return resume(common, target, all);
+  if (resume_verb->parsed()) return resume(common, resuming);
   if (cancel_verb->parsed()) return cancel(common, targets, reason, kill);
   if (signal_verb->parsed()) return signal(common, signalling);
   if (answer_verb->parsed()) return answer(common, answering);

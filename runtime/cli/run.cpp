@@ -261,16 +261,16 @@ int run(const Common& common, const RunOptions& options) {
   return follow_own(common, place, std::move(*engine), **store, **header, *program, options.quiet);
 }
 
-int resume(const Common& common, const std::string& run, bool all) {
+int resume(const Common& common, const ResumeOptions& options) {
   const Place place = find_place(common.store);
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
-  if (all) {
-    auto options = engine_options(place, "");
-    if (!options) return fail_with(options.error());
-    options->project_root.clear();
-    options->adopt = true;
-    auto engine = engine::Engine::open(*store, std::move(*options));
+  if (options.all) {
+    auto adopting = engine_options(place, "");
+    if (!adopting) return fail_with(adopting.error());
+    adopting->project_root.clear();
+    adopting->adopt = true;
+    auto engine = engine::Engine::open(*store, std::move(*adopting));
     if (!engine) return fail_with(engine.error());
     // What can be taken over is taken at once; then until nothing is left.
     do {
@@ -279,7 +279,7 @@ int resume(const Common& common, const std::string& run, bool all) {
     std::fprintf(stderr, "kflow: no run is left without a process\n");
     return Exit::ok;
   }
-  auto header = find_run(**store, run.empty() ? "@last" : run);
+  auto header = find_run(**store, options.run.empty() ? "@last" : options.run);
   if (!header) return fail_with(header.error());
   if (is_final(header->status) && header->status != machine::RunStatus::error) {
     return fail_with({ErrorCode::conflict,
@@ -287,13 +287,27 @@ int resume(const Common& common, const std::string& run, bool all) {
                                   "`kflow fork` begins anew at a step",
                                   short_id(header->id), machine::to_string(header->status))});
   }
-  auto program = engine::load_program(**store, header->program);
-  if (!program) return fail_with(program.error());
+  std::shared_ptr<const ir::Program> next;
+  if (!options.program.empty()) {
+    int status = Exit::failed;
+    auto compiled = compile(options.program, common, status);
+    if (!compiled) {
+      if (!compiled.error().message.empty()) fail_with(compiled.error());
+      return status;
+    }
+    next = std::move(*compiled);
+  }
   auto options_of_engine = engine_options(place, header->project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
-  if (auto taken = (*engine)->resume(header->key); !taken) return fail_with(taken.error());
+  auto taken = next == nullptr ? (*engine)->resume(header->key)
+                               : (*engine)->move(header->key, std::move(next));
+  if (!taken) return fail_with(taken.error());
+  header = find_run(**store, header->id);
+  if (!header) return fail_with(header.error());
+  auto program = engine::load_program(**store, header->program);
+  if (!program) return fail_with(program.error());
   return follow_own(common, place, std::move(*engine), **store, *header, *program, false);
 }
 

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "compiler/base/bytes.hpp"
 #include "compiler/cel/value.hpp"
 
 namespace kflow::conversation {
@@ -34,10 +33,11 @@ struct Part {
   bool is_error = false;
   std::string media_type;
   std::string url;
-  std::string data;      ///< octets
+  std::string data;  ///< octets
   std::string filename;
   std::string provider;  ///< whose `opaque` is
-  std::string opaque;    ///< JSON that this provider wants back unchanged (signatures, encrypted reasoning)
+  std::string
+      opaque;  ///< JSON that this provider wants back unchanged (signatures, encrypted reasoning)
   friend bool operator==(const Part&, const Part&) = default;
 };
 
@@ -51,9 +51,10 @@ Message user_text(std::string text);
 /// The texts of a message, one after another.
 std::string text_of(const Message& message);
 
-void encode(const Message& message, ByteWriter& out);
-/// On malformed input the reader has failed.
-Message decode_message(ByteReader& in);
+/// The recorded form: `{role, parts: [{kind, …}]}` without what is empty.
+cel::Value to_value(const Message& message);
+/// Anything else gives nothing.
+std::optional<Message> message_from(const cel::Value& value);
 
 /// What a model is told of a tool. `schema`: a JSON Schema (draft 2020-12) of an object.
 struct ToolSpec {
@@ -114,6 +115,10 @@ struct ModelAnswer {
   Usage usage;
   std::string response_id;
   std::string model;  ///< as the provider names what it ran
+  std::optional<double> usd;  ///< what it cost, where the price is known
 };
+/// The recorded form: `{parts, stop, usage, response_id, model, usd}`.
+cel::Value to_value(const ModelAnswer& answer);
+std::optional<ModelAnswer> answer_from(const cel::Value& value);
 
 }  // namespace kflow::conversation

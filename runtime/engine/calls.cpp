@@ -27,7 +27,7 @@ Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> progra
   return std::move(pending->result);
 }
 
-Result<void> Engine::Impl::resume(RunKey run) {
+Result<void> Engine::Impl::resume(RunKey run, std::shared_ptr<const ir::Program> next) {
   struct Answer {
     std::mutex mutex;
     std::condition_variable changed;
@@ -35,13 +35,17 @@ Result<void> Engine::Impl::resume(RunKey run) {
   };
   auto answer = std::make_shared<Answer>();
   const auto attempt = std::make_shared<std::function<void()>>();
-  *attempt = [this, run, answer, attempt] {
+  *attempt = [this, run, next, answer, attempt] {
     const auto here = runs_.find(run);
     // It has just ended here, and is let go in a moment.
     if (here != runs_.end() && is_final(here->second->header.status) && !stopping_)
       return post(*attempt);
     Result<void> result;
-    if (here == runs_.end()) result = claim(run);
+    if (here == runs_.end()) {
+      result = claim(run, next);
+    } else if (next != nullptr) {
+      result = fail(ErrorCode::conflict, "the run is being executed");
+    }
     {
       const std::lock_guard guard(answer->mutex);
       answer->result = std::move(result);

@@ -22,7 +22,10 @@ Result<StartedRun> Engine::start(std::shared_ptr<const ir::Program> program,
                                  const StartOptions& options) {
   return impl_->start(std::move(program), workflow, input, options);
 }
-Result<void> Engine::resume(RunKey run) { return impl_->resume(run); }
+Result<void> Engine::resume(RunKey run) { return impl_->resume(run, nullptr); }
+Result<void> Engine::move(RunKey run, std::shared_ptr<const ir::Program> program) {
+  return impl_->resume(run, std::move(program));
+}
 Result<RunHeader> Engine::wait(RunKey run, int timeout_ms) { return impl_->wait(run, timeout_ms); }
 bool Engine::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
   return impl_->wait_for_events(run, seq, timeout_ms);

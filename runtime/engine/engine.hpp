@@ -73,6 +73,9 @@ class Engine {
   /// Takes over a run whose process is gone; fine if it runs here already. conflict: another
   /// process has it.
   Result<void> resume(RunKey run);
+  /// The same with another program (ir/successor.hpp), for good. conflict: it does not fit what the
+  /// run has done, for each of the reasons in the message; or the run is being executed.
+  Result<void> move(RunKey run, std::shared_ptr<const ir::Program> program);
   /// Waits until the run has ended or `timeout_ms` is over (-1: no limit); gives its header then.
   Result<RunHeader> wait(RunKey run, int timeout_ms);
   /// Waits until something was committed to the run after `seq` events, or the time is over; false:

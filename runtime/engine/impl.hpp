@@ -65,7 +65,7 @@ class Engine::Impl {
   Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
                            const cel::Value& input, const StartOptions& options);
 
-  Result<void> resume(RunKey run);
+  Result<void> resume(RunKey run, std::shared_ptr<const ir::Program> next);
 
   Result<RunHeader> wait(RunKey run, int timeout_ms);
 
@@ -240,11 +240,14 @@ class Engine::Impl {
 
   // ownership.cpp: ownership
 
-  Result<void> claim(RunKey key);
+  Result<void> claim(RunKey key, const std::shared_ptr<const ir::Program>& next = nullptr);
 
   void claim_children(RunKey parent);
   Result<void> take_up(RunHeader header);
   Result<void> reopen(RunHeader header);
+  Result<void> move(RunHeader header, const ir::Program& next);
+  std::unexpected<Error> give_back(const RunHeader& header, std::optional<Millis> next_due,
+                                   Error error);
 
   void adopt();
   /// Starts what is due; gives when to look again.

@@ -146,6 +146,31 @@ Result<LoadedState> load_resumed(store::Store& store, store::RunKey run,
   return fold(store, run, std::move(program), std::move(*resumes), &resumed);
 }
 
+Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
+                                   const ir::Program& program, std::string_view workflow,
+                                   const machine::Event* resumed) {
+  auto resumes = find_resumes(store, run);
+  if (!resumes) return std::unexpected(std::move(resumes).error());
+  const auto tail = store.last(run);
+  if (!tail) return std::unexpected(tail.error());
+  uint64_t events = *tail ? (*tail)->first_seq + (*tail)->event_count : 0;
+  if (resumed != nullptr)
+    resumes->emplace_back(events++, std::get<machine::RunResumed>(resumed->data).rewind_to);
+  ir::Progress out{.workflow = program.find(workflow), .visited = {}};
+  for (const machine::CountedRange& range : machine::counted_ranges(*resumes, events)) {
+    auto read = read_events(
+        store, run, range.begin, [&](const machine::Event& event, uint64_t seq, uint64_t) {
+          if (seq >= range.end) return false;
+          const bool counts =
+              !range.completions_only || std::holds_alternative<machine::StepCompleted>(event.data);
+          if (event.node && counts) out.visited.insert(event.node);
+          return true;
+        });
+    if (!read) return std::unexpected(std::move(read).error());
+  }
+  return out;
+}
+
 Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store,
                                                                  store::RunKey run) {
   const auto chunk = store.last(run);

@@ -6,6 +6,7 @@
 #include <string>
 #include <variant>
 
+#include "compiler/ir/successor.hpp"
 #include "runtime/machine/machine.hpp"
 #include "runtime/store/store.hpp"
 
@@ -30,6 +31,12 @@ Result<LoadedState> load_state(store::Store& store, store::RunKey run,
 Result<LoadedState> load_resumed(store::Store& store, store::RunKey run,
                                  std::shared_ptr<const ir::Program> program,
                                  const machine::Event& resumed);
+
+/// The statements that the run has reached, as far as they still count; with `resumed`, after that
+/// event.
+Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
+                                   const ir::Program& program, std::string_view workflow,
+                                   const machine::Event* resumed);
 
 /// Calls `visit` for each event from seq `from` on, with its seq and (if it is shown) its
 /// event_index. `visit` gives false to stop.

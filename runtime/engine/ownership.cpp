@@ -12,14 +12,16 @@
 
 namespace kflow::engine {
 
-Result<void> Engine::Impl::claim(RunKey key) {
+Result<void> Engine::Impl::claim(RunKey key, const std::shared_ptr<const ir::Program>& next) {
   auto header = store_->header(key);
   if (!header) return std::unexpected(std::move(header).error());
   if (!*header) return fail(ErrorCode::not_found, "no such run");
   auto claimed = store_->claim(key, (*header)->epoch);
   if (!claimed) return std::unexpected(std::move(claimed).error());
-  auto taken = claimed->status == RunStatus::error ? reopen(std::move(*claimed))
-                                                   : take_up(std::move(*claimed));
+  const bool failed = claimed->status == RunStatus::error;
+  auto taken = next != nullptr ? move(std::move(*claimed), *next)
+               : failed        ? reopen(std::move(*claimed))
+                               : take_up(std::move(*claimed));
   if (taken) claim_children(key);
   return taken;
 }
@@ -36,25 +38,29 @@ void Engine::Impl::claim_children(RunKey parent) {
   }
 }
 
+// A run that was claimed is not taken up after all.
+std::unexpected<Error> Engine::Impl::give_back(const RunHeader& header,
+                                               std::optional<Millis> next_due, Error error) {
+  RunHeader back = header;
+  back.owner = store::no_owner;
+  const auto last = store_->last(header.key);
+  const uint64_t seq = last && *last ? (*last)->first_seq + (*last)->event_count : 0;
+  const RunCommit commit{.run = header.key,
+                         .epoch = header.epoch,
+                         .expected_seq = seq,
+                         .events = "",
+                         .header = back,
+                         .next_due = next_due,
+                         .consumed = {},
+                         .snapshot = ""};
+  (void)store_->commit(std::span(&commit, 1));
+  return std::unexpected(std::move(error));
+}
+
 // An ERROR run goes on from what it failed by: the log gets an event that says so, and a new
 // attempt of the run.
 Result<void> Engine::Impl::reopen(RunHeader header) {
-  const auto give_back = [&](Error error) -> Result<void> {
-    RunHeader back = header;
-    back.owner = store::no_owner;
-    const auto last = store_->last(header.key);
-    const uint64_t seq = last && *last ? (*last)->first_seq + (*last)->event_count : 0;
-    const RunCommit commit{.run = header.key,
-                           .epoch = header.epoch,
-                           .expected_seq = seq,
-                           .events = "",
-                           .header = back,
-                           .next_due = {},
-                           .consumed = {},
-                           .snapshot = ""};
-    (void)store_->commit(std::span(&commit, 1));
-    return std::unexpected(std::move(error));
-  };
+  const auto give_back = [&](Error error) { return this->give_back(header, {}, std::move(error)); };
   if (header.attached) {
     return give_back(
         {ErrorCode::conflict,

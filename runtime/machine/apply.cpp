@@ -11,7 +11,7 @@ using cel::Value;
 
 // The record `info(name)` gives.
 Value make_facts(std::string_view status, uint32_t attempts, Millis started, Millis ended,
-                 const RunError* error,
+                 const RunError* error, Value usage = {},
                  std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
   const auto moment = [](Millis ms) {
     return Value::timestamp(
@@ -23,7 +23,7 @@ Value make_facts(std::string_view status, uint32_t attempts, Millis started, Mil
   facts.add("started_at", moment(started));
   facts.add("ended_at", moment(ended));
   facts.add("duration", Value::duration({.nanos = (ended - started) * 1'000'000}));
-  facts.add("usage", Value::null());
+  facts.add("usage", std::move(usage));
   facts.add("error", error == nullptr ? Value::null() : to_value(*error));
   for (const auto& [key, value] : more) facts.add(key, value);
   return std::move(facts).take();
@@ -104,6 +104,8 @@ class Applier {
     retime(body);
   }
 
+  void operator()(const RunMoved&) {}
+
   void operator()(const SignalReceived& p) {
     auto& box = s_.mailbox[p.name];
     box.push_back(p.value);
@@ -127,6 +129,7 @@ class Applier {
     step.child = p.child;
     step.orphaned = false;
     if (p.reason == StartReason::interrupted) ++step.interruptions;
+    step.told = false;
     step.attempt_started_at = e_.time;
     step.attempt_deadline = p.attempt_deadline;
     step.wake = p.timer;
@@ -157,9 +160,10 @@ class Applier {
   void operator()(const StepCompleted& p) {
     Act& act = own();
     if (act.step->mode == StepMode::signal) take_signal(act);
-    record_value(
-        act, p.value,
-        make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr));
+    if (act.role == Role::call) return end_call(act, p.value, nullptr);
+    record_value(act, p.value,
+                 make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr,
+                            used_by(act)));
     remember_undo(act, p.undo);
     end_child(act, Exit::none);
   }
@@ -207,8 +211,12 @@ class Applier {
   void operator()(const StepFailed& p) {
     Act& act = own();
     if (act.step->mode == StepMode::signal && p.error.kind == "type") take_signal(act);
-    const Value facts =
-        make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error);
+    if (act.role == Role::call) {
+      const RunError error = caused(p.error);
+      return end_call(act, {}, &error);
+    }
+    const Value facts = make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time,
+                                   &p.error, used_by(act));
     record_value(act, p.value, facts);
     remember_undo(act, p.undo);
     end_child(act, p.continued ? Exit::none : Exit::failed, {}, caused(p.error));
@@ -232,8 +240,104 @@ class Applier {
 
   void operator()(const StepCancelled& p) {
     Act& act = own();
+    if (act.role == Role::call) {
+      const RunError error{
+          .kind = "cancelled", .code = "cancelled", .message = "it was stopped", .step = act.path};
+      return end_call(act, {}, &error);
+    }
     remember_undo(act, p.undo);
     end_child(act, Exit::cancelled);
+  }
+
+  // ---- agents
+  void operator()(const AgentEntered& p) {
+    Act* act = s_.find(e_.act);
+    if (act == nullptr) act = &add_step();
+    act->kind = ActKind::agent;
+    act->step->started_at = e_.time;
+    act->step->input = p.input;
+    act->step->deadline = p.deadline;
+    act->step->attempt_timeout_ms = p.attempt_timeout_ms;
+    close_ask(*act);
+    if (act->step->counted) --s_.effects;
+    act->step->counted = false;
+    act->step->attempt_started_at = e_.time;
+    act->step->wake = never;
+    act->step->attempt_deadline = never;
+    act->step->phase = StepPhase::in_flight;
+    act->busy = false;
+    act->agent = std::make_unique<AgentData>();
+    AgentData& data = *act->agent;
+    const ir::Callable& agent = callable_of(s_, *act);
+    data.system = p.system;
+    data.messages = p.context;
+    data.messages.push_back(p.message);
+    data.context = static_cast<uint32_t>(data.messages.size());
+    data.usd_limit = p.usd_limit;
+    data.token_limit = p.token_limit;
+    const bool remembers = agent.agent.history > 0 && !s_.session_id.empty();
+    data.phase = remembers ? AgentPhase::history : AgentPhase::input;
+    enter_callable(*act, agent, act->step->input);
+    retime(*act);
+    s_.wake(*act);
+  }
+  void operator()(const AgentBegan&) {}
+  void operator()(const HistoryGiven& p) {
+    Act& act = own();
+    AgentData& data = *act.agent;
+    data.messages.insert(data.messages.begin(), p.messages.begin(), p.messages.end());
+    data.context += static_cast<uint32_t>(p.messages.size());
+    data.phase = AgentPhase::input;
+    s_.wake(act);
+  }
+  void operator()(const MembersCalled&) {
+    Act& act = own();
+    AgentData& data = *act.agent;
+    const ir::AgentOptions& agent = callable_of(s_, act).agent;
+    for (uint32_t i = 0; i < agent.members; ++i) {
+      ToolCall call;
+      call.id = "member_" + std::to_string(i + 1);
+      call.name = agent.tools[i].name;
+      data.calls.push_back(std::move(call));
+    }
+    data.phase = AgentPhase::calls;
+    s_.wake(act);
+  }
+  void operator()(const CallAnswered& p) {
+    Act& act = own();
+    KFLOW_CHECK(p.index < act.agent->calls.size(), "a call that was not made");
+    ToolCall& call = act.agent->calls[p.index];
+    call.answered = true;
+    call.is_error = p.is_error;
+    call.value = Value::string(p.text);
+    if (p.tasks.kind() == cel::Kind::list) set_tasks(*act.agent, p.tasks);
+    settle_calls(s_, act);
+    s_.wake(act);
+  }
+  void operator()(const Told& p) {
+    Act& act = own();
+    AgentData& data = *act.agent;
+    data.calls.clear();
+    data.messages.push_back(conversation::to_value(conversation::user_text(p.text)));
+    data.reasks += p.reask;
+    data.guard = 0;
+    data.phase = AgentPhase::turn;
+    s_.wake(act);
+  }
+  void operator()(const AnswerGiven& p) {
+    Act& act = own();
+    act.agent->answer = p.value;
+    act.agent->answer_text = p.text;
+    act.agent->phase = AgentPhase::output;
+    act.agent->guard = 0;
+    s_.wake(act);
+  }
+  void operator()(const AgentEnded&) { own().agent->phase = AgentPhase::done; }
+  void operator()(const ContentDelta&) { own().step->told = true; }
+  void operator()(const ContentReset&) { own().step->told = false; }
+  void operator()(const BudgetSet& p) {
+    s_.usd_limit = p.usd;
+    s_.token_limit = p.tokens;
   }
 
   void operator()(const LetEvaluated& p) {
@@ -436,6 +540,7 @@ class Applier {
       case ActKind::body:
       case ActKind::step:
       case ActKind::tool:
+      case ActKind::agent:
         break;
     }
     KFLOW_CHECK(false, "not a container");
@@ -448,6 +553,60 @@ class Applier {
     return error;
   }
 
+  // ---- agents
+  static void set_tasks(AgentData& data, const Value& tasks) {
+    data.tasks.clear();
+    for (const Value& t : tasks.as_list()) {
+      const auto text = [&](std::string_view name) {
+        const Value* v = t.kind() == cel::Kind::map ? t.find(name) : nullptr;
+        return v != nullptr && v->kind() == cel::Kind::string ? std::string(v->as_string())
+                                                              : std::string();
+      };
+      const Value* done = t.kind() == cel::Kind::map ? t.find("done") : nullptr;
+      data.tasks.push_back({.title = text("title"),
+                            .done = done != nullptr && done->kind() == cel::Kind::boolean &&
+                                    done->as_bool(),
+                            .result = text("result")});
+    }
+  }
+
+  // A call of the model, of a tool or of a guard begins.
+  void begin_part(Act& outer, const Act& act) {
+    KFLOW_CHECK(outer.agent != nullptr, "a part of an agent's turn stands in an agent");
+    AgentData& data = *outer.agent;
+    ++data.running;
+    if (act.node == callable_of(s_, outer).agent.call) {
+      data.phase = AgentPhase::model;
+      ++data.turns;
+    } else if (data.phase == AgentPhase::calls) {
+      ++data.made;
+      for (ToolCall& call : data.calls) {
+        if (call.answered || call.act != no_act) continue;
+        call.act = act.id;
+        break;
+      }
+    }
+  }
+
+  void end_call(Act& act, const Value& value, const RunError* error) {
+    Act* outer = s_.find(act.parent);
+    KFLOW_CHECK(outer != nullptr && outer->agent != nullptr,
+                "a part of an agent's turn stands in an agent");
+    take_part(s_, *outer, act, value, error);
+    remove(act);
+    --outer->agent->running;
+    s_.wake(*outer);
+  }
+
+  // For `info(name).usage`.
+  static Value used_by(const Act& act) {
+    if (act.agent == nullptr) return {};
+    const UsageTotal& u = act.agent->total;
+    return cel::make_record({{"input_tokens", Value::integer(u.input_tokens)},
+                             {"output_tokens", Value::integer(u.output_tokens)},
+                             {"usd", Value::number(u.usd)}});
+  }
+
   // ---- steps
   // A step of the parent's block, or of its compensation.
   Act& add_step() {
@@ -457,6 +616,10 @@ class Applier {
     act.frame = outer.frame;
     act.path = e_.path;
     act.step = std::make_unique<StepData>();
+    if (e_.role == Role::call) {
+      begin_part(outer, act);
+      return act;
+    }
     outer.busy = true;
     if (e_.role == Role::statement) return act;
     act.stopping = false;
@@ -665,7 +828,7 @@ class Applier {
     for (const Act* up = &act; up != nullptr; up = s_.find(up->parent)) {
       if (up->id == root.id) return true;
       if (up->kind == ActKind::try_ && up->phase == TryPhase::finally) return false;
-      if (up->role != Role::statement) return false;
+      if (up->role == Role::undo || up->role == Role::hook) return false;
     }
     return false;
   }
@@ -784,7 +947,7 @@ class Applier {
     set_facts(
         frame, node.facts,
         make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                   exit == Exit::failed ? &act.exit_error : nullptr,
+                   exit == Exit::failed ? &act.exit_error : nullptr, {},
                    {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}}));
     end_child(act, exit, act.exit_value, act.exit_error);
   }
@@ -822,7 +985,7 @@ class Applier {
     set_facts(
         outer, node.facts,
         make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                   exit == Exit::failed ? &act.exit_error : nullptr,
+                   exit == Exit::failed ? &act.exit_error : nullptr, {},
                    {{"errors", Value::list({})},
                     {"exhausted", Value::boolean(act.loop->exhausted)},
                     {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}}));

@@ -124,6 +124,8 @@ void read(ByteReader& in, RunForked& e) {
   e.session_id = in.string();
   e.session = cel::decode_value(in);
 }
+void write(ByteWriter& out, const RunMoved& e) { out.string(e.program); }
+void read(ByteReader& in, RunMoved& e) { e.program = in.string(); }
 void write(ByteWriter& out, const SignalReceived& e) {
   out.string(e.name);
   cel::encode_value(e.value, out);
@@ -302,6 +304,105 @@ void read(ByteReader& in, CatchTaken& e) {
   e.error = read_optional_error(in);
 }
 
+void write_values(ByteWriter& out, const std::vector<Value>& values) {
+  out.varint(values.size());
+  for (const Value& v : values) cel::encode_value(v, out);
+}
+std::vector<Value> read_values(ByteReader& in) {
+  std::vector<Value> out;
+  for (size_t n = in.count(); n > 0 && !in.failed(); --n) out.push_back(cel::decode_value(in));
+  return out;
+}
+void write(ByteWriter& out, const AgentEntered& e) {
+  cel::encode_value(e.input, out);
+  write_moment(out, e.deadline);
+  out.varint(static_cast<uint64_t>(e.attempt_timeout_ms));
+  cel::encode_value(Value::string(e.system), out);
+  write_values(out, e.context);
+  cel::encode_value(e.message, out);
+  out.f64(e.usd_limit);
+  out.svarint(e.token_limit);
+}
+// A long text is kept once, as values are.
+std::string read_text(ByteReader& in) {
+  const Value v = cel::decode_value(in);
+  if (v.kind() == cel::Kind::string) return std::string(v.as_string());
+  in.fail();
+  return "";
+}
+void read(ByteReader& in, AgentEntered& e) {
+  e.input = cel::decode_value(in);
+  e.deadline = read_moment(in);
+  e.attempt_timeout_ms = static_cast<Millis>(in.varint());
+  e.system = read_text(in);
+  e.context = read_values(in);
+  e.message = cel::decode_value(in);
+  e.usd_limit = in.f64();
+  e.token_limit = in.svarint();
+}
+void write(ByteWriter& out, const HistoryGiven& e) { write_values(out, e.messages); }
+void read(ByteReader& in, HistoryGiven& e) { e.messages = read_values(in); }
+void write(ByteWriter& out, const CallAnswered& e) {
+  out.varint(e.index);
+  cel::encode_value(Value::string(e.text), out);
+  out.boolean(e.is_error);
+  cel::encode_value(e.tasks, out);
+}
+void read(ByteReader& in, CallAnswered& e) {
+  e.index = in.varint32();
+  e.text = read_text(in);
+  e.is_error = in.boolean();
+  e.tasks = cel::decode_value(in);
+}
+void write(ByteWriter& out, const Told& e) {
+  cel::encode_value(Value::string(e.text), out);
+  out.boolean(e.reask);
+}
+void read(ByteReader& in, Told& e) {
+  e.text = read_text(in);
+  e.reask = in.boolean();
+}
+void write(ByteWriter& out, const AnswerGiven& e) {
+  cel::encode_value(e.value, out);
+  cel::encode_value(Value::string(e.text), out);
+}
+void read(ByteReader& in, AnswerGiven& e) {
+  e.value = cel::decode_value(in);
+  e.text = read_text(in);
+}
+void write(ByteWriter& out, const AgentEnded& e) {
+  out.svarint(e.usage.input_tokens);
+  out.svarint(e.usage.output_tokens);
+  out.f64(e.usage.usd);
+  out.svarint(e.usage.calls);
+}
+void read(ByteReader& in, AgentEnded& e) {
+  e.usage.input_tokens = in.svarint();
+  e.usage.output_tokens = in.svarint();
+  e.usage.usd = in.f64();
+  e.usage.calls = in.svarint();
+}
+void write(ByteWriter& out, const ContentDelta& e) {
+  out.u8(static_cast<uint8_t>(e.kind));
+  out.varint(e.attempt);
+  out.string(e.text);
+}
+void read(ByteReader& in, ContentDelta& e) {
+  const uint8_t kind = in.u8();
+  if (kind > static_cast<uint8_t>(DeltaKind::reasoning)) return in.fail();
+  e.kind = static_cast<DeltaKind>(kind);
+  e.attempt = in.varint32();
+  e.text = in.string();
+}
+void write(ByteWriter& out, const BudgetSet& e) {
+  out.f64(e.usd);
+  out.svarint(e.tokens);
+}
+void read(ByteReader& in, BudgetSet& e) {
+  e.usd = in.f64();
+  e.tokens = in.svarint();
+}
+
 // Payloads without content.
 template <typename T>
 concept Empty = std::is_empty_v<T>;
@@ -353,6 +454,18 @@ struct NameOf {
   std::string_view operator()(const SignalReceived&) const { return "SignalReceived"; }
   std::string_view operator()(const Asked&) const { return "Asked"; }
   std::string_view operator()(const Answered&) const { return "Answered"; }
+  std::string_view operator()(const RunMoved&) const { return "RunMoved"; }
+  std::string_view operator()(const AgentEntered&) const { return "AgentEntered"; }
+  std::string_view operator()(const AgentBegan&) const { return "AgentBegan"; }
+  std::string_view operator()(const HistoryGiven&) const { return "HistoryGiven"; }
+  std::string_view operator()(const MembersCalled&) const { return "MembersCalled"; }
+  std::string_view operator()(const CallAnswered&) const { return "CallAnswered"; }
+  std::string_view operator()(const Told&) const { return "Told"; }
+  std::string_view operator()(const AnswerGiven&) const { return "AnswerGiven"; }
+  std::string_view operator()(const AgentEnded&) const { return "AgentEnded"; }
+  std::string_view operator()(const ContentDelta&) const { return "ContentDelta"; }
+  std::string_view operator()(const ContentReset&) const { return "ContentReset"; }
+  std::string_view operator()(const BudgetSet&) const { return "BudgetSet"; }
   std::string_view operator()(const SessionSet&) const { return "SessionSet"; }
 };
 
@@ -407,7 +520,7 @@ Event decode_event(ByteReader& in) {
   const uint8_t tag = in.u8();
   const uint8_t flags = in.u8();
   const uint8_t role = flags >> role_shift;
-  if (role > static_cast<uint8_t>(Role::hook)) in.fail();
+  if (role > static_cast<uint8_t>(Role::call)) in.fail();
   event.role = static_cast<Role>(role);
   event.shown = flags & is_shown;
   event.act = in.varint32();

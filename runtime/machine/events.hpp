@@ -92,6 +92,10 @@ struct RunForked {
   std::string session_id;
   cel::Value session;
 };
+/// The run goes on with another program, in which everything in its log has its place.
+struct RunMoved {
+  std::string program;  ///< SHA-256 of the one that was given, in hex
+};
 struct SignalReceived {
   std::string name;
   cel::Value value;
@@ -180,6 +184,69 @@ struct Answered {
   bool expired = false;  ///< nobody answered in time
 };
 
+// ---- agents and teams
+/// A step that calls an agent or a team begins. Messages are in their recorded form
+/// (conversation::to_value).
+struct AgentEntered {
+  cel::Value input;  ///< record of arguments
+  Millis deadline = never;
+  Millis attempt_timeout_ms = 0;  ///< of each call of the model
+  std::string system;             ///< role and instructions
+  std::vector<cel::Value> context;  ///< of a team that shares its conversation
+  cel::Value message;               ///< what it is told
+  double usd_limit = -1;            ///< below 0: none
+  int64_t token_limit = -1;
+};
+struct AgentBegan {};
+/// What was said in earlier runs of the session.
+struct HistoryGiven {
+  std::vector<cel::Value> messages;
+};
+/// All members of a team are called at once.
+struct MembersCalled {};
+/// A call of the model's that needed no step: it could not be made, or it is about the list of tasks.
+struct CallAnswered {
+  uint32_t index = 0;
+  std::string text;
+  bool is_error = false;
+  cel::Value tasks;  ///< the list after it; null: unchanged
+};
+/// The model is told something more before its next turn: what was wrong with its answer, or what
+/// the members said.
+struct Told {
+  std::string text;
+  bool reask = false;
+};
+/// The model's answer is good: `value` is of the agent's result type.
+struct AnswerGiven {
+  cel::Value value;
+  std::string text;
+};
+/// What an agent, or a run, has used of models.
+struct UsageTotal {
+  int64_t input_tokens = 0;
+  int64_t output_tokens = 0;
+  double usd = 0;
+  int64_t calls = 0;
+};
+struct AgentEnded {
+  UsageTotal usage;
+};
+enum class DeltaKind : uint8_t { text, reasoning };
+/// A piece of an answer as it comes; `act` is the call of the model.
+struct ContentDelta {
+  DeltaKind kind = DeltaKind::text;
+  uint32_t attempt = 1;  ///< of the call
+  std::string text;
+};
+/// The call is made again: what was shown of its answer does not count.
+struct ContentReset {};
+/// The workflow's budget. Below 0: no limit.
+struct BudgetSet {
+  double usd = -1;
+  int64_t tokens = -1;
+};
+
 // ---- the session
 /// `set session.…`: the whole state after it.
 struct SessionSet {
@@ -250,13 +317,16 @@ using EventData = std::variant<
     StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,  //
     BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,   //
     CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,     //
-    RunForked, SignalReceived, Asked, Answered, SessionSet>;
+    RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved,      //
+    AgentEntered, AgentBegan, HistoryGiven, MembersCalled, CallAnswered, Told, AnswerGiven,  //
+    AgentEnded, ContentDelta, ContentReset, BudgetSet>;
 
 /// What an activation is there for.
 enum class Role : uint8_t {
   statement,
   undo,  ///< compensates a step
   hook,  ///< the workflow's on_failure or on_cancel
+  call,  ///< a part of an agent's turn: a call of the model, a tool, a guard
 };
 
 struct Event {

@@ -36,6 +36,41 @@ std::string_view container_name(const ir::Program& p, const Event& e, bool ended
       p[e.node].data);
 }
 
+bool is_model_call(const ir::Program& p, const Event& e) {
+  const auto* step = e.node ? std::get_if<ir::StepNode>(&p[e.node].data) : nullptr;
+  return step != nullptr && step->call.kind == ir::CalleeKind::model;
+}
+
+// A step of its own, a call of a model, or one that a model made.
+std::string_view step_name(const ir::Program& p, const Event& e, std::string_view step,
+                           std::string_view model, std::string_view tool) {
+  return is_model_call(p, e) ? model : e.role == Role::call ? tool : step;
+}
+
+bool of_team(const ir::Program& p, const Event& e) {
+  const auto* step = e.node ? std::get_if<ir::StepNode>(&p[e.node].data) : nullptr;
+  return step != nullptr && step->call.callable &&
+         p[step->call.callable].kind == ir::CallableKind::team;
+}
+
+void write_usage(JsonWriter& out, const UsageTotal& u) {
+  out.key("usage");
+  out.begin_object();
+  out.key("input_tokens"), out.integer(u.input_tokens);
+  out.key("output_tokens"), out.integer(u.output_tokens);
+  out.key("usd"), out.number(u.usd);
+  out.key("calls"), out.integer(u.calls);
+  out.end_object();
+}
+
+// Of a model's answer what its other events do not have.
+void write_answer(JsonWriter& out, const cel::Value& value) {
+  if (value.kind() != cel::Kind::map) return;
+  for (const std::string_view name : {"model", "stop", "usage", "usd"}) {
+    if (const cel::Value* v = value.find(name)) out.key(name), out.raw(cel::to_json(*v));
+  }
+}
+
 void write_error(JsonWriter& out, const RunError& error) {
   out.key("error");
   out.raw(cel::to_json(to_value(error)));
@@ -82,25 +117,55 @@ std::string_view public_name(const ir::Program& p, const Event& e) {
           [](const RunPaused&) -> std::string_view { return "WorkflowPaused"; },
           [](const RunContinued&) -> std::string_view { return "WorkflowContinued"; },
           [](const RunResumed&) -> std::string_view { return "WorkflowResumed"; },
+          [](const RunMoved&) -> std::string_view { return "WorkflowMoved"; },
           [](const Asked& a) -> std::string_view {
             return a.kind == AskKind::review ? "StepOutputReview" : "StepPaused";
           },
           [](const Answered&) -> std::string_view { return "StepContinued"; },
-          [](const StepStarted& s) -> std::string_view {
-            return s.timer != never && s.attempt == 1 ? "TimerStarted" : "StepStarted";
+          [&](const StepStarted& s) -> std::string_view {
+            return s.timer != never && s.attempt == 1
+                       ? "TimerStarted"
+                       : step_name(p, e, "StepStarted", "ModelRequestStarted", "ToolCallStarted");
           },
           [&](const StepCompleted&) -> std::string_view {
             const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
             return step != nullptr &&
                            (step->call.name == "sleep" || step->call.name == "sleep_until")
                        ? "TimerFired"
-                       : "StepCompleted";
+                       : step_name(p, e, "StepCompleted", "ModelRequestCompleted",
+                                   "ToolCallCompleted");
           },
           [](const StepRetryScheduled&) -> std::string_view { return "StepRetry"; },
-          [](const StepFailed&) -> std::string_view { return "StepError"; },
-          [](const StepCancelled&) -> std::string_view { return "StepError"; },
+          [&](const StepFailed&) -> std::string_view {
+            return step_name(p, e, "StepError", "ModelRequestError", "ToolCallError");
+          },
+          [&](const StepCancelled&) -> std::string_view {
+            return step_name(p, e, "StepError", "ModelRequestError", "ToolCallError");
+          },
           [](const Emitted&) -> std::string_view { return "CustomEvent"; },
-          [](const ToolEntered&) -> std::string_view { return "StepStarted"; },
+          [&](const ToolEntered&) -> std::string_view {
+            return step_name(p, e, "StepStarted", "", "ToolCallStarted");
+          },
+          [&](const AgentEntered&) -> std::string_view {
+            return step_name(p, e, "StepStarted", "", "ToolCallStarted");
+          },
+          [&](const AgentBegan&) -> std::string_view {
+            return of_team(p, e) ? "TeamRunStarted" : "RunStarted";
+          },
+          [&](const AnswerGiven&) -> std::string_view {
+            return of_team(p, e) ? "TeamRunContentCompleted" : "RunContentCompleted";
+          },
+          [&](const AgentEnded&) -> std::string_view {
+            return of_team(p, e) ? "TeamRunCompleted" : "RunCompleted";
+          },
+          [&](const ContentDelta& d) -> std::string_view {
+            if (d.kind == DeltaKind::reasoning)
+              return of_team(p, e) ? "TeamReasoningContentDelta" : "ReasoningContentDelta";
+            return of_team(p, e) ? "TeamRunContent" : "RunContent";
+          },
+          [&](const ContentReset&) -> std::string_view {
+            return of_team(p, e) ? "TeamRunContentReset" : "RunContentReset";
+          },
           [&](const ArmTaken&) -> std::string_view { return container_name(p, e, false); },
           [&](const ParallelStarted&) -> std::string_view { return container_name(p, e, false); },
           [&](const ForStarted&) -> std::string_view { return container_name(p, e, false); },
@@ -143,10 +208,12 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                           if (!x.child.empty()) out.key("child_run_id"), out.string(x.child);
                         },
                         [&](const StepCompleted& x) {
+                          if (is_model_call(p, e)) return write_answer(out, x.value);
                           write_value(out, "content", x.value);
                           if (x.cached) out.key("cached"), out.boolean(true);
                         },
                         [&](const RunResumed& x) { out.key("attempt"), out.integer(x.attempt); },
+                        [&](const RunMoved& x) { out.key("program"), out.string(x.program); },
                         [&](const SignalReceived& x) {
                           out.key("name"), out.string(x.name);
                           write_value(out, "content", x.value);
@@ -172,6 +239,21 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                                             .message = "the step was stopped",
                                             .step = e.path});
                         },
+                        [&](const AgentEntered& x) { write_value(out, "input", x.input); },
+                        [&](const AgentBegan&) {
+                          const auto& step = std::get<ir::StepNode>(p[e.node].data);
+                          const ir::Model& model = p[p[step.call.callable].agent.model];
+                          out.key("agent"), out.string(step.call.name);
+                          out.key("model"), out.string(model.provider + "/" + model.id);
+                        },
+                        [&](const AnswerGiven& x) { write_value(out, "content", x.value); },
+                        [&](const AgentEnded& x) { write_usage(out, x.usage); },
+                        [&](const ContentDelta& x) {
+                          out.key("content"), out.string(x.text);
+                          out.key("call_id"), out.string(e.path);
+                          out.key("attempt"), out.integer(x.attempt);
+                        },
+                        [&](const ContentReset&) { out.key("call_id"), out.string(e.path); },
                         [&](const Emitted& x) { write_value(out, "content", x.value); },
                         [&](const ToolEntered& x) {
                           out.key("attempt"), out.integer(x.attempt);

@@ -12,6 +12,7 @@ uint64_t public_count(const RunState& s) { return s.shown_events; }
 Millis next_due(const RunState& s) { return s.timers.empty() ? never : s.timers.begin()->first; }
 size_t in_flight(const RunState& s) { return s.effects; }
 cel::Value result(const RunState& s) { return s.result; }
+UsageTotal usage(const RunState& s) { return s.usage; }
 const RunError* error(const RunState& s) {
   return s.status == RunStatus::error ? &s.error : nullptr;
 }
@@ -39,7 +40,8 @@ std::vector<Waiting> waiting(const RunState& s) {
   for (const auto& [id, act] : s.acts) {
     if (!act->step || act->kind == ActKind::body) continue;
     const StepData& step = *act->step;
-    if (act->kind == ActKind::tool && step.phase != StepPhase::backing_off &&
+    const bool block = act->kind == ActKind::tool || act->kind == ActKind::agent;
+    if (block && step.phase != StepPhase::backing_off &&
         step.phase != StepPhase::asking)
       continue;
     const auto& node = std::get<ir::StepNode>((*s.program)[act->node].data);

@@ -10,6 +10,7 @@
 #include "compiler/base/result.hpp"
 #include "compiler/cel/value.hpp"
 #include "compiler/ir/program.hpp"
+#include "runtime/conversation/conversation.hpp"
 #include "runtime/machine/events.hpp"
 
 namespace kflow::machine {
@@ -51,6 +52,18 @@ struct SessionInput {
   ActId act = no_act;
   cel::Value state;
 };
+/// A piece of a model's answer has come.
+struct DeltaInput {
+  ActId act = no_act;
+  uint32_t attempt = 1;
+  DeltaKind kind = DeltaKind::text;
+  std::string text;
+};
+/// What was said before in the session, after ReadHistory: (message, answer) pairs, oldest first.
+struct HistoryInput {
+  ActId act = no_act;
+  std::vector<std::pair<std::string, std::string>> pairs;
+};
 /// Time has passed: `now` is at or after `next_due`.
 struct TickInput {};
 /// The process that had the run is gone: whatever it had in flight is started again with the reason
@@ -59,7 +72,7 @@ struct RecoverInput {
   std::optional<CancelInput> cancel;  ///< known already: nothing is begun before it
 };
 using Input = std::variant<OutcomeInput, CancelInput, TickInput, RecoverInput, RunEndedInput,
-                           SignalInput, AnswerInput, SessionInput>;
+                           SignalInput, AnswerInput, SessionInput, DeltaInput, HistoryInput>;
 
 // ---- what a run asks of the world, only after the events it comes from are durable
 
@@ -76,6 +89,9 @@ struct StartActivity {
   Millis attempt_deadline = never;
   std::string cache_key;    ///< look there first; "": do not
   bool cache_only = false;  ///< only look there, there is nothing to perform
+  /// Of a call of a model: what it is asked.
+  std::shared_ptr<const conversation::ModelRequest> model;
+  bool priced = false;  ///< the price must be known: there is a budget in money
 };
 /// Stop that effect as soon as possible; its outcome (a `cancelled` error or, in a race, a value)
 /// is still awaited.
@@ -120,8 +136,22 @@ struct StoreCache {
 struct ReadSession {
   ActId act = no_act;
 };
+/// Answer at once with a HistoryInput of at most `most` pairs.
+struct ReadHistory {
+  ActId act = no_act;
+  std::string session_id;
+  std::string agent;
+  uint32_t most = 0;
+};
+/// Belongs into the commit: one more pair of the session's conversation with an agent.
+struct WriteHistory {
+  std::string session_id;
+  std::string agent;
+  std::string message;
+  std::string answer;
+};
 using Action = std::variant<StartActivity, StopActivity, StartChild, StopChild, WatchRun,
-                            WriteValue, StoreCache, ReadSession>;
+                            WriteValue, StoreCache, ReadSession, ReadHistory, WriteHistory>;
 
 // ---- limits (docs: README of runtime/)
 inline constexpr uint64_t max_for_items = 1'000'000;
@@ -139,6 +169,13 @@ inline constexpr size_t max_mailbox =
 inline constexpr size_t max_session_bytes = 1U << 20;  ///< of a session's state
 inline constexpr size_t max_kv_bytes = 4U << 20;       ///< of a shared value
 inline constexpr size_t max_kv_key = 300;              ///< bytes
+inline constexpr size_t max_tool_calls = 512;          ///< in one answer of a model
+inline constexpr size_t max_calls_in_flight = 64;      ///< of one agent's tools
+inline constexpr size_t max_tool_result = 1U << 20;    ///< bytes of a tool's answer to its model
+inline constexpr size_t max_tasks = 200;               ///< of a team in the mode `tasks`
+
+/// What the run has used of models so far.
+UsageTotal usage(const class RunState& state);
 
 class RunState;
 /// The state of one run; made only by `apply`.

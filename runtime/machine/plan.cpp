@@ -18,6 +18,21 @@ void Planner::begin(RunStarted started) {
   }
   if (started.session.is_null()) started.session = initial_session(program_, workflow);
   emit({.act = 1, .shown = true, .data = std::move(started)});
+  const ir::Budget& budget = program_[workflow].workflow.budget;
+  if (!budget.usd && !budget.tokens) return;
+  BudgetSet limits;
+  const EvalContext context{s_, s_.find(1)->frame};
+  const auto number = [&](ir::ExprId expr) {
+    if (!expr) return Value();
+    Evaluated value = evaluate(context, expr);
+    const Value* given = std::get_if<Value>(&value);
+    return given == nullptr ? Value() : *given;
+  };
+  if (const Value usd = number(budget.usd); usd.kind() == cel::Kind::double_)
+    limits.usd = usd.as_double();
+  if (const Value tokens = number(budget.tokens); tokens.kind() == cel::Kind::int_)
+    limits.tokens = tokens.as_int();
+  emit({.act = 1, .data = limits});
 }
 
 // ---- inputs
@@ -28,7 +43,11 @@ void Planner::operator()(const OutcomeInput& input) {
       !act->step->counted)
     return;
   if (input.source == OutcomeInput::Source::cache_miss) {
-    if (act->step->phase != StepPhase::in_flight || node_of(*act).call.kind != ir::CalleeKind::tool)
+    const ir::StepNode& node = node_of(*act);
+    const bool agent =
+        node.call.kind == ir::CalleeKind::agent || node.call.kind == ir::CalleeKind::team;
+    if (act->step->phase != StepPhase::in_flight ||
+        (node.call.kind != ir::CalleeKind::tool && !agent))
       return;
     if (act->stopping) return cancel_step(*act);
     Launch tool{.block = *s_.find(act->parent),
@@ -37,6 +56,7 @@ void Planner::operator()(const OutcomeInput& input) {
                 .path = act->path,
                 .input = act->step->input,
                 .role = act->role};
+    if (agent) return launch_agent(tool, node, act->step->deadline, act->step->attempt_timeout_ms);
     return enter_tool(tool, act->step->deadline);
   }
   take_outcome(*act, input.outcome, input.source == OutcomeInput::Source::cache);
@@ -90,6 +110,7 @@ void Planner::operator()(const RecoverInput& input) {
     if (act == nullptr) continue;  // ended by what was decided about another
     act->queued = false;
     act->awaiting_session = false;
+    if (act->agent) act->agent->asked_history = false;
     s_.wake(*act);
     if (act->kind == ActKind::step) recover_step(*act);
   }
@@ -120,6 +141,7 @@ bool Planner::waits_for_people() const {
   if (s_.asking == 0) return false;
   for (const auto& [id, act] : s_.acts) {
     if (act->awaiting_session) return false;
+    if (act->kind == ActKind::agent && act->agent->phase == AgentPhase::history) return false;
     if (act->kind == ActKind::step && act->step->phase != StepPhase::asking) return false;
     if (act->kind == ActKind::tool && act->step->phase == StepPhase::backing_off) return false;
   }
@@ -140,6 +162,7 @@ void Planner::emit(const Act& act, EventData data, bool shown, std::string path)
   emit({.act = act.id,
         .node = act.node,
         .shown = shown,
+        .role = act.role == Role::call ? Role::call : Role::statement,
         .path = std::move(path),
         .data = std::move(data)});
 }
@@ -182,7 +205,13 @@ void Planner::decide(Act& act) {
         if (act.stopping) cancel_step(act);
         return;
       }
-      [[fallthrough]];
+      break;
+    case ActKind::agent:
+      if (act.step->phase == StepPhase::asking) {
+        if (act.stopping) cancel_step(act);
+        return;
+      }
+      return decide_agent(act);
     case ActKind::body:
     case ActKind::arm:
     case ActKind::branch:
@@ -208,6 +237,7 @@ void Planner::decide(Act& act) {
     case ActKind::parallel:
     case ActKind::for_each:
     case ActKind::loop:
+    case ActKind::agent:
       break;
   }
 }
@@ -241,6 +271,9 @@ Turn start(RunState& state, RunStarted event, Millis now) {
 
 Turn advance(RunState& state, const Input& input, Millis now) {
   Planner planner(state, now);
+  // What is answered at once goes on with the same turn.
+  if (!std::holds_alternative<HistoryInput>(input) && !std::holds_alternative<SessionInput>(input))
+    state.unsaved_history.clear();
   if (state.status == RunStatus::running || state.status == RunStatus::paused) {
     std::visit(planner, input);
     if (state.status == RunStatus::running || state.status == RunStatus::paused) planner.run();

@@ -104,7 +104,8 @@ void Planner::finish(Act& act, Value value, bool cached) {
   if (node.options.cache && !cached) {
     if (const auto ms = duration_ms({s_, s_.find(act.parent)->frame}, node.options.cache)) {
       turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms,
-                                        node.call.kind == ir::CalleeKind::tool});
+                                        node.call.kind != ir::CalleeKind::builtin &&
+                                            node.call.kind != ir::CalleeKind::extern_tool});
     }
   }
   auto undo = undo_plan(act, &value);
@@ -127,11 +128,19 @@ std::optional<UndoPlan> Planner::undo_plan(const Act& act, const Value* value) {
   return UndoPlan{.arguments = std::move(std::get<Value>(evaluated)), .error = {}};
 }
 
+const ir::StepOptions& Planner::options_of(const Act& act) const {
+  const ir::StepNode& node = node_of(act);
+  if (act.role != Role::call || node.call.kind != ir::CalleeKind::model) return node.options;
+  return node_of(*s_.find(act.parent)).options;
+}
+
 void Planner::attempt_failed(Act& act, RunError error) {
   error.step = error.step.empty() ? act.path : error.step;
   const ir::StepNode& node = node_of(act);
-  ir::RetryPolicy policy =
-      node.options.retry ? *node.options.retry : default_retry(program_, node.call);
+  // Its calls of the model are tried again, the whole conversation is not.
+  if (act.kind == ActKind::agent) return step_failed(act, std::move(error));
+  const ir::StepOptions& options = options_of(act);
+  ir::RetryPolicy policy = options.retry ? *options.retry : default_retry(program_, node.call);
   if (act.role == Role::undo) policy.max = std::max(policy.max, undo_attempts);
   const uint32_t made = act.step->attempt - act.step->interruptions;
   const bool again = act.role == Role::undo ? made < policy.max : may_retry(policy, error, made);
@@ -145,7 +154,7 @@ void Planner::attempt_failed(Act& act, RunError error) {
 
 // A tool that is over its own time is stopping too, but its step may still be retried or go on.
 bool Planner::stopped_from_outside(const Act& act) const {
-  return act.role == Role::statement && s_.find(act.parent)->stopping;
+  return act.role != Role::undo && act.role != Role::hook && s_.find(act.parent)->stopping;
 }
 
 void Planner::step_failed(Act& act, RunError error) {

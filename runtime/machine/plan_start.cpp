@@ -7,6 +7,7 @@
 #include "compiler/base/hash.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/machine/planner.hpp"
+#include "runtime/machine/prompts.hpp"
 
 namespace kflow::machine {
 
@@ -59,6 +60,12 @@ void Planner::launch(Launch launch) {
   if (const auto ms = duration_ms(context, node.options.timeout)) deadline = now_ + *ms;
   if (node.call.kind == ir::CalleeKind::tool && !node.options.cache)
     return enter_tool(launch, deadline);
+  const bool agent =
+      node.call.kind == ir::CalleeKind::agent || node.call.kind == ir::CalleeKind::team;
+  if (agent && !node.options.cache) {
+    const auto attempt = duration_ms(context, node.options.attempt_timeout);
+    return launch_agent(launch, node, deadline, attempt.value_or(0));
+  }
 
   StepStarted started{.input = launch.input, .deadline = deadline};
   if (node.options.idempotency_key) {
@@ -81,6 +88,13 @@ void Planner::launch(Launch launch) {
       return launch_child(launch, node, std::move(started));
     case ir::CalleeKind::agent:
     case ir::CalleeKind::team:
+      return launch_leaf(launch, node, std::move(started));  // looks into the cache first
+    case ir::CalleeKind::model:
+      if (launch.block.step->attempt_timeout_ms > 0) {
+        started.attempt_timeout_ms = launch.block.step->attempt_timeout_ms;
+        started.attempt_deadline = now_ + started.attempt_timeout_ms;
+      }
+      return launch_leaf(launch, node, std::move(started));
     case ir::CalleeKind::mcp_tool:
       break;
   }
@@ -153,15 +167,7 @@ void Planner::write_shared(Launch& launch, const ir::StepNode& node, StepStarted
 }
 
 void Planner::enter_tool(Launch& launch, Millis deadline) {
-  size_t depth = 0;
-  for (const Act* up = &launch.block; up != nullptr; up = s_.find(up->parent))
-    depth += up->kind == ActKind::tool;
-  if (depth >= max_tool_depth) {
-    return fail_to_begin(launch, {.kind = "limit",
-                                  .code = "tool_depth",
-                                  .message = "tools call each other deeper than " +
-                                             std::to_string(max_tool_depth) + " levels"});
-  }
+  if (too_deep(launch.block)) return fail_to_begin(launch, depth_error());
   emit_step(launch.block, launch.existing, launch.id,
             ToolEntered{.input = std::move(launch.input), .deadline = deadline}, launch.path,
             launch.role);
@@ -226,11 +232,21 @@ void Planner::release(const Act& act) {
   if (node.call.kind == ir::CalleeKind::extern_tool)
     start.command = program_[node.call.callable].command;
   if (node.options.cache) start.cache_key = cache_key(node, step.input);
-  start.cache_only = node.call.kind == ir::CalleeKind::tool;
+  start.cache_only = node.call.kind == ir::CalleeKind::tool ||
+                     node.call.kind == ir::CalleeKind::agent ||
+                     node.call.kind == ir::CalleeKind::team;
+  if (node.call.kind == ir::CalleeKind::model) {
+    const Act& agent = *s_.find(act.parent);
+    start.model = std::make_shared<const conversation::ModelRequest>(model_request(s_, agent));
+    for (const Act* up = &agent; up != nullptr; up = s_.find(up->parent))
+      start.priced = start.priced || (up->agent && up->agent->usd_limit >= 0);
+    start.priced = start.priced || s_.usd_limit >= 0;
+  }
   turn.actions.push_back(std::move(start));
 }
 
 void Planner::start_again(Act& act, StartReason reason) {
+  if (act.step->told) emit(act, ContentReset{}, true, act.path);
   StepStarted started{.attempt = act.step->attempt + 1, .reason = reason, .mode = act.step->mode};
   if (act.step->attempt_timeout_ms != 0)
     started.attempt_deadline = now_ + act.step->attempt_timeout_ms;
@@ -262,7 +278,7 @@ void Planner::recover_step(Act& act) {
       break;
   }
   if (act.stopping) return cancel_step(act);
-  if (node_of(act).options.at_most_once) {
+  if (options_of(act).at_most_once) {
     return step_failed(
         act, {.kind = "unknown_outcome",
               .code = "interrupted",

@@ -28,6 +28,8 @@ class Planner {
   void operator()(const SessionInput& input);
   void operator()(const TickInput& input);
   void operator()(const RecoverInput& input);
+  void operator()(const DeltaInput& input);
+  void operator()(const HistoryInput& input);
   void run();
 
  private:
@@ -124,6 +126,34 @@ class Planner {
   void on_block_timer(Act& act);
   void try_signal(Act& act);
   std::optional<UndoPlan> undo_plan(const Act& act, const cel::Value* value);
+
+  /// The options that attempts of a step go by; of a call of a model those of its agent's step.
+  const ir::StepOptions& options_of(const Act& act) const;
+
+  // plan_agent.cpp: agents and teams
+  void launch_agent(Launch& launch, const ir::StepNode& node, Millis deadline,
+                    Millis attempt_timeout_ms);
+  bool too_deep(const Act& block) const;
+  RunError depth_error() const;
+  void decide_agent(Act& act);
+  void next_guard(Act& act, bool input);
+  std::string message_of(const Act& act) const;
+  void launch_part(Act& act, ir::NodeId id, std::string path, cel::Value input);
+  std::optional<RunError> budget_error(const Act& act) const;
+  void begin_turn(Act& act);
+  RunError at_step(const Act& act, RunError error) const;
+  void go_on_with_calls(Act& act);
+  void answer_call(Act& act, uint32_t index, std::string text, bool is_error,
+                   cel::Value tasks = {});
+  void call_tool(Act& act, uint32_t index);
+  void call_member(Act& act, uint32_t index);
+  bool call_task_tool(Act& act, uint32_t index);
+  cel::Value without_nulls(const cel::Value& input) const;
+  void synthesise(Act& act);
+  bool ask_again(Act& act, const std::string& what);
+  void judge_answer(Act& act);
+  void give_answer(Act& act);
+  std::optional<std::string> unmet(const Act& act, cel::Value& value);
 
   // plan_asks.cpp: people
   bool begin_ask(const Launch& launch, const ir::StepNode& node);

@@ -26,6 +26,8 @@ bool idempotent(const ir::Program& program, const ir::Call& call) {
     case ir::CalleeKind::team:
     case ir::CalleeKind::mcp_tool:
       return false;
+    case ir::CalleeKind::model:
+      return true;
   }
   std::unreachable();
 }

@@ -2,6 +2,7 @@
 // machine.hpp.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -38,6 +39,7 @@ enum class ActKind : uint8_t {
   iteration,  ///< of a for
   loop,
   try_,
+  agent,  ///< a step that calls an agent or a team
 };
 
 enum class StepPhase : uint8_t {
@@ -71,8 +73,66 @@ struct StepData {
   StepMode mode = StepMode::effect;
   std::string child;           ///< id of the run it started
   bool orphaned = false;       ///< begun by the run that this one was forked from
+  bool told = false;           ///< pieces of a model's answer were shown in this attempt
   uint32_t asks = 0;           ///< questions so far
   std::unique_ptr<Asked> ask;  ///< the open one
+};
+
+/// What an agent does next, or waits for.
+enum class AgentPhase : uint8_t {
+  history,  ///< what was said before
+  input,    ///< its guards, about what it is told
+  turn,     ///< a call of the model is due
+  model,    ///< … is under way
+  calls,    ///< what the model called, or the members
+  answer,   ///< the model's answer is there
+  output,   ///< its guards, about the answer
+  failed,   ///< `failure` says why
+  done,     ///< the answer is good
+};
+
+/// Something that the model called.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  ///< JSON, as the model wrote it
+  ActId act = no_act;
+  bool answered = false;
+  bool is_error = false;
+  cel::Value value;  ///< what came of it; of an error its message
+};
+
+/// A task on the list of a team.
+struct TeamTask {
+  std::string title;
+  bool done = false;
+  std::string result;
+};
+
+/// The part that agents and teams have.
+struct AgentData {
+  AgentPhase phase = AgentPhase::history;
+  std::string system;
+  std::vector<cel::Value> messages;  ///< recorded form
+  uint32_t context = 0;     ///< how many of them were there before the first answer
+  uint32_t turns = 0;       ///< calls of the model that were begun
+  uint32_t reasks = 0;
+  uint32_t model = 0;       ///< 0: its own, n: the n-th fallback
+  uint32_t guard = 0;       ///< next guard to ask
+  uint32_t made = 0;        ///< calls of tools so far
+  uint32_t running = 0;     ///< activations inside
+  std::vector<ToolCall> calls;
+  std::string text;         ///< of the model's last answer
+  uint8_t stop = 0;         ///< conversation::StopReason of it
+  cel::Value answer;        ///< when it is good
+  std::string answer_text;
+  std::optional<RunError> failure;
+  UsageTotal own;    ///< of its own model
+  UsageTotal total;  ///< with all that it called
+  double usd_limit = -1;
+  int64_t token_limit = -1;
+  std::vector<TeamTask> tasks;
+  bool asked_history = false;  ///< live only
 };
 
 /// How to compensate a step that has, or may have, done something.
@@ -140,6 +200,7 @@ struct Act {
   std::unique_ptr<StepData> step;  ///< step, tool
   std::unique_ptr<FanData> fan;    ///< parallel, for_each
   std::unique_ptr<LoopData> loop;
+  std::unique_ptr<AgentData> agent;
 };
 
 class RunState {
@@ -173,6 +234,9 @@ class RunState {
   std::map<std::string, std::set<ActId>, std::less<>> listening;  ///< steps that wait for a signal
   std::vector<std::string> followers;  ///< detached runs that end with this one
   size_t asking = 0;                   ///< open questions
+  UsageTotal usage;
+  double usd_limit = -1;  ///< below 0: none
+  int64_t token_limit = -1;
 
   ActId last_act = no_act;
   std::unordered_map<ActId, std::unique_ptr<Act>> acts;
@@ -180,6 +244,8 @@ class RunState {
   std::unordered_map<ActId, Millis> due;      ///< what `timers` holds for an act
   std::deque<ActId> ready;                    ///< activations at which a decision may be due
   size_t effects = 0;                         ///< in flight or stopping
+  /// Live only: (agent, message, answer) of this turn, which a read of the history does not have yet.
+  std::vector<std::array<std::string, 3>> unsaved_history;
 
   Act* find(ActId id) {
     const auto it = acts.find(id);
@@ -198,6 +264,15 @@ class RunState {
   /// Sets the act's only timer; `never` removes it.
   void set_timer(ActId id, Millis when);
 };
+
+/// Folds what came of a part of an agent's turn: `value`, or `error` if that is given.
+void take_part(RunState& state, Act& agent, const Act& part, const cel::Value& value,
+               const RunError* error);
+/// If all calls are answered, their results go into the conversation and the next turn is due.
+void settle_calls(const RunState& state, Act& agent);
+/// The model of a call: the agent's own or one of its fallbacks.
+ir::ModelId model_of(const RunState& state, const Act& agent);
+const ir::Callable& callable_of(const RunState& state, const Act& agent);
 
 /// The timer that a step or tool needs in its present phase.
 Millis due_of(const Act& act);

@@ -13,7 +13,7 @@ namespace {
 using cel::Value;
 
 // Never reused; a snapshot of another version is not read.
-constexpr uint8_t snapshot_version = 1;
+constexpr uint8_t snapshot_version = 2;
 
 class Out {
  public:
@@ -27,6 +27,8 @@ class Out {
       bytes.u8(static_cast<uint8_t>(x));
     } else if constexpr (std::is_unsigned_v<T>) {
       bytes.varint(x);
+    } else if constexpr (std::is_floating_point_v<T>) {
+      bytes.f64(x);
     } else if constexpr (std::is_signed_v<T>) {
       bytes.svarint(x);
     } else {
@@ -74,6 +76,8 @@ class In {
       x = static_cast<T>(bytes.u8());
     } else if constexpr (std::is_unsigned_v<T>) {
       x = static_cast<T>(bytes.varint());
+    } else if constexpr (std::is_floating_point_v<T>) {
+      x = bytes.f64();
     } else if constexpr (std::is_signed_v<T>) {
       x = bytes.svarint();
     } else {
@@ -137,7 +141,7 @@ void fields(A& a, StepData& x) {
   a(x.phase), a(x.counted), a(x.attempt), a(x.interruptions), a(x.input), a(x.key), a(x.started_at),
       a(x.attempt_started_at), a(x.deadline);
   a(x.attempt_deadline), a(x.attempt_timeout_ms), a(x.wake), a(x.last_error), a(x.stop_error),
-      a(x.mode), a(x.child), a(x.orphaned);
+      a(x.mode), a(x.child), a(x.orphaned), a(x.told);
   a(x.asks), a(x.ask);
 }
 template <typename A>
@@ -149,6 +153,25 @@ template <typename A>
 void fields(A& a, LoopData& x) {
   a(x.max), a(x.started), a(x.decided), a(x.may_start), a(x.exhausted);
 }
+template <typename A>
+void fields(A& a, UsageTotal& x) {
+  a(x.input_tokens), a(x.output_tokens), a(x.usd), a(x.calls);
+}
+template <typename A>
+void fields(A& a, ToolCall& x) {
+  a(x.id), a(x.name), a(x.arguments), a(x.act), a(x.answered), a(x.is_error), a(x.value);
+}
+template <typename A>
+void fields(A& a, TeamTask& x) {
+  a(x.title), a(x.done), a(x.result);
+}
+template <typename A>
+void fields(A& a, AgentData& x) {
+  a(x.phase), a(x.system), a(x.messages), a(x.context), a(x.turns), a(x.reasks), a(x.model),
+      a(x.guard), a(x.made), a(x.running), a(x.calls);
+  a(x.text), a(x.stop), a(x.answer), a(x.answer_text), a(x.failure), a(x.own), a(x.total),
+      a(x.usd_limit), a(x.token_limit), a(x.tasks);
+}
 // Without its place among the frames, which `frames` puts right.
 template <typename A>
 void fields(A& a, Act& x) {
@@ -156,7 +179,7 @@ void fields(A& a, Act& x) {
       a(x.pc), a(x.busy), a(x.exit), a(x.exit_value);
   a(x.exit_error), a(x.stopping), a(x.index), a(x.phase), a(x.saved_exit), a(x.saved_value),
       a(x.saved_error), a(x.saved_stopping), a(x.step);
-  a(x.fan), a(x.loop), a(x.own_frame);
+  a(x.fan), a(x.loop), a(x.agent), a(x.own_frame);
 }
 template <typename A>
 void fields(A& a, RunState& x) {
@@ -164,7 +187,8 @@ void fields(A& a, RunState& x) {
       a(x.user_id), a(x.workflow), a(x.started_at);
   a(x.cancelling), a(x.cancel_reason), a(x.time_limit_ms), a(x.killed), a(x.hook_called),
       a(x.failed_at), a(x.undone), a(x.parent_id);
-  a(x.session), a(x.result), a(x.error), a(x.undo), a(x.followers), a(x.last_act);
+  a(x.session), a(x.result), a(x.error), a(x.undo), a(x.followers), a(x.last_act), a(x.usage),
+      a(x.usd_limit), a(x.token_limit);
 }
 
 struct Mail {
@@ -189,12 +213,14 @@ void fields(A& a, FrameLink& x) {
 bool valid(const ir::Program& program, const Act& act) {
   if (act.node && act.node.value >= program.nodes.size()) return false;
   if (act.block && act.block.value >= program.blocks.size()) return false;
-  if (act.kind > ActKind::try_ || act.role > Role::hook || act.exit > Exit::cancelled ||
+  if (act.kind > ActKind::agent || act.role > Role::call || act.exit > Exit::cancelled ||
       act.phase > TryPhase::finally)
     return false;
   if (act.own_frame && (act.own_frame->scope.value >= program.scopes.size() ||
                         act.own_frame->slots.size() != program[act.own_frame->scope].slots.size()))
     return false;
+  if ((act.kind == ActKind::agent) != (act.agent != nullptr)) return false;
+  if (act.agent && (act.agent->phase > AgentPhase::done || !act.step)) return false;
   return !act.step || (act.step->phase <= StepPhase::asking && act.step->mode <= StepMode::at_once);
 }
 

@@ -21,8 +21,8 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 /// Why a call gave no answer. Becomes an error of kind `model` (`timeout` and transport errors come
 /// from the HTTP activity).
 struct ModelError {
-  /// auth, permission, quota, rate_limit, overloaded, server, context_length, content_filter, refusal,
-  /// not_found, invalid_request, incomplete, malformed
+  /// auth, permission, quota, rate_limit, overloaded, server, context_length, content_filter,
+  /// refusal, not_found, invalid_request, incomplete, malformed
   std::string code;
   std::string message;  ///< the provider's own words, clipped, and what to do
   int status = 0;       ///< of HTTP; 0: none
@@ -48,10 +48,10 @@ struct WireRequest {
 struct Delta {
   enum class Kind : uint8_t { text, reasoning, refusal, tool_call };
   Kind kind = Kind::text;
-  std::string text;      ///< of a tool call: a piece of its arguments
-  uint32_t index = 0;    ///< of the part within the answer
-  std::string call_id;   ///< tool_call
-  std::string name;      ///< tool_call: with its first piece
+  std::string text;     ///< of a tool call: a piece of its arguments
+  uint32_t index = 0;   ///< of the part within the answer
+  std::string call_id;  ///< tool_call
+  std::string name;     ///< tool_call: with its first piece
 };
 
 /// Reads one answer, in pieces cut anywhere. One owner, no threads. Memory is bounded by
@@ -84,7 +84,8 @@ class Dialect {
   virtual ModelError error(int status, const Headers& headers, std::string_view body) const = 0;
 };
 
-/// openai (Responses), openai_chat (Chat Completions), anthropic (Messages), gemini; null for others.
+/// openai (Responses), openai_chat (Chat Completions), anthropic (Messages), gemini; null for
+/// others.
 const Dialect* find_dialect(std::string_view provider);
 std::span<const Dialect* const> all_dialects();
 

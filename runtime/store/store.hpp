@@ -144,6 +144,7 @@ struct RunCommit {
   std::vector<uint64_t> consumed;  ///< inbox messages taken
   std::string_view snapshot;       ///< new snapshot of the state after these events; "": none
   bool drop_snapshot = false;
+  std::string_view program;  ///< encoded, of a header whose program is another now; "": it is not
   std::vector<Post> posts;
   std::vector<Watch> watches;
   std::vector<SideWrite> writes;

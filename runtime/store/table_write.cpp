@@ -99,6 +99,14 @@ Result<void> put_new_indexes(Transaction& txn, const RunRow& run) {
   return put_status(txn, h);
 }
 
+Result<void> put_program(Transaction& txn, const Sha256& hash, std::string_view program) {
+  const std::string_view key = key_of(hash);
+  const auto there = txn.get(Table::programs, key);
+  if (!there) return std::unexpected(there.error());
+  if (*there) return {};
+  return txn.put(Table::programs, key, seal(key, program), {}, PutMode::replace);
+}
+
 }  // namespace
 
 Result<uint64_t> next_number(Transaction& txn, std::string_view counter) {
@@ -227,12 +235,7 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
     out.refused = Error{ErrorCode::already_exists, "there is a run `" + h.id + "` already"};
     return {};
   }
-  const auto has_program = exists(txn, Table::programs, key_of(h.program));
-  if (!has_program) return std::unexpected(has_program.error());
-  if (!*has_program) {
-    const std::string_view key = key_of(h.program);
-    KFLOW_TRY(txn.put(Table::programs, key, seal(key, run.program), {}, PutMode::replace));
-  }
+  KFLOW_TRY(put_program(txn, h.program, run.program));
 
   const auto number = next_number(txn, last_run_key);
   if (!number) return std::unexpected(number.error());
@@ -314,6 +317,11 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
   if (!commit.snapshot.empty()) {
     KFLOW_TRY(txn.put(Table::snapshots, key, encode_snapshot(key, tail->next_seq, commit.snapshot),
                       {}, PutMode::replace));
+  }
+  if (!commit.program.empty() && commit.header) {
+    KFLOW_TRY(put_program(txn, commit.header->program, commit.program));
+    // Whoever collects programs notices by this number that one more is in use.
+    KFLOW_TRY(next_number(txn, last_run_key));
   }
   if (commit.drop_snapshot) KFLOW_TRY(txn.erase(Table::snapshots, key));
   for (const NewRun& child : commit.children) {

@@ -264,8 +264,8 @@ TEST_CASE("a stopped owner loses its runs, and what it does late is refused") {
     while (store->alive(run->owner)) ::usleep(1000);
     engine::EngineOptions options;
     options.adopt = true;
-    // Stopped inside the write lock it keeps everybody out, and the error says who it is: then it goes
-    // on and finishes itself.
+    // Stopped inside the write lock it keeps everybody out, and the error says who it is: then it
+    // goes on and finishes itself.
     bool released = false;
     const auto named = [&](const Error& error) {
       INFO(error.message);

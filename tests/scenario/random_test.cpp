@@ -376,6 +376,7 @@ struct Totals {
   size_t steps = 0;
   size_t commits = 0;
   size_t crashes = 0;
+  size_t moves = 0;
 };
 
 void check_world(uint64_t seed, Totals& totals) {
@@ -390,7 +391,7 @@ void check_world(uint64_t seed, Totals& totals) {
   const auto program = std::make_shared<const ir::Program>(std::move(*stored));
   const std::vector<Faults> worlds{
       {.seed = seed},
-      {.seed = seed, .crash = 0.2, .late = 0.5},
+      {.seed = seed, .crash = 0.2, .late = 0.5, .move = 0.2},
       {.seed = seed + 1, .crash = 0.05, .doubled = 0.2, .late = 0.5, .jump = 0.1}};
   for (const Faults& faults : worlds) {
     INFO("crash " << faults.crash << ", jump " << faults.jump);
@@ -417,6 +418,7 @@ void check_world(uint64_t seed, Totals& totals) {
     totals.steps += report.completed.size();
     totals.commits += report.commits;
     totals.crashes += report.crashes;
+    totals.moves += report.moves;
   }
   ++totals.programs;
 }
@@ -438,6 +440,8 @@ TEST_CASE("random programs in random worlds") {
   const size_t worlds = std::getenv("KFLOW_LONG") != nullptr ? 100'000'000 : by_default;
   for (uint64_t seed = 1; seed <= worlds; ++seed) check_world(seed * 2, totals);
   WARN(totals.programs << " programs, " << totals.steps << " steps, " << totals.commits
-                       << " commits, " << totals.crashes << " crashes");
+                       << " commits, " << totals.crashes << " crashes, " << totals.moves
+                       << " moves to another program");
   CHECK(totals.crashes > 100);
+  CHECK(totals.moves > 100);
 }

@@ -69,6 +69,11 @@ TEST_CASE("scenarios") {
       INFO(step);
       CHECK((whole.performed.contains(step) ? whole.performed.at(step) : 0) == times);
     }
+    for (const auto& [call, text] : script.asked) {
+      INFO(call << " was asked\n" << (whole.asked.contains(call) ? whole.asked.at(call) : "nothing"));
+      CHECK((whole.asked.contains(call) &&
+             whole.asked.at(call).find(text) != std::string::npos));
+    }
     REQUIRE(whole.commits > 0);
     for (size_t at = 1; at <= whole.commits; ++at) {
       for (const Crash crash : {Crash::before_release, Crash::after_release}) {

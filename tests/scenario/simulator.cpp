@@ -9,6 +9,7 @@
 #include "compiler/base/bytes.hpp"
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/successor.hpp"
 
 namespace kflow::scenario {
 namespace {
@@ -76,6 +77,48 @@ Answer read_answer(std::string text) {
   return a;
 }
 
+// `{"text": "…", "calls": [{"name": …, "arguments": {…}}], "stop": "length"}` as a model's answer.
+cel::Value model_answer(const cel::Value& v) {
+  conversation::ModelAnswer out{.usage = {.input_tokens = 10, .output_tokens = 5}, .usd = 0.01};
+  out.message.role = conversation::Role::assistant;
+  if (v.kind() != cel::Kind::map) return v;
+  if (const cel::Value* text = v.find("text")) {
+    out.message.parts.push_back(
+        {.kind = conversation::PartKind::text, .text = std::string(text->as_string())});
+  }
+  if (const cel::Value* calls = v.find("calls")) {
+    for (const cel::Value& call : calls->as_list()) {
+      const cel::Value* arguments = call.find("arguments");
+      conversation::Part part{.kind = conversation::PartKind::tool_call};
+      part.id = "call_" + std::to_string(out.message.parts.size());
+      part.name = call.find("name")->as_string();
+      if (arguments != nullptr)
+        part.arguments = arguments->kind() == cel::Kind::string
+                             ? std::string(arguments->as_string())
+                             : cel::to_json(*arguments);
+      out.message.parts.push_back(std::move(part));
+    }
+    out.stop = conversation::StopReason::tool_calls;
+  }
+  if (const cel::Value* stop = v.find("stop")) {
+    for (const auto reason :
+         {conversation::StopReason::length, conversation::StopReason::refusal,
+          conversation::StopReason::content_filter}) {
+      if (conversation::to_string(reason) == stop->as_string()) out.stop = reason;
+    }
+  }
+  return conversation::to_value(out);
+}
+
+std::string request_text(const conversation::ModelRequest& r) {
+  std::string out = r.model.provider + "/" + r.model.id + "\nsystem: " + r.system + "\n";
+  for (const conversation::Message& m : r.messages) out += cel::to_json(conversation::to_value(m)) + "\n";
+  for (const conversation::ToolSpec& t : r.tools)
+    out += "tool " + t.name + ": " + t.description + " " + t.schema + "\n";
+  if (!r.output_schema.empty()) out += "output " + r.output_name + ": " + r.output_schema + "\n";
+  return out;
+}
+
 struct Effect {
   size_t run = 0;
   Millis due = 0;
@@ -84,8 +127,12 @@ struct Effect {
 };
 
 /// One run of the world: the one that is tested, or a child of it.
+constexpr int most_moves = 3;
+
 struct Run {
   std::string id;
+  std::shared_ptr<const ir::Program> program;
+  int moves = 0;  // to another program
   machine::RunStatePtr state;
   ByteWriter log;
   size_t log_count = 0;
@@ -122,7 +169,7 @@ class World {
         workflow = ir::CallableId(i);
     }
     if (!script_.workflow.empty()) workflow = program_->find(script_.workflow);
-    add_run("run-1", workflow, script_.input, "");
+    add_run("run-1", workflow, script_.input, "", program_);
     inputs_ = script_.inputs;
     for (size_t guard = 0; guard < 100'000; ++guard) {
       if (runs_[0]->over() && all_over()) break;
@@ -133,6 +180,7 @@ class World {
     report_.status = machine::status(root);
     report_.result = machine::result(root);
     report_.session = session_;
+    report_.usage = machine::usage(root);
     if (const machine::RunError* e = machine::error(root)) report_.error = *e;
     return std::move(report_);
   }
@@ -142,8 +190,10 @@ class World {
     return std::all_of(runs_.begin(), runs_.end(), [](const auto& r) { return r->over(); });
   }
 
-  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent) {
+  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent,
+                 std::shared_ptr<const ir::Program> program) {
     auto run = std::make_unique<Run>();
+    run->program = std::move(program);
     run->id = std::move(id);
     run->workflow = workflow;
     run->input = std::move(input);
@@ -165,7 +215,7 @@ class World {
       if (run.over()) continue;
       if (run.first) {
         run.first = false;
-        run.state = machine::make_state(program_);
+        run.state = machine::make_state(run.program);
         machine::RunStarted started{.workflow = run.workflow,
                                     .input = run.input,
                                     .run_id = run.id,
@@ -194,7 +244,16 @@ class World {
       std::vector<machine::Action> actions;
       std::optional<machine::ActId> reads;
       for (machine::Action& action : turn.actions) {
-        if (const auto* read = std::get_if<machine::ReadSession>(&action)) {
+        if (const auto* past = std::get_if<machine::ReadHistory>(&action)) {
+          reads = past->act;
+          std::vector<std::pair<std::string, std::string>> pairs = history_[past->agent];
+          if (pairs.size() > past->most)
+            pairs.erase(pairs.begin(), pairs.end() - static_cast<std::ptrdiff_t>(past->most));
+          machine::Turn more = machine::advance(
+              *run.state, machine::HistoryInput{past->act, std::move(pairs)}, now_);
+          for (auto& e : more.events) turn.events.push_back(std::move(e));
+          for (auto& a : more.actions) actions.push_back(std::move(a));
+        } else if (const auto* read = std::get_if<machine::ReadSession>(&action)) {
           reads = read->act;
           machine::Turn more =
               machine::advance(*run.state, machine::SessionInput{*reads, session_}, now_);
@@ -247,7 +306,8 @@ class World {
     }
     for (const machine::Action& action : turn.actions) {
       if (const auto* child = std::get_if<machine::StartChild>(&action)) {
-        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id);
+        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id,
+                                    runs_[index]->program);
         if (child->attached) runs_[made]->watchers.emplace_back(index, child->act);
       } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
         const auto target = find(watch->run_id);
@@ -266,6 +326,8 @@ class World {
           runs_[*target]->inbox.emplace_back(machine::CancelInput{stop->reason, stop->kill});
       } else if (const auto* write = std::get_if<machine::WriteValue>(&action)) {
         kv_[write->key] = write->value.value_or(cel::Value());
+      } else if (const auto* said = std::get_if<machine::WriteHistory>(&action)) {
+        history_[said->agent].emplace_back(said->message, said->answer);
       } else if (const auto* cached = std::get_if<machine::StoreCache>(&action)) {
         cache_[cached->key] = {cached->value, cached->expires};
       }
@@ -299,20 +361,40 @@ class World {
       report_.to_undo += f->undo.has_value();
     if (const auto* s = std::get_if<machine::StepCancelled>(&e.data))
       report_.to_undo += s->undo.has_value();
-    if (e.shown && !again)
-      report_.shown.push_back(std::string(machine::public_name(*program_, e)) + " " + path);
+    const bool piece = std::holds_alternative<machine::ContentDelta>(e.data) ||
+                       std::holds_alternative<machine::ContentReset>(e.data);
+    if (e.shown && !again && !piece)
+      report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " +
+                              path);
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
       report_.completed.push_back(path);
       ++report_.completions[std::to_string(index) + path];
-      ++answered_[runs_[index]->id + e.path];
+      count_answer(runs_[index]->id, e.path);
     }
     if (std::holds_alternative<machine::StepRetryScheduled>(e.data) ||
         std::holds_alternative<machine::StepFailed>(e.data))
-      ++answered_[runs_[index]->id + e.path];
+      count_answer(runs_[index]->id, e.path);
+  }
+
+  // `ask.model[3]` is one of the answers of `ask.model`.
+  static std::string without_number(const std::string& path) {
+    return path.ends_with(']') ? path.substr(0, path.rfind('[')) : path;
+  }
+  void count_answer(const std::string& run, const std::string& path) {
+    ++answered_[run + path];
+    if (path.ends_with(']')) ++answered_[run + without_number(path)];
   }
 
   const Answer* answer(size_t run, const machine::StartActivity& start) const {
     auto it = script_.steps.find(start.path);
+    if (it == script_.steps.end() && start.path.ends_with(']')) {
+      const std::string series = without_number(start.path);
+      if (const auto all = script_.steps.find(series); all != script_.steps.end()) {
+        const auto n = answered_.find(runs_[run]->id + series);
+        const size_t index = n == answered_.end() ? 0 : static_cast<size_t>(n->second);
+        return &all->second[std::min(index, all->second.size() - 1)];
+      }
+    }
     if (it == script_.steps.end()) {
       const size_t dot = start.path.rfind('.');
       it = script_.steps.find(dot == std::string::npos ? start.path : start.path.substr(dot + 1));
@@ -361,6 +443,7 @@ class World {
                                  value == nullptr ? cel::Value() : *value});
       return runs_[index]->inbox.push_back(std::move(input));
     }
+    if (start.model != nullptr) report_.asked[start.path] = request_text(*start.model);
     const Answer* a = answer(index, start);
     const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
     ++report_.performed[start.path];
@@ -370,6 +453,25 @@ class World {
 
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
 
+  // The run goes on with a copy of its program, laid out around what it has done.
+  void move(Run& run) {
+    ir::Progress progress{.workflow = run.workflow, .visited = {}};
+    ByteReader in(run.log.buffer());
+    for (size_t n = 0; n < run.log_count; ++n) {
+      const machine::Event event = machine::decode_event(in);
+      if (event.node) progress.visited.insert(event.node);
+    }
+    ir::Succession next = ir::succeed(*run.program, *run.program, progress);
+    if (!next.problems.empty())
+      throw std::runtime_error("a run does not fit its own program: " + next.problems.front());
+    if (auto sound = ir::verify(next.program); !sound)
+      throw std::runtime_error("a successor is not sound: " + sound.error().message);
+    run.program = std::make_shared<const ir::Program>(std::move(next.program));
+    run.snapshot.clear();
+    ++run.moves;
+    ++report_.moves;
+  }
+
   void recover() {
     // What the dead process had in flight may have happened, and may even be told; nobody waits for
     // it any more.
@@ -378,14 +480,15 @@ class World {
     for (size_t i = 0; i < runs_.size(); ++i) {
       Run& run = *runs_[i];
       if (run.first) continue;
-      run.state = machine::make_state(program_);
+      if (!run.over() && run.moves < most_moves && chance(faults_.move)) move(run);
+      run.state = machine::make_state(run.program);
       ByteReader in(run.log.buffer());
       for (size_t n = 0; n < run.log_count; ++n)
         machine::apply(*run.state, machine::decode_event(in));
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
       if (!run.snapshot.empty()) {
         // Snapshot and tail are the whole fold.
-        auto state = machine::decode_state(program_, run.snapshot);
+        auto state = machine::decode_state(run.program, run.snapshot);
         if (state == nullptr) throw std::runtime_error("a snapshot cannot be read back");
         ByteReader tail(std::string_view(run.log.buffer()).substr(run.snapshot_bytes));
         for (size_t n = run.snapshot_count; n < run.log_count; ++n)
@@ -396,7 +499,8 @@ class World {
       }
       // What was an answer to an effect is gone; messages of runs and people are durable.
       std::erase_if(run.inbox, [](const machine::Input& m) {
-        return std::holds_alternative<machine::OutcomeInput>(m);
+        return std::holds_alternative<machine::OutcomeInput>(m) ||
+               std::holds_alternative<machine::DeltaInput>(m);
       });
       if (run.over()) continue;
       machine::RecoverInput recover;
@@ -446,7 +550,21 @@ class World {
       } else if (a != nullptr && a->kind == Answer::Kind::fail) {
         input.outcome = a->error;
       } else if (a != nullptr) {
-        input.outcome = a->value;
+        input.outcome = done.start.model != nullptr ? model_answer(a->value) : a->value;
+      }
+      const cel::Value* text =
+          a != nullptr && a->value.kind() == cel::Kind::map ? a->value.find("text") : nullptr;
+      if (done.start.model != nullptr && !done.stopped && text != nullptr) {
+        // Some of it comes before the rest, and may be all that ever comes.
+        const size_t crashes = report_.crashes;
+        take(done.run,
+             machine::advance(*runs_[done.run]->state,
+                              machine::DeltaInput{.act = done.start.act,
+                                                  .attempt = done.start.attempt,
+                                                  .text = std::string(text->as_string()).substr(
+                                                      0, text->as_string().size() / 2)},
+                              now_));
+        if (report_.crashes > crashes) return true;
       }
       take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
       if (chance(faults_.doubled) && !runs_[done.run]->over())
@@ -485,7 +603,7 @@ class World {
         machine::AnswerInput input{
             .requirement = r.id, .accepted = value != "no", .value = {}, .feedback = ""};
         if (value != "yes" && value != "no") input.value = read_json(value);
-        if (input.value && !machine::check_answer(*program_, r, *input.value).empty())
+        if (input.value && !machine::check_answer(*run->program, r, *input.value).empty())
           throw std::runtime_error("no answer to it: " + command);
         run->inbox.emplace_back(std::move(input));
         return;
@@ -502,6 +620,7 @@ class World {
   std::vector<std::pair<Millis, std::string>> inputs_;
   std::map<std::string, int> answered_;
   std::map<std::string, cel::Value> kv_;
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>> history_;
   std::map<std::string, std::pair<cel::Value, Millis>> cache_;
   cel::Value session_;
   Crash crash_ = Crash::none;
@@ -535,6 +654,8 @@ Script read_script(std::string_view text) {
       out.inputs.emplace_back(read_duration(head.substr(3)), body);
     } else if (head.starts_with("performed ")) {
       out.performed[head.substr(10)] = std::stoi(body);
+    } else if (head.starts_with("asked ")) {
+      out.asked.emplace_back(head.substr(6), body);
     } else if (head == "session") {
       out.session = read_json(body);
     } else if (head == "expect") {

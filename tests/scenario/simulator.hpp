@@ -27,6 +27,7 @@ struct Answer {
 ///   // at 3s: cancel reason          (also: kill reason, signal name JSON, answer path
 ///   yes|no|JSON)
 ///   // performed fetch: 2             (how often an effect was released, without crashes)
+///   // asked model[2]: text           (a request to the model at that path holds this text)
 ///   // session: {"seen": ["a"]}      (state of the session at the end)
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
 ///   // order: a, b, c                  (paths of the steps in order of completion)
@@ -36,6 +37,7 @@ struct Script {
   std::map<std::string, std::vector<Answer>> steps;
   std::vector<std::pair<machine::Millis, std::string>> inputs;
   std::map<std::string, int> performed;
+  std::vector<std::pair<std::string, std::string>> asked;
   std::optional<cel::Value> session;
   std::string status;
   std::string error_kind;
@@ -54,6 +56,7 @@ struct Report {
   machine::RunError error;
   size_t commits = 0;
   size_t crashes = 0;
+  size_t moves = 0;                    ///< to a successor of the program
   size_t undone = 0;                   ///< compensations begun
   size_t to_undo = 0;                  ///< steps that have a compensation and are or may be done
   std::vector<std::string> completed;  ///< paths, in order
@@ -62,6 +65,8 @@ struct Report {
       shown;  ///< names and paths of shown events, without repeats of interrupted attempts
   size_t interrupted = 0;
   std::map<std::string, int> performed;  ///< effects released, by path
+  std::map<std::string, std::string> asked;  ///< requests to models as text, by path
+  machine::UsageTotal usage;
   cel::Value session;
 };
 
@@ -73,6 +78,7 @@ struct Faults {
   double doubled = 0;  ///< an outcome is delivered twice
   double late = 0;     ///< outcomes of effects of the dead process arrive all the same
   double jump = 0;     ///< the clock jumps, forwards or back
+  double move = 0;     ///< at a crash: a run goes on with a successor of its program
 };
 Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script,
                             const Faults& faults);

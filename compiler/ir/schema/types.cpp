@@ -350,6 +350,21 @@ TypeId TypeTable::join(TypeId a, TypeId b) {
   return simple(TypeKind::any);
 }
 
+uint32_t TypeTable::append(const TypeTable& other) {
+  const auto shift = static_cast<uint32_t>(types_.size()) - simple_types;
+  const auto move = [&](TypeId& id) {
+    if (id && id.value >= simple_types) id.value += shift;
+  };
+  for (uint32_t i = simple_types; i < other.types_.size(); ++i) {
+    Type copy = other.types_[i];
+    move(copy.element);
+    for (Field& field : copy.fields) move(field.type);
+    for (TypeId& arm : copy.arms) move(arm);
+    types_.push_back(std::move(copy));
+  }
+  return shift;
+}
+
 void TypeTable::encode(ByteWriter& out) const {
   out.varint(types_.size());
   for (const Type& t : types_) encode_type(t, out);

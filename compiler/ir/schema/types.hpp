@@ -113,6 +113,12 @@ class TypeTable {
   /// else any).
   TypeId join(TypeId a, TypeId b);
 
+  /// Ids below this are the same types in every table.
+  static constexpr uint32_t simple_types = static_cast<uint32_t>(TypeKind::poison) + 1;
+  /// Adds the types of another table as they are; those from `simple_types` on get the returned
+  /// number added to their ids. Types equal to ones that are here are added again.
+  uint32_t append(const TypeTable& other);
+
   void encode(ByteWriter& out) const;
   static Result<TypeTable> decode(ByteReader& in);
 

@@ -137,6 +137,100 @@ TEST_CASE("children: attached, failing, detached, waited for") {
   CHECK(children->size() == 3);
 }
 
+TEST_CASE("a run goes on with another program where it fits what the run has done") {
+  const auto before = compile(R"(
+    workflow w(n: int) -> string {
+      step a = twice(n)
+      for i in [1, 2] { step b = twice(i) }
+      step s: int = signal.wait("go")
+      step c = file.read("/no/such/file")
+      return "old"
+    }
+    tool twice(x: int) -> int { return x * 2 }
+  )");
+  Process p(std::make_shared<store::MemoryDisk>());
+  SECTION("a failed run, from what it failed by") {
+    const auto run = p.start(before, "w", R"({"n": 4})");
+    REQUIRE(engine::send_signal(*p.store, p.header(run.key), "go", cel::Value::integer(3)));
+    REQUIRE(p.wait(run.key).status == RunStatus::error);
+    const auto after = compile(R"(
+      tool thrice(x: int) -> int { return x * 3 }
+      tool twice(x: int) -> int { return 0 + x * 2 }
+      workflow w(n: int) -> string {
+        step a = twice(n)
+        for i in [1, 2] { step b = twice(i) }
+        step s: int = signal.wait("go")
+        step c = thrice(s)
+        for i in [1, 2] { let k = i + c  step d = twice(k) }
+        return "new ${a} ${s} ${c} ${d[1]}"
+      }
+    )");
+    const auto moved = p.engine->move(run.key, after);
+    INFO((moved ? "" : moved.error().message));
+    REQUIRE(moved);
+    CHECK(p.value(run.key) == "\"new 8 3 9 22\"");
+    CHECK(p.header(run.key).attempt == 2);
+    // The log folds under the program that the run has now.
+    const auto program = engine::load_program(*p.store, p.header(run.key).program);
+    REQUIRE(program);
+    CHECK(engine::load_state(*p.store, run.key, *program));
+  }
+  SECTION("a run that waits, taken up by another process") {
+    auto disk = std::make_shared<store::MemoryDisk>();
+    store::RunKey key = 0;
+    {
+      Process first(disk, true, true);
+      key = first.start(before, "w", R"({"n": 1})").key;
+      first.engine->wait_for_events(key, 8, patience_ms);
+    }
+    Process second(disk, false);
+    const auto after = compile(R"(
+      workflow w(n: int) -> string {
+        step a = twice(n)
+        for i in [1, 2] { step b = twice(i) }
+        step s: int = signal.wait("go")
+        return "waited ${a} ${s}"
+      }
+      tool twice(x: int) -> int { return x * 2 }
+    )");
+    const auto moved = second.engine->move(key, after);
+    INFO((moved ? "" : moved.error().message));
+    REQUIRE(moved);
+    REQUIRE(engine::send_signal(*second.store, second.header(key), "go", cel::Value::integer(5)));
+    CHECK(second.value(key) == "\"waited 2 5\"");
+  }
+  SECTION("what does not fit is named, and nothing changes") {
+    const auto run = p.start(before, "w", R"({"n": 4})");
+    REQUIRE(engine::send_signal(*p.store, p.header(run.key), "go", cel::Value::integer(3)));
+    REQUIRE(p.wait(run.key).status == RunStatus::error);
+    const std::pair<std::string, std::string> edits[] = {
+        {"workflow w(n: int) -> string { step b = twice(n)  return \"${b}\" }", "`a`"},
+        {"workflow w(n: int, m: int = 1) -> string { step a = twice(n)  return \"${a}\" }",
+         "parameters"},
+        {"workflow v(n: int) -> string { step a = twice(n)  return \"${a}\" }", "no workflow `w`"},
+        {"workflow w(n: int) -> string { step a = uuid()  return a }", "would call `uuid`"},
+        {R"(workflow w(n: int) -> string {
+              step a = twice(n)
+              for i in [1, 2] { step b = twice(i)  step c = twice(i) }
+              step s: int = signal.wait("go")
+              return "${c[0]}"
+            })",
+         "`c`"},
+    };
+    for (const auto& [text, wanted] : edits) {
+      const auto after = compile(text +
+                                 "\ntool twice(x: int) -> int { return x * 2 }\n"
+                                 "workflow other() { step x = twice(1)  step log(x) }");
+      const auto moved = p.engine->move(run.key, after);
+      REQUIRE(!moved);
+      INFO(moved.error().message);
+      CHECK(moved.error().message.find(wanted) != std::string::npos);
+      CHECK(p.header(run.key).status == RunStatus::error);
+      CHECK(p.header(run.key).program == ir::hash(*before));
+    }
+  }
+}
+
 TEST_CASE("cancel goes down to children and waits for them; kill does not wait") {
   const auto program = compile(R"(
     workflow parent() { step c = child() }
