@@ -332,7 +332,7 @@ struct AgentTool {
 /// A callable that sees what goes into an agent or what comes out of it, and may reject it.
 struct Guard {
   NodeId node;
-  bool input = false;  ///< called before the first turn; it has a parameter `input`
+  bool input = false;   ///< called before the first turn; it has a parameter `input`
   bool output = false;  ///< called with the answer; it has a parameter `output`
 };
 

@@ -75,8 +75,9 @@ class Verifier {
     need(o.model.value < p_.models.size(), "model");
     for (const ExprId e : {o.role, o.instructions, o.prompt, o.budget.usd, o.budget.tokens})
       expr(c.scope, e);
-    need(o.members <= o.tools.size() && (c.kind == CallableKind::team) == (o.mode != TeamMode::none),
-         "team");
+    need(
+        o.members <= o.tools.size() && (c.kind == CallableKind::team) == (o.mode != TeamMode::none),
+        "team");
     need(o.call.has_value(), "call of the model");
     hidden(c.scope, o.call);
     if (!problem.empty()) return;

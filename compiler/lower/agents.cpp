@@ -48,8 +48,9 @@ std::string reference_name(Cursor c) {
 ir::ModelId Lowerer::model(Cursor value) {
   const auto wrong = [&](std::string_view what) {
     m_.sink.report(Kind::bad_option_value, value.span(), std::string(what))
-        .note("a model is the name of a `model { … }`, or \"provider/id\" such as "
-              "\"openai/gpt-5.2\"");
+        .note(
+            "a model is the name of a `model { … }`, or \"provider/id\" such as "
+            "\"openai/gpt-5.2\"");
     return ir::ModelId();
   };
   if (const std::string name = reference_name(value); !name.empty()) {
@@ -68,8 +69,7 @@ ir::ModelId Lowerer::model(Cursor value) {
       std::vector<std::string> names;
       for (const auto& [known, node] : module_->models) names.push_back(known);
       if (module_->has_syntax_errors) return {};
-      m_.sink
-          .report(Kind::unknown_name, value.span(), fmt::format("no model is named `{}`", name))
+      m_.sink.report(Kind::unknown_name, value.span(), fmt::format("no model is named `{}`", name))
           .suggest(name, names);
       return {};
     }
@@ -134,8 +134,7 @@ void Lowerer::model_option(ir::Model& out, const OptionNode& o) {
   if (o.name == "api_key") {
     const std::string name = reference_name(o.value);
     if (!module_->secrets.contains(name)) {
-      m_.sink
-          .report(Kind::bad_option_value, o.value.span(), "`api_key` names a declared secret")
+      m_.sink.report(Kind::bad_option_value, o.value.span(), "`api_key` names a declared secret")
           .suggest(name, {module_->secrets.begin(), module_->secrets.end()})
           .note("declare it with `secret NAME`; its value comes from the environment");
       return;
@@ -189,9 +188,8 @@ void Lowerer::model_option(ir::Model& out, const OptionNode& o) {
     out.reasoning_effort = v->as_string();
   } else if (o.name == "stop") {
     const bool list = v->kind() == cel::Kind::list &&
-                      std::all_of(v->as_list().begin(), v->as_list().end(), [](const auto& x) {
-                        return x.kind() == cel::Kind::string;
-                      });
+                      std::all_of(v->as_list().begin(), v->as_list().end(),
+                                  [](const auto& x) { return x.kind() == cel::Kind::string; });
     if (!list) return wrong("a list of strings");
     for (const cel::Value& x : v->as_list()) out.stop.emplace_back(x.as_string());
   }
@@ -200,10 +198,12 @@ void Lowerer::model_option(ir::Model& out, const OptionNode& o) {
 // ---------------------------------------------------------------- agents and teams
 
 void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
+  out_.callables[id.value].scope = levels_[0].scope;
   const Cursor block = info.node.child(Node::options);
+  // Of a text with holes only the holes are reported: what is around them would be guessed at.
+  if (!block || info.node.has_errors()) return;
   const bool team = info.kind == ir::CallableKind::team;
   const std::string_view construct = team ? "team" : "agent";
-  out_.callables[id.value].scope = levels_[0].scope;
   session_type_ = {};
   ir::AgentOptions out;
   out.mode = team ? ir::TeamMode::coordinate : ir::TeamMode::none;
@@ -224,7 +224,7 @@ void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
   out.members = static_cast<uint32_t>(out.tools.size());
   if (const OptionNode* o = given("tools")) agent_tools(out, *o, false);
   for (const auto& [name, o] : options) agent_option(out, o, info);
-  if (!given("model") && !block.has_errors()) {
+  if (!given("model")) {
     m_.sink
         .report(Kind::missing_option, info.span,
                 fmt::format("{} `{}` has no model", team ? "the team" : "the agent", info.name))
@@ -232,9 +232,9 @@ void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
   }
   if (!out.message && !out.prompt && info.params.empty()) {
     m_.sink
-        .report(Kind::missing_option, info.span,
-                fmt::format("`{}` is told nothing: it has no parameters and no `prompt`",
-                            info.name))
+        .report(
+            Kind::missing_option, info.span,
+            fmt::format("`{}` is told nothing: it has no parameters and no `prompt`", info.name))
         .note("leave the parentheses out for one parameter `message`, or give a `prompt`");
   }
   out_.callables[id.value].agent = std::move(out);
@@ -260,9 +260,9 @@ void Lowerer::agent_option(ir::AgentOptions& out, const OptionNode& o, const Cal
     if (t_.assignable(type, string) || t_.assignable(type, t_.list_of(string))) {
       out.instructions = add(checked, o.value, type, false);
     } else {
-      m_.sink.report(Kind::type_mismatch, o.value.span(),
-                     fmt::format("`instructions` is a string or a list of strings, not {}",
-                                 t_.display(type)));
+      m_.sink.report(
+          Kind::type_mismatch, o.value.span(),
+          fmt::format("`instructions` is a string or a list of strings, not {}", t_.display(type)));
     }
   } else if (o.name == "prompt") {
     out.prompt = typed(o.value, string, "`prompt`");
@@ -376,8 +376,8 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
     if (p.fallback) field.fallback = sema::constant_value(m_, *module_of(index), p.fallback);
     if (p.optional && !p.fallback) field.type = t_.nullable(p.type);
     // What an agent is told by another one is a text.
-    const bool implicit = index && (t.kind == ir::CalleeKind::agent ||
-                                    t.kind == ir::CalleeKind::team) &&
+    const bool implicit = index &&
+                          (t.kind == ir::CalleeKind::agent || t.kind == ir::CalleeKind::team) &&
                           !m_.callables[*index].node.child(Node::params);
     if (implicit) {
       field.type = TypeTable::simple(TypeKind::string);
@@ -386,8 +386,8 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
     fields.push_back(std::move(field));
   }
   tool.input = t_.record(std::move(fields));
-  tool.node = hidden(tool.name, {.kind = t.kind, .name = t.name, .callable = t.callable}, t.result,
-                     at);
+  tool.node =
+      hidden(tool.name, {.kind = t.kind, .name = t.name, .callable = t.callable}, t.result, at);
   out.tools.push_back(std::move(tool));
 }
 
@@ -399,9 +399,8 @@ Module* Lowerer::module_of(std::optional<uint32_t> callable) const {
 void Lowerer::confirmed_tools(ir::AgentOptions& out, const OptionNode& o) {
   for (const Cursor item : items(o.value)) {
     const std::string name = reference_name(item);
-    const auto tool = std::find_if(out.tools.begin(), out.tools.end(), [&](const auto& x) {
-      return x.name == model_name(name);
-    });
+    const auto tool = std::find_if(out.tools.begin(), out.tools.end(),
+                                   [&](const auto& x) { return x.name == model_name(name); });
     if (tool == out.tools.end()) {
       std::vector<std::string> names;
       for (const ir::AgentTool& x : out.tools) names.push_back(x.name);
@@ -412,8 +411,8 @@ void Lowerer::confirmed_tools(ir::AgentOptions& out, const OptionNode& o) {
       continue;
     }
     const std::string question = fmt::format("May `{}` be called?", tool->name);
-    const ExprId expr = constant_expr(cel::Value::string(question),
-                                      TypeTable::simple(TypeKind::string), item);
+    const ExprId expr =
+        constant_expr(cel::Value::string(question), TypeTable::simple(TypeKind::string), item);
     std::get<ir::StepNode>(out_.nodes[tool->node.value].data).options.confirm = expr;
   }
 }
@@ -430,20 +429,22 @@ void Lowerer::guard(ir::AgentOptions& out, Cursor item, const CallableInfo& info
     return std::any_of(t.params.begin(), t.params.end(),
                        [&](const sema::ParamInfo& p) { return p.name == param; });
   };
-  ir::Guard guard{.node = {}, .input = takes("input") && !takes("output"), .output = takes("output")};
+  ir::Guard guard{
+      .node = {}, .input = takes("input") && !takes("output"), .output = takes("output")};
   const TypeKind result = t_[t_.without_null(t.result)].kind;
   const bool others = std::any_of(t.params.begin(), t.params.end(), [](const sema::ParamInfo& p) {
     return p.name != "input" && p.name != "output" && !p.optional;
   });
-  const bool sound = (guard.input || guard.output) && !others &&
-                     (result == TypeKind::boolean || result == TypeKind::string ||
-                      result == TypeKind::any);
+  const bool sound =
+      (guard.input || guard.output) && !others &&
+      (result == TypeKind::boolean || result == TypeKind::string || result == TypeKind::any);
   if (!sound) {
     m_.sink
         .report(Kind::bad_option_value, item.span(),
                 fmt::format("`{}` cannot guard `{}`", name, info.name))
-        .note("a guard has a parameter `input` (called before the first turn) or `output` (called "
-              "with the answer), and gives a bool, or a string that says why it rejects");
+        .note(
+            "a guard has a parameter `input` (called before the first turn) or `output` (called "
+            "with the answer), and gives a bool, or a string that says why it rejects");
     return;
   }
   guard.node = hidden(model_name(name), {.kind = t.kind, .name = t.name, .callable = t.callable},

@@ -9,6 +9,11 @@ std::optional<ir::Program> Lowerer::run() {
   for (uint32_t i = 0; i < m_.callables.size(); ++i) {
     if (m_.callables[i].module == 0) need(i);
   }
+  // Those that nothing uses are checked too.
+  module_ = m_.modules[0].get();
+  for (const auto& [name, decl] : m_.modules[0]->models) {
+    if (!decl.has_errors()) declared_model(*module_, name, decl);
+  }
   while (!todo_.empty()) {
     const uint32_t next = todo_.front();
     todo_.erase(todo_.begin());

@@ -62,7 +62,7 @@ Activities::~Activities() {
 
 void Activities::start(Request request) {
   Parts& p = *parts_;
-  if (is_native(request.callee)) {
+  if (request.model == nullptr && is_native(request.callee)) {
     const uint64_t token = request.token;
     p.done({token, run_native(request)});
     return;
@@ -71,8 +71,8 @@ void Activities::start(Request request) {
   Worker* worker = nullptr;
   {
     const std::lock_guard guard(p.mutex);
-    if (request.callee.starts_with("http.")) {
-      if (!p.http) p.http = make_http_worker(finish);
+    if (request.model != nullptr || request.callee.starts_with("http.")) {
+      if (!p.http) p.http = make_http_worker(p.options, finish);
       worker = p.http.get();
     } else if (request.callee.starts_with("file.")) {
       if (!p.files) p.files = make_file_worker(p.options, finish);

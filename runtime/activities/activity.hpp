@@ -4,13 +4,16 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "compiler/base/result.hpp"
 #include "compiler/cel/value.hpp"
+#include "runtime/conversation/conversation.hpp"
 
 namespace kflow::activities {
 
@@ -23,7 +26,34 @@ struct Request {
   std::string idempotency_key;
   std::string run_id;
   uint32_t attempt = 1;
+  std::shared_ptr<const conversation::ModelRequest> model;  ///< of a call of a model
+  bool priced = false;  ///< the price of the model must be known
 };
+
+/// US dollars for a million tokens.
+struct ModelPrice {
+  double input = 0;
+  double output = 0;
+  std::optional<double> cached_input;  ///< none: as `input`
+  std::optional<double> cache_write;   ///< none: as `input`
+};
+
+/// Where and how models are called: of the environment, never recorded.
+struct ModelEndpoint {
+  std::string base_url;
+  std::string api_key_variable;  ///< environment variable
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string proxy;
+  int64_t timeout_ms = 0;           ///< 0: default_http_timeout_ms
+  int64_t requests_per_minute = 0;  ///< 0: no limit
+  int64_t tokens_per_minute = 0;
+  int64_t concurrent = 0;
+  std::optional<bool> stream;  ///< none: yes
+  std::optional<ModelPrice> price;
+};
+
+/// A tape of HTTP exchanges (tape.hpp).
+class Tape;
 
 /// Kinds and fields as language.md §6 has them.
 struct ActivityError {
@@ -58,6 +88,14 @@ struct Options {
   std::vector<std::string>
       file_roots;  ///< folders that file.* may touch; the first is the base of relative paths
   std::function<void(const std::string& line)> log;
+  /// By provider, by "provider/id" and by the name of a `model`; the later ones win.
+  std::map<std::string, ModelEndpoint, std::less<>> models;
+  /// The value of a secret or of an environment variable; none: it is not set.
+  std::function<std::optional<std::string>(std::string_view name)> secret;
+  /// Called on a thread of the activities with each piece of a model's answer, before its
+  /// completion.
+  std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
+  std::shared_ptr<Tape> tape;  ///< none: the network, and nothing is recorded
 };
 
 /// Owns the threads, each started when first needed. Thread-safe.

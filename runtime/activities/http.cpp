@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -11,6 +13,8 @@
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/functions.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/tape.hpp"
+#include "runtime/activities/transfer.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -67,35 +71,10 @@ std::string shown_url(const std::string& url) {
   return out;
 }
 
-struct Transfer {
-  Request request;
-  CURL* easy = nullptr;
-  curl_slist* headers = nullptr;
-  std::string url;
-  std::string body;
-  std::string answer;
-  std::map<std::string, std::string> answer_headers;
-  size_t header_bytes = 0;
-  int64_t max_bytes = default_http_max_bytes;
-  bool too_large = false;
-  bool headers_too_large = false;
-  bool cancelled = false;
-  char error[CURL_ERROR_SIZE] = "";
-
-  ~Transfer() {
-    if (easy != nullptr) curl_easy_cleanup(easy);
-    curl_slist_free_all(headers);
-  }
-};
-
 size_t on_body(char* data, size_t size, size_t count, void* user) {
   auto& t = *static_cast<Transfer*>(user);
-  if (t.answer.size() + size * count > static_cast<size_t>(t.max_bytes)) {
-    t.too_large = true;
-    return 0;
-  }
-  t.answer.append(data, size * count);
-  return size * count;
+  if (t.status == 0) curl_easy_getinfo(t.easy, CURLINFO_RESPONSE_CODE, &t.status);
+  return t.take({data, size * count}) ? size * count : 0;
 }
 
 size_t on_header(char* data, size_t size, size_t count, void* user) {
@@ -107,7 +86,10 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
     return 0;
   }
   while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
-  if (line.starts_with("HTTP/")) t.answer_headers.clear();  // of a redirect or an interim answer
+  if (line.starts_with("HTTP/")) {  // of a redirect or an interim answer
+    t.answer_headers.clear();
+    t.status = 0;
+  }
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return size * count;
   std::string_view value = line.substr(colon + 1);
@@ -119,7 +101,8 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
 
 class HttpWorker final : public Worker {
  public:
-  explicit HttpWorker(CompletionHandler done) : done_(std::move(done)) {
+  HttpWorker(Options options, CompletionHandler done)
+      : options_(std::move(options)), done_(std::move(done)) {
     static std::once_flag once;
     std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
     multi_ = curl_multi_init();
@@ -137,7 +120,12 @@ class HttpWorker final : public Worker {
   void cancel(uint64_t token) override {
     post([this, token] {
       const auto it = transfers_.find(token);
-      if (it != transfers_.end()) abandon(it->second.get());
+      if (it != transfers_.end()) return abandon(it->second.get());
+      const auto waiting =
+          std::ranges::find_if(waiting_, [&](const auto& t) { return t->request.token == token; });
+      if (waiting == waiting_.end()) return;
+      waiting_.erase(waiting);
+      fail(token, cancelled_error());
     });
   }
 
@@ -155,6 +143,7 @@ class HttpWorker final : public Worker {
   void abandon(Transfer* t) {
     const uint64_t token = t->request.token;
     curl_multi_remove_handle(multi_, t->easy);
+    if (t->model) gates_[t->model->gate].ended(0, now_ms());
     transfers_.erase(token);
     fail(token, cancelled_error());
   }
@@ -165,9 +154,74 @@ class HttpWorker final : public Worker {
     auto t = std::make_unique<Transfer>();
     t->request = std::move(request);
     t->easy = curl_easy_init();
-    if (auto error = prepare(*t)) return fail(token, std::move(*error));
+    t->on_delta = options_.on_delta;
+    auto error = t->request.model != nullptr ? prepare_model(*t, options_) : prepare(*t);
+    if (error) return fail(token, std::move(*error));
+    if (t->model) {
+      options(*t, "POST", false);
+      const int64_t timeout = t->model->endpoint.timeout_ms;
+      if (timeout > 0) curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout));
+      if (!t->model->endpoint.proxy.empty())
+        curl_easy_setopt(t->easy, CURLOPT_PROXY, t->model->endpoint.proxy.c_str());
+      curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
+    }
+    if (options_.tape && options_.tape->replays()) return replay(*t);
+    if (t->model) {
+      waiting_.push_back(std::move(t));
+      return admit();
+    }
+    go(std::move(t));
+  }
+
+  void go(std::unique_ptr<Transfer> t) {
     curl_multi_add_handle(multi_, t->easy);
-    transfers_.emplace(token, std::move(t));
+    transfers_.emplace(t->request.token, std::move(t));
+  }
+
+  static int64_t now_ms() {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+
+  // Calls of models that their limits let through, in order; the others wait.
+  void admit() {
+    next_admission_ms_ = 60'000;
+    const int64_t now = now_ms();
+    std::deque<std::unique_ptr<Transfer>> still;
+    std::map<std::string, bool> blocked;
+    for (auto& t : waiting_) {
+      Gate& gate = gates_[t->model->gate];
+      bool& closed = blocked[t->model->gate];
+      const int64_t wait = closed ? 1 : gate.wait_ms(t->model->endpoint, now);
+      if (wait == 0) {
+        gate.begun(now);
+        go(std::move(t));
+        continue;
+      }
+      if (!closed) next_admission_ms_ = std::min(next_admission_ms_, wait);
+      closed = true;
+      still.push_back(std::move(t));
+    }
+    waiting_ = std::move(still);
+  }
+
+  // The answer stands on the tape, or there is none.
+  void replay(Transfer& t) {
+    const uint64_t token = t.request.token;
+    const auto found =
+        options_.tape->find(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body);
+    if (!found) {
+      return fail(token,
+                  {.kind = t.model ? "model" : "http",
+                   .code = "not_on_tape",
+                   .message = fmt::format("the tape `{}` holds no answer to {} {}",
+                                          options_.tape->path(), t.method, shown_url(t.url))});
+    }
+    t.status = found->status;
+    for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;
+    const bool fits = t.take(found->body);
+    done_({token, outcome(t, fits ? CURLE_OK : CURLE_WRITE_ERROR)});
   }
 
   static bool header_is_safe(std::string_view s) {
@@ -179,6 +233,7 @@ class HttpWorker final : public Worker {
     std::string method = t.request.callee.substr(5);
     for (char& c : method) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     if (method == "REQUEST") method = text_argument(in, "method", "GET");
+    t.method = method;
     const bool method_ok = !method.empty() && std::all_of(method.begin(), method.end(), [](char c) {
       return (c >= 'A' && c <= 'Z') || c == '-';
     });
@@ -289,9 +344,12 @@ class HttpWorker final : public Worker {
       }
       for (auto& task : tasks) task();
       if (stopping_) {
+        for (const auto& t : waiting_) fail(t->request.token, cancelled_error());
+        waiting_.clear();
         while (!transfers_.empty()) abandon(transfers_.begin()->second.get());
         return;
       }
+      if (!waiting_.empty()) admit();
       int running = 0;
       curl_multi_perform(multi_, &running);
       int left = 0;
@@ -301,21 +359,33 @@ class HttpWorker final : public Worker {
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         ended(t, message->data.result);
       }
-      curl_multi_poll(multi_, nullptr, 0, 60'000, nullptr);
+      curl_multi_poll(multi_, nullptr, 0,
+                      waiting_.empty() ? 60'000 : static_cast<int>(next_admission_ms_), nullptr);
     }
   }
 
   void ended(Transfer* t, CURLcode code) {
     curl_multi_remove_handle(multi_, t->easy);
+    if (code == CURLE_OK) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
     Completion completion{t->request.token, outcome(*t, code)};
+    if (t->model) gates_[t->model->gate].ended(tokens_of(completion), now_ms());
+    if (options_.tape && code == CURLE_OK)
+      options_.tape->record(t->method, t->tape_url.empty() ? t->url : t->tape_url, t->body,
+                            {.status = t->status, .headers = t->answer_headers, .body = t->answer});
     transfers_.erase(t->request.token);
     done_(std::move(completion));
   }
 
+  static int64_t tokens_of(const Completion& completion) {
+    const auto* value = std::get_if<Value>(&completion.outcome);
+    const auto answer = value == nullptr ? std::nullopt : conversation::answer_from(*value);
+    return answer ? answer->usage.input_tokens + answer->usage.output_tokens : 0;
+  }
+
   static std::variant<Value, ActivityError> outcome(Transfer& t, CURLcode code) {
     if (code != CURLE_OK) return transport_error(t, code);
-    long status = 0;
-    curl_easy_getinfo(t.easy, CURLINFO_RESPONSE_CODE, &status);
+    if (t.model) return model_outcome(t);
+    const long status = t.status;
     char* final_url = nullptr;
     curl_easy_getinfo(t.easy, CURLINFO_EFFECTIVE_URL, &final_url);
     cel::MapBuilder headers;
@@ -359,21 +429,6 @@ class HttpWorker final : public Worker {
     return Value::bytes(t.answer);
   }
 
-  // Seconds, or an HTTP date (RFC 9110 §10.2.3).
-  static int64_t retry_after(const Transfer& t) {
-    const auto it = t.answer_headers.find("retry-after");
-    if (it == t.answer_headers.end()) return 0;
-    const std::string& text = it->second;
-    if (!text.empty() && text.size() < 10 &&
-        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
-      return std::stoll(text) * 1000;
-    const time_t when = curl_getdate(text.c_str(), nullptr);
-    return when < 0 ? 0
-                    : std::max<int64_t>(
-                          0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) *
-                                 1000);
-  }
-
   static ActivityError status_error(const Transfer& t, long status, const Value& headers) {
     std::string body = replace_invalid_utf8(t.answer.substr(0, error_body_shown));
     return {
@@ -383,7 +438,7 @@ class HttpWorker final : public Worker {
         .status = status,
         .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
         .retryable = status == 429 || status >= 500 || status == 408,
-        .retry_after_ms = retry_after(t)};
+        .retry_after_ms = retry_after_ms(t)};
   }
 
   static ActivityError transport_error(const Transfer& t, CURLcode code) {
@@ -434,19 +489,52 @@ class HttpWorker final : public Worker {
     return e;
   }
 
+  /// How many calls of one endpoint are under way, and how much of its last minute is used.
+  struct Gate {
+    int64_t active = 0;
+    std::deque<int64_t> begun_at;
+    std::deque<std::pair<int64_t, int64_t>> tokens;  // when, how many
+
+    int64_t wait_ms(const ModelEndpoint& limits, int64_t now) {
+      while (!begun_at.empty() && begun_at.front() <= now - 60'000) begun_at.pop_front();
+      while (!tokens.empty() && tokens.front().first <= now - 60'000) tokens.pop_front();
+      if (limits.concurrent > 0 && active >= limits.concurrent) return 60'000;  // until one ends
+      if (limits.requests_per_minute > 0 &&
+          static_cast<int64_t>(begun_at.size()) >= limits.requests_per_minute)
+        return begun_at.front() + 60'001 - now;
+      int64_t used = 0;
+      for (const auto& [when, n] : tokens) used += n;
+      if (limits.tokens_per_minute > 0 && used >= limits.tokens_per_minute)
+        return tokens.front().first + 60'001 - now;
+      return 0;
+    }
+    void begun(int64_t now) {
+      ++active;
+      begun_at.push_back(now);
+    }
+    void ended(int64_t used, int64_t now) {
+      --active;
+      if (used > 0) tokens.emplace_back(now, used);
+    }
+  };
+
+  Options options_;
   CompletionHandler done_;
   CURLM* multi_ = nullptr;
   std::mutex mutex_;
   std::vector<std::function<void()>> tasks_;
   std::map<uint64_t, std::unique_ptr<Transfer>> transfers_;
+  std::deque<std::unique_ptr<Transfer>> waiting_;  // for the limits of their endpoint
+  std::map<std::string, Gate> gates_;
+  int64_t next_admission_ms_ = 0;
   bool stopping_ = false;
   std::thread thread_;
 };
 
 }  // namespace
 
-std::unique_ptr<Worker> make_http_worker(CompletionHandler done) {
-  return std::make_unique<HttpWorker>(std::move(done));
+std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done) {
+  return std::make_unique<HttpWorker>(std::move(options), std::move(done));
 }
 
 }  // namespace kflow::activities

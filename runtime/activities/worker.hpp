@@ -13,7 +13,7 @@ class Worker {
 };
 
 /// All HTTP on one curl-multi thread.
-std::unique_ptr<Worker> make_http_worker(CompletionHandler done);
+std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done);
 /// Programs: spawned, read and reaped on one thread; each in its own process group.
 std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler done);
 /// Files, on one thread.

@@ -23,8 +23,19 @@ struct RunOptions {
   std::string id;
   std::string session;
   std::string idempotency_key;
+  std::string record;  ///< tape to write
+  std::string replay;  ///< tape to answer from
 };
 int run(const Common& common, const RunOptions& options);
+
+struct ChatOptions {
+  std::string file;
+  std::string agent;
+  std::string session;
+  std::string record;
+  std::string replay;
+};
+int chat(const Common& common, const ChatOptions& options);
 
 struct PsOptions {
   std::string status;

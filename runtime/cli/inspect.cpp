@@ -27,6 +27,7 @@ struct StepRow {
   cel::Value input;
   cel::Value output;
   std::string error;
+  machine::UsageTotal usage;  ///< of an agent or team
 };
 
 // The steps of a run in the order in which they began.
@@ -54,6 +55,12 @@ struct StepTable {
       row.attempts = t->attempt;
       row.status = "RUNNING";
       if (t->attempt == 1) row.input = t->input;
+    } else if (const auto* a = std::get_if<machine::AgentEntered>(&e.data)) {
+      StepRow& row = row_of(program, e);
+      row.status = "RUNNING";
+      row.input = a->input;
+    } else if (const auto* d = std::get_if<machine::AgentEnded>(&e.data)) {
+      row_of(program, e).usage = d->usage;
     } else if (const auto* q = std::get_if<machine::Asked>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.status = "PAUSED";
@@ -255,6 +262,14 @@ int get(const Common& common, const GetOptions& options) {
       out.key("input"), out.raw(cel::to_json(row.input));
       out.key("content"), out.raw(cel::to_json(row.output));
       out.key("error"), row.error.empty() ? out.null() : out.string(row.error);
+      if (row.usage.calls > 0) {
+        out.key("usage");
+        out.begin_object();
+        out.key("input_tokens"), out.integer(row.usage.input_tokens);
+        out.key("output_tokens"), out.integer(row.usage.output_tokens);
+        out.key("usd"), out.number(row.usage.usd);
+        out.end_object();
+      }
       out.end_object();
     }
     out.end_array();
@@ -276,7 +291,7 @@ int get(const Common& common, const GetOptions& options) {
         "  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), row.path.c_str(),
         row.status.c_str(),
         duration_text((row.ended_at == 0 ? end : row.ended_at) - row.started_at).c_str(),
-        row.callee.c_str(),
+        (row.callee + (row.usage.calls > 0 ? "  " + usage_text(row.usage) : "")).c_str(),
         row.attempts > 1 ? fmt::format("  {} attempts", row.attempts).c_str() : "",
         row.error.empty() ? "" : ("  " + row.error.substr(0, row.error.find('\n'))).c_str());
   }

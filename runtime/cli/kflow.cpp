@@ -34,7 +34,21 @@ int main(int argc, char** argv) {
   run_verb->add_option("--session", running.session, "the session it belongs to");
   run_verb->add_option("--idempotency-key", running.idempotency_key,
                        "a second start with the same key gives the first run");
+  run_verb->add_option("--record", running.record,
+                       "write every HTTP exchange to this new file, without secrets");
+  run_verb->add_option("--replay", running.replay,
+                       "answer every HTTP exchange from this file instead of the network");
   run_verb->footer("example: kflow run report.kflow -i topic=\"AI trends\" --background");
+
+  ChatOptions chatting;
+  auto* chat_verb = app.add_subcommand(
+      "chat", "talk to an agent or team; one session, every turn a run of its own");
+  chat_verb->add_option("FILE", chatting.file, "the .kflow file")->required();
+  chat_verb->add_option("AGENT", chatting.agent, "which agent or team, if the file has several");
+  chat_verb->add_option("--session", chatting.session, "go on with this session");
+  chat_verb->add_option("--record", chatting.record, "write every HTTP exchange to this new file");
+  chat_verb->add_option("--replay", chatting.replay, "answer every HTTP exchange from this file");
+  chat_verb->footer("example: kflow chat support.kflow helper");
 
   PsOptions listing;
   auto* ps_verb = app.add_subcommand("ps", "list runs, newest first");
@@ -160,6 +174,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? Exit::ok : Exit::usage;
   }
   if (run_verb->parsed()) return run(common, running);
+  if (chat_verb->parsed()) return chat(common, chatting);
   if (ps_verb->parsed()) return ps(common, listing);
   if (get_verb->parsed()) return get(common, getting);
   if (watch_verb->parsed()) return watch(common, watching);

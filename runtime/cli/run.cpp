@@ -15,7 +15,9 @@
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
+#include "compiler/ir/direct.hpp"
 #include "runtime/cli/commands.hpp"
+#include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/cli/view.hpp"
 #include "runtime/config/yaml.hpp"
@@ -30,35 +32,10 @@ constexpr size_t max_input_bytes = 64U << 20;
 std::atomic<int> interrupts = 0;
 void on_interrupt(int) { ++interrupts; }
 
-bool wants_colour(const std::string& mode) {
-  if (mode == "always") return true;
-  if (mode == "never") return false;
-  return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
-}
-
 ViewMode view_mode(const Common& common, bool quiet) {
   if (common.json) return ViewMode::json;
   if (quiet) return ViewMode::quiet;
   return ::isatty(STDERR_FILENO) != 0 ? ViewMode::live : ViewMode::plain;
-}
-
-// The workflow meant: the named one, or the only one.
-Result<ir::CallableId> choose(const ir::Program& program, const std::string& name) {
-  std::vector<std::string> names;
-  for (uint32_t i = 0; i < program.callables.size(); ++i) {
-    const ir::Callable& c = program.callables[i];
-    if (c.kind != ir::CallableKind::workflow || c.name.find('.') != std::string::npos) continue;
-    if (c.name == name) return ir::CallableId(i);
-    names.push_back(c.name);
-  }
-  if (name.empty() && names.size() == 1) return program.find(names[0]);
-  if (names.empty()) return fail(ErrorCode::invalid_argument, "the file has no workflow");
-  if (name.empty())
-    return fail(
-        ErrorCode::invalid_argument,
-        fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
-  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}",
-                                                       name, fmt::join(names, ", ")));
 }
 
 Result<cel::Value> read_input_file(const std::string& path) {
@@ -187,35 +164,21 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
   return report_end(view);
 }
 
-Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common,
-                                                   int& status) {
-  auto compiled = driver::compile_file(file);
-  if (!compiled) {
-    status = Exit::failed;
-    return std::unexpected(std::move(compiled).error());
-  }
-  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources,
-                                       wants_colour(common.colour))
-                 .c_str(),
-             stderr);
-  if (!(*compiled)->program) {
-    status = Exit::failed;
-    return fail(ErrorCode::invalid_argument, "");
-  }
-  return std::make_shared<const ir::Program>(std::move(*(*compiled)->program));
-}
-
 }  // namespace
 
 int run(const Common& common, const RunOptions& options) {
-  int status = Exit::failed;
-  auto program = compile(options.file, common, status);
+  auto program = compile(options.file, common);
   if (!program) {
     if (!program.error().message.empty()) fail_with(program.error());
-    return status;
+    return Exit::failed;
   }
-  const auto workflow = choose(**program, options.workflow);
+  auto workflow = choose(**program, options.workflow);
   if (!workflow) return fail_with(workflow.error());
+  if ((**program)[*workflow].kind != ir::CallableKind::workflow) {
+    ir::Direct direct = ir::run_directly(**program, *workflow);
+    *workflow = direct.workflow;
+    program = std::make_shared<const ir::Program>(std::move(direct.program));
+  }
   auto input = gather_input(**program, *workflow, options);
   if (!input) return fail_with(input.error());
   auto checked = engine::check_input(**program, *workflow, *input);
@@ -236,6 +199,13 @@ int run(const Common& common, const RunOptions& options) {
                              .detached = options.background};
   auto options_of_engine = engine_options(place, place.project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
+  auto tape = open_tape(options.record, options.replay, **program, *options_of_engine);
+  if (!tape) return fail_with(tape.error());
+  if (*tape && options.background) {
+    return fail_with(
+        {ErrorCode::invalid_argument, "`--record` and `--replay` are for runs in the foreground"});
+  }
+  options_of_engine->activities.tape = *tape;
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   auto started = (*engine)->start(*program, *workflow, *input, start);
@@ -289,11 +259,10 @@ int resume(const Common& common, const ResumeOptions& options) {
   }
   std::shared_ptr<const ir::Program> next;
   if (!options.program.empty()) {
-    int status = Exit::failed;
-    auto compiled = compile(options.program, common, status);
+    auto compiled = compile(options.program, common);
     if (!compiled) {
       if (!compiled.error().message.empty()) fail_with(compiled.error());
-      return status;
+      return Exit::failed;
     }
     next = std::move(*compiled);
   }

@@ -9,7 +9,10 @@
 
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/source/source.hpp"
+#include "runtime/activities/tape.hpp"
 #include "runtime/config/settings.hpp"
+#include "runtime/models/dialect.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
@@ -98,6 +101,51 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text) 
   return fail(ErrorCode::not_found, "`" + text + "` fits several runs: " + names);
 }
 
+namespace {
+
+activities::ModelEndpoint endpoint(const config::ModelSettings& m) {
+  activities::ModelEndpoint out{.base_url = m.base_url,
+                                .api_key_variable = m.api_key,
+                                .headers = m.headers,
+                                .proxy = m.proxy,
+                                .timeout_ms = m.timeout_ms,
+                                .requests_per_minute = static_cast<int64_t>(m.requests_per_minute),
+                                .tokens_per_minute = static_cast<int64_t>(m.tokens_per_minute),
+                                .concurrent = static_cast<int64_t>(m.concurrent),
+                                .stream = m.stream};
+  if (!m.price) return out;
+  out.price = activities::ModelPrice{.input = m.price->input, .output = m.price->output};
+  if (m.price->cached_input >= 0) out.price->cached_input = m.price->cached_input;
+  if (m.price->cache_write >= 0) out.price->cache_write = m.price->cache_write;
+  return out;
+}
+
+constexpr size_t max_secret_bytes = 64U << 10;
+
+// From where kflow.yaml says, else from the environment variable of that name.
+std::function<std::optional<std::string>(std::string_view)> secret_reader(
+    std::map<std::string, config::SecretSource> sources, std::string folder) {
+  return [sources = std::move(sources),
+          folder = std::move(folder)](std::string_view name) -> std::optional<std::string> {
+    std::string variable(name);
+    if (const auto it = sources.find(variable); it != sources.end()) {
+      if (!it->second.file.empty()) {
+        auto text =
+            source::read_file((fs::path(folder) / it->second.file).string(), max_secret_bytes);
+        if (!text) return std::nullopt;
+        while (text->ends_with('\n') || text->ends_with('\r')) text->pop_back();
+        return std::move(*text);
+      }
+      if (!it->second.variable.empty()) variable = it->second.variable;
+    }
+    const char* value = std::getenv(variable.c_str());
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    return std::string(value);
+  };
+}
+
+}  // namespace
+
 Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root) {
   engine::EngineOptions options;
   options.project_root = project_root.empty() ? place.project_root : project_root;
@@ -110,6 +158,8 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
       options.activities.file_roots.push_back(
           (fs::path(options.project_root) / root).lexically_normal().string());
   }
+  for (const auto& [name, m] : settings->models) options.activities.models[name] = endpoint(m);
+  options.activities.secret = secret_reader(settings->secrets, options.project_root);
   options.activities.log = [](const std::string& line) {
     std::fprintf(stderr, "log: %s\n", line.c_str());
   };
@@ -139,6 +189,35 @@ std::string duration_text(machine::Millis ms) {
   if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
   if (s < 86'400) return fmt::format("{} h {} min", s / 3600, s / 60 % 60);
   return fmt::format("{} d {} h", s / 86'400, s / 3600 % 24);
+}
+
+std::string usage_text(const machine::UsageTotal& u) {
+  std::string out = fmt::format("{} in, {} out", u.input_tokens, u.output_tokens);
+  if (u.usd > 0) out += fmt::format(", ${:.4f}", u.usd);
+  return out;
+}
+
+Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
+                                                    const std::string& replay,
+                                                    const ir::Program& program,
+                                                    const engine::EngineOptions& options) {
+  if (record.empty() && replay.empty()) return std::shared_ptr<activities::Tape>();
+  if (!record.empty() && !replay.empty())
+    return fail(ErrorCode::invalid_argument, "`--record` and `--replay` exclude each other");
+  // Whatever could be a key of this run is kept out of the tape.
+  std::vector<std::string> secrets;
+  const auto add = [&](std::string_view name) {
+    if (name.empty()) return;
+    if (auto value = options.activities.secret(name)) secrets.push_back(std::move(*value));
+  };
+  for (const models::Dialect* d : models::all_dialects()) add(d->key_variable());
+  for (const ir::Model& m : program.models) add(m.api_key);
+  for (const auto& [name, endpoint] : options.activities.models) {
+    add(endpoint.api_key_variable);
+    for (const auto& [header, value] : endpoint.headers) secrets.push_back(value);
+  }
+  return record.empty() ? activities::Tape::load(replay, std::move(secrets))
+                        : activities::Tape::begin(record, std::move(secrets));
 }
 
 std::string moment_text(machine::Millis t) {

@@ -52,6 +52,13 @@ std::string short_id(const std::string& id);
 /// "1.2 s", "3 min 5 s".
 std::string duration_text(machine::Millis ms);
 std::string moment_text(machine::Millis t);
+/// "120 in, 45 out, $0.0012"
+std::string usage_text(const machine::UsageTotal& usage);
+/// A tape to write (`record`) or to answer from (`replay`), none if both are "".
+Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
+                                                    const std::string& replay,
+                                                    const ir::Program& program,
+                                                    const engine::EngineOptions& options);
 bool is_final(machine::RunStatus s);
 int status_exit(machine::RunStatus s);
 /// A value for people: text as it is, anything else as indented JSON.

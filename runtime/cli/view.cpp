@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "compiler/cel/value_codec.hpp"
@@ -15,6 +16,8 @@ namespace kflow::cli {
 namespace {
 
 constexpr size_t max_active_lines = 12;
+constexpr size_t max_streamed = 4096;  // of a model's text, at its end
+constexpr size_t max_streamed_lines = 4;
 
 template <typename... Ts>
 struct overloaded : Ts... {
@@ -37,6 +40,12 @@ std::string clip(std::string text, size_t width) {
   size_t cut = width - 1;
   while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;
   return text.substr(0, cut) + "…";
+}
+
+// The first character that begins at or after `at`.
+size_t utf8_boundary(const std::string& text, size_t at) {
+  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
+  return at;
 }
 
 }  // namespace
@@ -90,6 +99,7 @@ void View::show(const machine::Event& event) {
             a.path = event.path;
             const auto* step = std::get_if<ir::StepNode>(&(*program_)[event.node].data);
             a.callee = step == nullptr ? "" : step->call.name;
+            a.model = step != nullptr && step->call.kind == ir::CalleeKind::model;
             a.attempt = e.attempt;
             if (e.attempt == 1 || a.since == 0) a.since = event.time;
             a.note =
@@ -100,14 +110,33 @@ void View::show(const machine::Event& event) {
                                e.attempt));
           },
           [&](const machine::ToolEntered&) {
-            active_[event.act] = {event.path, "tool", 1, event.time, ""};
+            active_[event.act] = {.path = event.path, .callee = "tool", .since = event.time};
           },
+          [&](const machine::AgentEntered&) {
+            const auto& step = std::get<ir::StepNode>((*program_)[event.node].data);
+            active_[event.act] = {
+                .path = event.path, .callee = step.call.name, .since = event.time};
+          },
+          [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
+          [&](const machine::ContentDelta& e) {
+            std::string& text = active_[event.act].text;
+            if (e.kind == machine::DeltaKind::text) text += e.text;
+            if (text.size() > max_streamed) text.erase(0, text.size() - max_streamed);
+          },
+          [&](const machine::ContentReset&) { active_[event.act].text.clear(); },
+          [&](const machine::RunMoved&) { line("▶", "1", "goes on with another program"); },
           [&](const machine::StepCompleted& e) {
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
+            if (it->second.model) {
+              active_.erase(it);
+              return;
+            }
             const std::string tries =
                 it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
-            line("✓", "32", event.path + tries + (e.cached ? " (cached)" : ""), took(it->second));
+            const std::string& usage = it->second.usage;
+            line("✓", "32", event.path + tries + (e.cached ? " (cached)" : ""),
+                 took(it->second) + (usage.empty() ? "" : "  " + usage));
             active_.erase(it);
           },
           [&](const machine::StepRetryScheduled& e) {
@@ -117,8 +146,10 @@ void View::show(const machine::Event& event) {
                              duration_text(e.due - event.time)));
           },
           [&](const machine::StepFailed& e) {
+            // Said once, where it comes from.
+            const bool passed_on = !e.error.step.empty() && e.error.step != event.path;
             line("✗", "31",
-                 fmt::format("{} failed: {}{}", event.path, e.error.message,
+                 fmt::format("{} failed{}{}", event.path, passed_on ? "" : ": " + e.error.message,
                              e.continued ? " (goes on)" : ""));
             active_.erase(event.act);
           },
@@ -210,8 +241,37 @@ void View::tick(machine::Millis now) {
     out += fmt::format("{} {}\n", paint("36", mark), clip(text, width));
     ++drawn_;
   }
+  out += streamed(width);
+  drawn_ += static_cast<size_t>(std::count(out.begin(), out.end(), '\n')) - drawn_;
   std::fputs(out.c_str(), stderr);
   std::fflush(stderr);
+}
+
+// The last lines of what a model is writing, if one alone is.
+std::string View::streamed(size_t width) const {
+  const Active* writing = nullptr;
+  for (const auto& [act, a] : active_) {
+    if (a.text.empty()) continue;
+    if (writing != nullptr) return "";
+    writing = &a;
+  }
+  if (writing == nullptr) return "";
+  std::vector<std::string> lines(1);
+  for (const char c : writing->text) {
+    if (c == '\n') {
+      lines.emplace_back();
+    } else {
+      lines.back().push_back(c);
+    }
+  }
+  std::string out;
+  const size_t first = lines.size() > max_streamed_lines ? lines.size() - max_streamed_lines : 0;
+  for (size_t i = first; i < lines.size(); ++i) {
+    std::string text = lines[i];
+    if (text.size() > width) text = "…" + text.substr(utf8_boundary(text, text.size() - width + 1));
+    out += paint("2", "  │ ") + clip(text, width) + "\n";
+  }
+  return out;
 }
 
 void View::finish() { erase(); }

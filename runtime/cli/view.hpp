@@ -40,11 +40,15 @@ class View {
     uint32_t attempt = 1;
     machine::Millis since = 0;
     std::string note;
+    bool model = false;  ///< a call of a model: shown while it lasts only
+    std::string text;    ///< of its answer so far, the end of it
+    std::string usage;   ///< of an agent that has answered
   };
   void show(const machine::Event& event);
   void line(const std::string& mark, const std::string& code, const std::string& text,
             const std::string& dim = "");
   void erase();
+  std::string streamed(size_t width) const;
   std::string paint(const std::string& code, const std::string& text) const;
 
   ViewMode mode_;

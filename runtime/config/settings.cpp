@@ -23,11 +23,13 @@ class Reader {
   std::string problems;
 
   void root(const YAML::Node& node) {
-    each(node, "kflow.yaml", {"retention", "files", "store"},
+    each(node, "kflow.yaml", {"retention", "files", "store", "models", "secrets"},
          [&](const std::string& key, const YAML::Node& value) {
            if (key == "retention") retention(value);
            if (key == "files") files(value);
            if (key == "store") store(value);
+           if (key == "models") models(value);
+           if (key == "secrets") secrets(value);
          });
   }
   void problem(const YAML::Mark& mark, const std::string& what) {
@@ -99,6 +101,96 @@ class Reader {
   void store(const YAML::Node& node) {
     each(node, "store", {"max_mib"}, [&](const std::string& key, const YAML::Node& value) {
       out.store_max_mib = number(value, key);
+    });
+  }
+
+  std::string text(const YAML::Node& node, const std::string& key) {
+    if (node.IsScalar() && !node.Scalar().empty()) return node.Scalar();
+    problem(node.Mark(), "`" + key + "` is a text");
+    return "";
+  }
+  double money(const YAML::Node& node, const std::string& key) {
+    double v = 0;
+    const std::string text = node.IsScalar() ? node.Scalar() : "";
+    const auto r = std::from_chars(text.data(), text.data() + text.size(), v);
+    if (r.ec == std::errc() && r.ptr == text.data() + text.size() && v >= 0) return v;
+    problem(node.Mark(), "`" + key + "` is a number: US dollars for a million tokens");
+    return 0;
+  }
+  // Any name that the program may use: no list to check against.
+  template <typename Visit>
+  void named(const YAML::Node& node, const std::string& what, Visit visit) {
+    if (node.IsNull()) return;
+    if (!node.IsMap()) return problem(node.Mark(), "`" + what + "` is a record of names");
+    for (const auto& entry : node) {
+      if (entry.first.IsScalar()) visit(entry.first.Scalar(), entry.second);
+    }
+  }
+
+  void models(const YAML::Node& node) {
+    named(node, "models", [&](const std::string& name, const YAML::Node& value) {
+      ModelSettings& m = out.models[name];
+      each(value, "models: " + name,
+           {"base_url", "api_key", "headers", "proxy", "timeout", "stream", "limits", "price"},
+           [&](const std::string& key, const YAML::Node& v) { model(m, key, v); });
+    });
+  }
+  void model(ModelSettings& m, const std::string& key, const YAML::Node& v) {
+    if (key == "base_url") m.base_url = text(v, key);
+    if (key == "api_key") api_key(m, v);
+    if (key == "proxy") m.proxy = text(v, key);
+    if (key == "timeout") m.timeout_ms = duration(v, key);
+    if (key == "stream") {
+      bool stream = true;
+      if (YAML::convert<bool>::decode(v, stream)) {
+        m.stream = stream;
+      } else {
+        problem(v.Mark(), "`stream` is true or false");
+      }
+    }
+    if (key == "headers") {
+      named(v, key, [&](const std::string& name, const YAML::Node& value) {
+        m.headers.emplace_back(name, text(value, name));
+      });
+    }
+    if (key == "limits") {
+      each(v, key, {"requests_per_minute", "tokens_per_minute", "concurrent"},
+           [&](const std::string& limit, const YAML::Node& value) {
+             (limit == "concurrent"          ? m.concurrent
+              : limit == "tokens_per_minute" ? m.tokens_per_minute
+                                             : m.requests_per_minute) = number(value, limit);
+           });
+    }
+    if (key == "price") price(m, v);
+  }
+  // The file is shared and kept: a key itself has no place in it.
+  void api_key(ModelSettings& m, const YAML::Node& v) {
+    m.api_key = text(v, "api_key");
+    const bool variable = std::ranges::all_of(m.api_key, [](char c) {
+      return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    });
+    if (!variable)
+      problem(v.Mark(), "`api_key` is the name of an environment variable, not the key itself");
+  }
+  void price(ModelSettings& m, const YAML::Node& v) {
+    Price p;
+    each(v, "price", {"input", "output", "cached_input", "cache_write"},
+         [&](const std::string& key, const YAML::Node& value) {
+           (key == "input"          ? p.input
+            : key == "output"       ? p.output
+            : key == "cached_input" ? p.cached_input
+                                    : p.cache_write) = money(value, key);
+         });
+    if (p.input < 0 || p.output < 0) return problem(v.Mark(), "`price` needs `input` and `output`");
+    m.price = p;
+  }
+  void secrets(const YAML::Node& node) {
+    named(node, "secrets", [&](const std::string& name, const YAML::Node& value) {
+      SecretSource& source = out.secrets[name];
+      each(value, "secrets: " + name, {"env", "file"},
+           [&](const std::string& key, const YAML::Node& v) {
+             (key == "env" ? source.variable : source.file) = text(v, key);
+           });
     });
   }
 

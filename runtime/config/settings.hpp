@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +20,48 @@ struct Retention {
   uint64_t keep = 0;  ///< newest ended runs of each workflow that are kept
 };
 
+/// US dollars for a million tokens; below 0: not said.
+struct Price {
+  double input = -1;
+  double output = -1;
+  double cached_input = -1;
+  double cache_write = -1;
+};
+
+/// How the models of a provider, one model, or one `model` declaration are reached.
+struct ModelSettings {
+  std::string base_url;
+  std::string api_key;  ///< name of an environment variable
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string proxy;
+  int64_t timeout_ms = 0;            ///< 0: as built in
+  uint64_t requests_per_minute = 0;  ///< 0: no limit
+  uint64_t tokens_per_minute = 0;
+  uint64_t concurrent = 0;
+  std::optional<bool> stream;
+  std::optional<Price> price;
+};
+
+/// Where the value of a declared secret comes from, if not from the variable of its name.
+struct SecretSource {
+  std::string variable;
+  std::string file;
+};
+
 struct Settings {
   Retention retention;
   std::vector<std::string>
       file_roots;  ///< folders that file.* may touch, as written; empty: the project's folder
+  std::map<std::string, ModelSettings> models;  ///< by provider, "provider/id" or declared name
+  std::map<std::string, SecretSource> secrets;
   uint64_t store_max_mib = 0;  ///< quota of the store; 0: as built in
 };
 
 /// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000 }; files: { roots:
-/// [., ../data] }; store: { max_mib: 4096 }. All problems in one invalid_argument error, a line
+/// [., ../data] }; store: { max_mib: 4096 }; models: { openai: { api_key: MY_KEY, base_url: …,
+/// headers: {…}, timeout: 5m, proxy: …, stream: false, limits: { requests_per_minute: 60,
+/// tokens_per_minute: 100000, concurrent: 8 }, price: { input: 1.25, output: 10 } } }; secrets: {
+/// NAME: { env: VAR } or { file: path } }. All problems in one invalid_argument error, a line
 /// each, with `name` before the line's number.
 Result<Settings> read_settings(std::string_view text, const std::string& name);
 /// Of `folder`/kflow.yaml; the defaults where there is no such file.

@@ -114,7 +114,7 @@ struct ModelAnswer {
   StopReason stop = StopReason::end;
   Usage usage;
   std::string response_id;
-  std::string model;  ///< as the provider names what it ran
+  std::string model;          ///< as the provider names what it ran
   std::optional<double> usd;  ///< what it cost, where the price is known
 };
 /// The recorded form: `{parts, stop, usage, response_id, model, usd}`.

@@ -54,6 +54,35 @@ void keep_first_event(machine::RunStatePtr& state,
 
 }  // namespace
 
+std::string history_key(std::string_view session, std::string_view agent) {
+  return std::string(session) + '\0' + std::string(agent) + '\0';
+}
+
+// What agents were told before in the session, at once.
+void Engine::Impl::serve_histories(Run& run, machine::Turn& turn, Millis t) {
+  for (;;) {
+    const auto read = std::find_if(
+        turn.actions.begin(), turn.actions.end(),
+        [](const machine::Action& a) { return std::holds_alternative<machine::ReadHistory>(a); });
+    if (read == turn.actions.end()) return;
+    const auto wanted = std::get<machine::ReadHistory>(*read);
+    turn.actions.erase(read);
+    machine::HistoryInput input{.act = wanted.act, .pairs = {}};
+    auto rows = store_->recent(history_key(wanted.session_id, wanted.agent), wanted.most);
+    if (!rows) trouble(rows.error().message);
+    for (const std::string& row : rows ? *rows : std::vector<std::string>()) {
+      ByteReader in(row);
+      const std::string message(in.string());
+      const std::string answer(in.string());
+      if (in.done()) input.pairs.emplace_back(message, answer);
+    }
+    machine::Turn more = machine::advance(*run.state, input, t);
+    for (machine::Event& event : more.events) turn.events.push_back(std::move(event));
+    for (machine::Action& action : more.actions) turn.actions.push_back(std::move(action));
+    turn.more = more.more;
+  }
+}
+
 void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t) {
   for (;;) {
     const auto read = std::find_if(
@@ -91,7 +120,15 @@ void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Mil
 }
 
 void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) {
-  serve_sessions(run, part, turn, t);
+  // Each may ask for the other.
+  const auto asks = [](const machine::Action& a) {
+    return std::holds_alternative<machine::ReadSession>(a) ||
+           std::holds_alternative<machine::ReadHistory>(a);
+  };
+  while (std::any_of(turn.actions.begin(), turn.actions.end(), asks)) {
+    serve_sessions(run, part, turn, t);
+    serve_histories(run, turn, t);
+  }
   run.more = turn.more;
   for (const machine::Event& event : turn.events) {
     machine::encode_event(event, part.events);
@@ -119,6 +156,13 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
           .kind = store::SideWrite::Kind::kv, .key = kv_row(write->key), .value = {}};
       if (write->value) row.value = encoded(*write->value);
       part.writes.push_back(std::move(row));
+    } else if (auto* said = std::get_if<machine::WriteHistory>(&action)) {
+      ByteWriter pair;
+      pair.string(said->message);
+      pair.string(said->answer);
+      part.writes.push_back({.kind = store::SideWrite::Kind::history,
+                             .key = history_key(said->session_id, said->agent),
+                             .value = pair.take()});
     } else if (auto* cache = std::get_if<machine::StoreCache>(&action)) {
       part.writes.push_back({.kind = store::SideWrite::Kind::cache,
                              .key = cache_row(run, cache->key, cache->of_program),

@@ -254,14 +254,16 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
                               .input = std::move(start.input),
                               .idempotency_key = std::move(start.idempotency_key),
                               .run_id = run.header.id,
-                              .attempt = start.attempt};
+                              .attempt = start.attempt,
+                              .model = std::move(start.model),
+                              .priced = start.priced};
   machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = {}};
   if (performed) {
     run.inputs.emplace_back(std::move(answer));
     ready_.insert(run.key);
     return;
   }
-  if (activities::Activities::is_native(request.callee)) {
+  if (request.model == nullptr && activities::Activities::is_native(request.callee)) {
     auto outcome = activities_->run_native(request);
     if (auto* value = std::get_if<cel::Value>(&outcome)) {
       input.outcome = std::move(*value);

@@ -180,6 +180,8 @@ class Engine::Impl {
   void drain();
 
   void take(activities::Completion completion);
+  void on_delta(uint64_t token, bool reasoning, std::string text);
+  void take_deltas();
 
   void sleep();
 
@@ -189,6 +191,7 @@ class Engine::Impl {
 
   void add_turn(Run& run, Part& part, machine::Turn turn, Millis t);
   /// Answers the machine's questions for the session's state, until it has none left.
+  void serve_histories(Run& run, machine::Turn& turn, Millis t);
   void serve_sessions(Run& run, Part& part, machine::Turn& turn, Millis t);
   void add_child(Run& run, Part& part, const machine::StartChild& start, Millis t);
   void describe(RunHeader& h, const ir::Program& program, ir::CallableId workflow) const;
@@ -324,6 +327,13 @@ class Engine::Impl {
   int wake_ = -1;
   int stop_watch_ = -1;
   std::unique_ptr<activities::Activities> activities_;
+  struct Piece {
+    uint64_t token = 0;
+    bool reasoning = false;
+    std::string text;
+  };
+  std::mutex delta_mutex_;
+  std::vector<Piece> deltas_;  // of models' answers, not taken yet
 
   std::mutex inbox_mutex_;
   std::vector<std::function<void()>> inbox_;

@@ -20,6 +20,9 @@ Result<void> Engine::Impl::open() {
   owner_ = *owner;
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   stop_watch_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  options_.activities.on_delta = [this](uint64_t token, bool reasoning, std::string text) {
+    on_delta(token, reasoning, std::move(text));
+  };
   activities_ = std::make_unique<activities::Activities>(
       options_.activities, [this](activities::Completion c) { on_completion(std::move(c)); });
   committer_ = std::thread([this] { commit_loop(); });
@@ -109,6 +112,7 @@ void Engine::Impl::drain() {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
   for (auto& task : tasks) task();
+  take_deltas();  // those of the completions at hand were there before them
   for (auto& completion : completions) take(std::move(completion));
   if (rung_) {
     rung_ = false;
@@ -132,6 +136,50 @@ void Engine::Impl::drain() {
     }
   }
   if (options_.adopt && next_adoption_ <= t) adopt();
+}
+
+void Engine::Impl::on_delta(uint64_t token, bool reasoning, std::string text) {
+  bool first = false;
+  {
+    const std::lock_guard guard(delta_mutex_);
+    first = deltas_.empty();
+    if (!first && deltas_.back().token == token && deltas_.back().reasoning == reasoning) {
+      deltas_.back().text += text;
+    } else {
+      deltas_.push_back({token, reasoning, std::move(text)});
+    }
+  }
+  if (first) signal_fd(wake_);
+}
+
+// What has come of one answer since the last commit goes into one event.
+void Engine::Impl::take_deltas() {
+  std::vector<Piece> pieces;
+  {
+    const std::lock_guard guard(delta_mutex_);
+    pieces.swap(deltas_);
+  }
+  for (Piece& piece : pieces) {
+    const auto it = effects_.find(piece.token);
+    if (it == effects_.end()) continue;
+    const Effect& effect = it->second;
+    const auto run = runs_.find(effect.run);
+    if (run == runs_.end()) continue;
+    const auto kind = piece.reasoning ? machine::DeltaKind::reasoning : machine::DeltaKind::text;
+    auto& inputs = run->second->inputs;
+    const auto same = std::find_if(inputs.rbegin(), inputs.rend(), [&](const machine::Input& i) {
+      const auto* delta = std::get_if<machine::DeltaInput>(&i);
+      return delta != nullptr && delta->act == effect.act;
+    });
+    auto* last = same == inputs.rend() ? nullptr : std::get_if<machine::DeltaInput>(&*same);
+    if (last != nullptr && last->attempt == effect.attempt && last->kind == kind) {
+      last->text += piece.text;
+    } else {
+      inputs.emplace_back(
+          machine::DeltaInput{effect.act, effect.attempt, kind, std::move(piece.text)});
+    }
+    ready_.insert(effect.run);
+  }
 }
 
 void Engine::Impl::take(activities::Completion completion) {

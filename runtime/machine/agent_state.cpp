@@ -151,8 +151,7 @@ void settle_calls(const RunState& s, Act& agent) {
   }
   data.messages.push_back(conversation::to_value(results));
   const bool handed_over =
-      options.mode == ir::TeamMode::route &&
-      std::ranges::any_of(data.calls, [](const ToolCall& c) {
+      options.mode == ir::TeamMode::route && std::ranges::any_of(data.calls, [](const ToolCall& c) {
         return c.act != no_act && !c.is_error;
       });
   data.phase = handed_over ? AgentPhase::answer : AgentPhase::turn;

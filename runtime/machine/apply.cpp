@@ -563,10 +563,10 @@ class Applier {
                                                               : std::string();
       };
       const Value* done = t.kind() == cel::Kind::map ? t.find("done") : nullptr;
-      data.tasks.push_back({.title = text("title"),
-                            .done = done != nullptr && done->kind() == cel::Kind::boolean &&
-                                    done->as_bool(),
-                            .result = text("result")});
+      data.tasks.push_back(
+          {.title = text("title"),
+           .done = done != nullptr && done->kind() == cel::Kind::boolean && done->as_bool(),
+           .result = text("result")});
     }
   }
 

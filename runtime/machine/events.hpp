@@ -190,8 +190,8 @@ struct Answered {
 struct AgentEntered {
   cel::Value input;  ///< record of arguments
   Millis deadline = never;
-  Millis attempt_timeout_ms = 0;  ///< of each call of the model
-  std::string system;             ///< role and instructions
+  Millis attempt_timeout_ms = 0;    ///< of each call of the model
+  std::string system;               ///< role and instructions
   std::vector<cel::Value> context;  ///< of a team that shares its conversation
   cel::Value message;               ///< what it is told
   double usd_limit = -1;            ///< below 0: none
@@ -204,7 +204,8 @@ struct HistoryGiven {
 };
 /// All members of a team are called at once.
 struct MembersCalled {};
-/// A call of the model's that needed no step: it could not be made, or it is about the list of tasks.
+/// A call of the model's that needed no step: it could not be made, or it is about the list of
+/// tasks.
 struct CallAnswered {
   uint32_t index = 0;
   std::string text;
@@ -312,12 +313,12 @@ struct FinallyStarted {};
 struct ContainerEnded {};
 
 using EventData = std::variant<
-    RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled,                  //
-    StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,           //
-    StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,  //
-    BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,   //
-    CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,     //
-    RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved,      //
+    RunStarted, CancelRequested, RunCompleted, RunFailed, RunCancelled,                      //
+    StepStarted, StepCompleted, StepRetryScheduled, StepFailed, StopRequested,               //
+    StepCancelled, LetEvaluated, Emitted, Left, ToolEntered, ArmTaken, ParallelStarted,      //
+    BranchStarted, ForStarted, LoopStarted, IterationStarted, LoopDecided, TryStarted,       //
+    CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,         //
+    RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved,                        //
     AgentEntered, AgentBegan, HistoryGiven, MembersCalled, CallAnswered, Told, AnswerGiven,  //
     AgentEnded, ContentDelta, ContentReset, BudgetSet>;
 

@@ -41,9 +41,7 @@ std::vector<Waiting> waiting(const RunState& s) {
     if (!act->step || act->kind == ActKind::body) continue;
     const StepData& step = *act->step;
     const bool block = act->kind == ActKind::tool || act->kind == ActKind::agent;
-    if (block && step.phase != StepPhase::backing_off &&
-        step.phase != StepPhase::asking)
-      continue;
+    if (block && step.phase != StepPhase::backing_off && step.phase != StepPhase::asking) continue;
     const auto& node = std::get<ir::StepNode>((*s.program)[act->node].data);
     Waiting w{.path = act->path,
               .callee = node.call.name,

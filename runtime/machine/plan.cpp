@@ -28,11 +28,16 @@ void Planner::begin(RunStarted started) {
     const Value* given = std::get_if<Value>(&value);
     return given == nullptr ? Value() : *given;
   };
-  if (const Value usd = number(budget.usd); usd.kind() == cel::Kind::double_)
-    limits.usd = usd.as_double();
+  if (const auto usd = money(number(budget.usd))) limits.usd = *usd;
   if (const Value tokens = number(budget.tokens); tokens.kind() == cel::Kind::int_)
     limits.tokens = tokens.as_int();
   emit({.act = 1, .data = limits});
+}
+
+std::optional<double> money(const Value& value) {
+  if (value.kind() == cel::Kind::double_) return value.as_double();
+  if (value.kind() == cel::Kind::int_) return static_cast<double>(value.as_int());
+  return std::nullopt;
 }
 
 // ---- inputs

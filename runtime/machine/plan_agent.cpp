@@ -54,9 +54,8 @@ void Planner::launch_agent(Launch& launch, const ir::StepNode& node, Millis dead
     if (!expr) return Value();
     return evaluate(context, expr);
   };
-  AgentEntered entered{.input = launch.input,
-                       .deadline = deadline,
-                       .attempt_timeout_ms = attempt_timeout_ms};
+  AgentEntered entered{
+      .input = launch.input, .deadline = deadline, .attempt_timeout_ms = attempt_timeout_ms};
   Evaluated parts[] = {text(agent.agent.role), text(agent.agent.instructions),
                        text(agent.agent.prompt), text(agent.agent.budget.usd),
                        text(agent.agent.budget.tokens)};
@@ -68,7 +67,7 @@ void Planner::launch_agent(Launch& launch, const ir::StepNode& node, Millis dead
   const std::string message =
       agent.agent.prompt ? text_of(value(2)) : message_text(agent, launch.input);
   entered.message = conversation::to_value(conversation::user_text(message));
-  if (value(3).kind() == cel::Kind::double_) entered.usd_limit = value(3).as_double();
+  if (const auto usd = money(value(3))) entered.usd_limit = *usd;
   if (value(4).kind() == cel::Kind::int_) entered.token_limit = value(4).as_int();
   // Members of a team that shares its conversation see what was said so far.
   if (launch.role == Role::call && launch.block.agent != nullptr &&
@@ -137,8 +136,7 @@ void Planner::decide_agent(Act& act) {
     case AgentPhase::history:
       if (data.asked_history) return;
       data.asked_history = true;
-      turn.actions.push_back(
-          ReadHistory{act.id, s_.session_id, agent.name, agent.agent.history});
+      turn.actions.push_back(ReadHistory{act.id, s_.session_id, agent.name, agent.agent.history});
       return;
     case AgentPhase::input:
       return next_guard(act, true);
@@ -181,8 +179,7 @@ void Planner::next_guard(Act& act, bool input) {
       if (both) arguments.add("input", Value::string(message_of(act)));
       arguments.add("output", data.answer);
     }
-    return launch_part(act, id,
-                       child_path(act.path, program_[id].name) + (input ? "" : "[output]"),
+    return launch_part(act, id, child_path(act.path, program_[id].name) + (input ? "" : "[output]"),
                        std::move(arguments).take());
   }
   if (!input) return give_answer(act);
@@ -237,11 +234,11 @@ void Planner::begin_turn(Act& act) {
   const ir::Callable& agent = callable_of(s_, act);
   if (auto error = budget_error(act)) return step_failed(act, at_step(act, std::move(*error)));
   if (data.turns >= agent.agent.max_turns) {
-    return step_failed(
-        act, at_step(act, {.kind = "limit",
-                           .code = "max_turns",
-                           .message = "`" + agent.name + "` gave no answer within " +
-                                      std::to_string(agent.agent.max_turns) + " turns"}));
+    return step_failed(act,
+                       at_step(act, {.kind = "limit",
+                                     .code = "max_turns",
+                                     .message = "`" + agent.name + "` gave no answer within " +
+                                                std::to_string(agent.agent.max_turns) + " turns"}));
   }
   const ir::Model& model = program_[model_of(s_, act)];
   launch_part(act, agent.agent.call,
@@ -311,8 +308,8 @@ void Planner::call_tool(Act& act, uint32_t index) {
   }
   auto arguments = cel::from_json(call.arguments.empty() ? "{}" : call.arguments);
   if (!arguments) {
-    return answer_call(act, index,
-                       "the arguments are not valid JSON: " + arguments.error().message, true);
+    return answer_call(act, index, "the arguments are not valid JSON: " + arguments.error().message,
+                       true);
   }
   Value input = std::move(*arguments);
   if (tool->schema.empty()) {
@@ -435,11 +432,11 @@ void Planner::judge_answer(Act& act) {
   const ir::Callable& agent = callable_of(s_, act);
   const auto fail = [&](RunError error) { step_failed(act, at_step(act, std::move(error))); };
   if (!data.calls.empty()) {  // a member has answered for the team
-    const auto call = std::ranges::find_if(data.calls, [](const ToolCall& c) {
-      return c.act != no_act && !c.is_error;
-    });
+    const auto call = std::ranges::find_if(
+        data.calls, [](const ToolCall& c) { return c.act != no_act && !c.is_error; });
     Value value = call->value;
-    if (auto error = check_type(program_, agent.result, value, "the answer of `" + call->name + "`"))
+    if (auto error =
+            check_type(program_, agent.result, value, "the answer of `" + call->name + "`"))
       return fail(std::move(*error));
     const std::string text = text_of(value);
     return emit(act, AnswerGiven{std::move(value), text}, true, act.path);
@@ -490,8 +487,8 @@ void Planner::judge_answer(Act& act) {
         program_.types, agent.result, inner != nullptr ? *inner : *json, schema::Source::json);
     if (checked.ok())
       return emit(act, AnswerGiven{std::move(checked.value), data.text}, true, act.path);
-    problem = "Your answer does not fit the type that is asked for:" +
-              problems_text(checked.violations);
+    problem =
+        "Your answer does not fit the type that is asked for:" + problems_text(checked.violations);
   }
   if (ask_again(act, problem + "\nAnswer again with the corrected JSON and nothing else.")) return;
   fail({.kind = "type",

@@ -166,6 +166,8 @@ class Planner {
   Millis now_;
 };
 
+/// A number as US dollars.
+std::optional<double> money(const cel::Value& value);
 RunError timeout_error(const std::string& path, Millis limit_ms, bool attempt);
 
 }  // namespace kflow::machine

@@ -160,8 +160,7 @@ conversation::ModelRequest model_request(const RunState& s, const Act& act) {
                          .description = "Shows the list of tasks.",
                          .schema = object_schema({})});
   }
-  if (agent.agent.mode == ir::TeamMode::route)
-    out.tool_choice = conversation::ToolChoice::required;
+  if (agent.agent.mode == ir::TeamMode::route) out.tool_choice = conversation::ToolChoice::required;
   out.parallel_tools = agent.agent.parallel_tools && agent.agent.mode != ir::TeamMode::route;
   if (is_structured(program, agent)) {
     out.output_name = program.types[agent.result].name;

@@ -114,17 +114,17 @@ struct AgentData {
   AgentPhase phase = AgentPhase::history;
   std::string system;
   std::vector<cel::Value> messages;  ///< recorded form
-  uint32_t context = 0;     ///< how many of them were there before the first answer
-  uint32_t turns = 0;       ///< calls of the model that were begun
+  uint32_t context = 0;              ///< how many of them were there before the first answer
+  uint32_t turns = 0;                ///< calls of the model that were begun
   uint32_t reasks = 0;
-  uint32_t model = 0;       ///< 0: its own, n: the n-th fallback
-  uint32_t guard = 0;       ///< next guard to ask
-  uint32_t made = 0;        ///< calls of tools so far
-  uint32_t running = 0;     ///< activations inside
+  uint32_t model = 0;    ///< 0: its own, n: the n-th fallback
+  uint32_t guard = 0;    ///< next guard to ask
+  uint32_t made = 0;     ///< calls of tools so far
+  uint32_t running = 0;  ///< activations inside
   std::vector<ToolCall> calls;
-  std::string text;         ///< of the model's last answer
-  uint8_t stop = 0;         ///< conversation::StopReason of it
-  cel::Value answer;        ///< when it is good
+  std::string text;   ///< of the model's last answer
+  uint8_t stop = 0;   ///< conversation::StopReason of it
+  cel::Value answer;  ///< when it is good
   std::string answer_text;
   std::optional<RunError> failure;
   UsageTotal own;    ///< of its own model
@@ -244,7 +244,8 @@ class RunState {
   std::unordered_map<ActId, Millis> due;      ///< what `timers` holds for an act
   std::deque<ActId> ready;                    ///< activations at which a decision may be due
   size_t effects = 0;                         ///< in flight or stopping
-  /// Live only: (agent, message, answer) of this turn, which a read of the history does not have yet.
+  /// Live only: (agent, message, answer) of this turn, which a read of the history does not have
+  /// yet.
   std::vector<std::array<std::string, 3>> unsaved_history;
 
   Act* find(ActId id) {

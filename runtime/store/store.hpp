@@ -94,8 +94,9 @@ Result<WatchResult> read_watch_body(std::string_view body);
 /// A value outside the runs, written in the same transaction as the events it follows from.
 struct SideWrite {
   enum class Kind : uint8_t {
-    kv,     ///< key: namespace NUL key; shared between runs
-    cache,  ///< key: hash of callee and arguments; gone after `expires`
+    kv,       ///< key: namespace NUL key; shared between runs
+    cache,    ///< key: hash of callee and arguments; gone after `expires`
+    history,  ///< key: session NUL agent NUL; each write is one more row, read with `recent`
   };
   Kind kind = Kind::kv;
   std::string key;                   ///< at most max_side_key bytes
@@ -277,6 +278,8 @@ class Store {
   // -- what runs share
   virtual Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key,
                                                         Millis now) = 0;
+  /// The newest rows that were written under a history key, oldest first.
+  virtual Result<std::vector<std::string>> recent(std::string_view key, size_t most) = 0;
   virtual Result<Session> session(std::string_view id) = 0;
   /// Verified against its hash.
   virtual Result<std::string> blob(const Sha256& hash) = 0;

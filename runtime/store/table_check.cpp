@@ -24,9 +24,9 @@ class Checker {
     if (!ids_.empty())
       found(Table::runs, std::string(Key(ids_.begin()->first)),
             "run `" + ids_.begin()->second + "` is not found by its id");
-    for (const Table table :
-         {Table::snapshots, Table::inbox, Table::idempotency, Table::programs, Table::owners,
-          Table::slots, Table::kv, Table::cache, Table::sessions, Table::blobs, Table::schedules}) {
+    for (const Table table : {Table::snapshots, Table::inbox, Table::idempotency, Table::programs,
+                              Table::owners, Table::slots, Table::kv, Table::cache, Table::sessions,
+                              Table::blobs, Table::schedules, Table::history}) {
       KFLOW_TRY(each(table, [&](std::string_view key, std::string_view value) {
         check_seal(table, key, value);
       }));

@@ -10,6 +10,7 @@ namespace kflow::store {
 namespace {
 
 constexpr std::string_view last_message_key = "last message";
+constexpr std::string_view last_history_key = "last history";
 
 std::string watcher_key(RunKey target, RunKey waiting, uint32_t act) {
   return std::string(Key(target, waiting)) + std::string(Key(act));
@@ -20,7 +21,7 @@ std::string slot_key(const std::string& prefix, RunKey run) {
 }
 
 Table table_of(SideWrite::Kind kind) {
-  return kind == SideWrite::Kind::kv ? Table::kv : Table::cache;
+  return kind == SideWrite::Kind::kv ? Table::kv : Table::cache;  // a history has no such rows
 }
 
 // The rows of one slot in the order in which the runs came.
@@ -259,6 +260,14 @@ Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit)
                 {}, PutMode::replace));
   }
   for (const SideWrite& write : commit.writes) {
+    if (write.kind == SideWrite::Kind::history) {
+      const auto number = next_number(txn, last_history_key);
+      if (!number) return std::unexpected(number.error());
+      const std::string key = bounded(write.key) + std::string(Key(*number));
+      KFLOW_TRY(
+          txn.put(Table::history, key, seal(key, write.value.value_or("")), {}, PutMode::replace));
+      continue;
+    }
     const Table table = table_of(write.kind);
     if (write.value) {
       const uint64_t expires = write.expires == machine::never
@@ -293,6 +302,26 @@ Result<std::optional<std::string>> TableStore::side_value(SideWrite::Kind kind,
   if (!value) return std::unexpected(std::move(value).error());
   if (value->number != 0 && static_cast<Millis>(value->number) <= now) return std::nullopt;
   return std::optional(std::move(value->bytes));
+}
+
+Result<std::vector<std::string>> TableStore::recent(std::string_view key, size_t most) {
+  auto txn = tables_->read();
+  if (!txn) return std::unexpected(std::move(txn).error());
+  const std::string prefix = bounded(std::string(key));
+  const auto cursor = (*txn)->cursor(Table::history);
+  if (!cursor) return std::unexpected(cursor.error());
+  std::vector<std::string> out;
+  auto more = (*cursor)->seek_before(prefix + std::string(Key(UINT64_MAX)));
+  while (more && *more && out.size() < most && has_prefix((*cursor)->key(), prefix) &&
+         (*cursor)->key().size() == prefix.size() + sizeof(uint64_t)) {
+    const auto row = unseal((*cursor)->key(), (*cursor)->value(), "a row of a history");
+    if (!row) return std::unexpected(row.error());
+    out.emplace_back(*row);
+    more = (*cursor)->previous();
+  }
+  if (!more) return std::unexpected(more.error());
+  std::reverse(out.begin(), out.end());
+  return out;
 }
 
 Result<Session> TableStore::session(std::string_view id) {

@@ -47,6 +47,7 @@ class TableStore final : public Store {
   Result<bool> wait_for_death(int cancel_fd) override;
   void ring(OwnerId owner) override;
   Result<StoreInfo> info() override;
+  Result<std::vector<std::string>> recent(std::string_view key, size_t most) override;
   Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key,
                                                 Millis now) override;
   Result<Session> session(std::string_view id) override;

@@ -40,12 +40,14 @@ enum class Table : uint8_t {
   blobrefs,     ///< 'h' SHA-256 [run] → "" and 'r' [run] SHA-256 → ""
   removals,     ///< [run] → "" : being removed, found by nothing else any more
   schedules,    ///< id → schedule
+  history,      ///< session NUL agent NUL [n] → message and answer
 };
-inline constexpr size_t table_count = 23;
+inline constexpr size_t table_count = 24;
 inline constexpr std::array<const char*, table_count> table_names{
-    "meta",        "runs",     "events",   "snapshots", "inbox",    "dedup",    "timers",   "ids",
-    "idempotency", "programs", "owners",   "owned",     "statuses", "labels",   "watchers", "slots",
-    "kv",          "cache",    "sessions", "blobs",     "blobrefs", "removals", "schedules"};
+    "meta",     "runs",   "events",      "snapshots", "inbox",     "dedup",
+    "timers",   "ids",    "idempotency", "programs",  "owners",    "owned",
+    "statuses", "labels", "watchers",    "slots",     "kv",        "cache",
+    "sessions", "blobs",  "blobrefs",    "removals",  "schedules", "history"};
 
 /// Moves over the rows of one table. Views are valid until the next move or write.
 class Cursor {

@@ -148,3 +148,53 @@ TEST_CASE("link_check") {
   folder.write("docs/a.md", "[a](" + base + "/good)\n");
   CHECK(folder.run(example("link_check") + "-i path=docs") == "1 links in 2 files, all good\n");
 }
+
+namespace {
+
+// From the example's tape, without a key and without a network.
+std::string replayed(const std::string& name, const std::string& more = "") {
+  return example(name) + more + " --replay '" + (examples / name / "tape.jsonl").string() + "' ";
+}
+
+}  // namespace
+
+TEST_CASE("research_with_review: a loop until the critic is satisfied, then a person") {
+  const Folder folder("research");
+  folder.run(replayed("research_with_review") + "-i 'topic=heat pumps'", 3);
+  CHECK(read(folder.path / "err.txt").find("waits for an answer") != std::string::npos);
+  folder.run(KFLOW_CLI " answer @last --approve");
+  folder.run(KFLOW_CLI " get @last --wait");
+  const std::string shown = folder.run(KFLOW_CLI " get @last --step final");
+  CHECK(shown.find("three to four units of heat") != std::string::npos);
+  CHECK(folder.run(KFLOW_CLI " get @last --json").find("\"COMPLETED\"") != std::string::npos);
+}
+
+TEST_CASE("support_triage: typed classification, child workflows, the session") {
+  const Folder folder("support");
+  const std::string command = KFLOW_CLI " run '" +
+                              (examples / "support_triage" / "support_triage.kflow").string() +
+                              "' support_triage --session s1 --replay '" +
+                              (examples / "support_triage" / "tape.jsonl").string() + "' ";
+  std::string said = folder.run(command + "-i 'message=I was charged twice'");
+  said += folder.run(command + "-i 'message=The export crashes'");
+  CHECK(said == read(examples / "support_triage" / "transcript.txt"));
+  // What is not on the tape fails with its name.
+  folder.run(command + "-i 'message=Something else'", 1);
+  CHECK(read(folder.path / "err.txt").find("holds no answer") != std::string::npos);
+}
+
+TEST_CASE("code_review: two reviewers, SARIF") {
+  const Folder folder("review");
+  folder.run("sh '" KFLOW_SOURCE_DIR "/tests/examples/review_repository.sh'");
+  CHECK(folder.run(replayed("code_review")) == read(examples / "code_review" / "transcript.txt"));
+}
+
+TEST_CASE("chat_with_history: what was said is told again") {
+  const Folder folder("chat");
+  const std::string command =
+      "printf 'My name is Ada.\nWhat is my name?\n' | " KFLOW_CLI " chat '" +
+      (examples / "chat_with_history" / "chat_with_history.kflow").string() + "' --replay '" +
+      (examples / "chat_with_history" / "tape.jsonl").string() + "' </dev/stdin";
+  std::string said = folder.run("sh -c \"" + command + "\"");
+  CHECK(said == read(examples / "chat_with_history" / "transcript.txt"));
+}

@@ -82,9 +82,9 @@ void run_all(const std::vector<std::string>& paths) {
       CHECK(holds(got, wanted));
     }
     for (const auto& [call, text] : script.asked) {
-      INFO(call << " was asked\n" << (whole.asked.contains(call) ? whole.asked.at(call) : "nothing"));
-      CHECK((whole.asked.contains(call) &&
-             whole.asked.at(call).find(text) != std::string::npos));
+      INFO(call << " was asked\n"
+                << (whole.asked.contains(call) ? whole.asked.at(call) : "nothing"));
+      CHECK((whole.asked.contains(call) && whole.asked.at(call).find(text) != std::string::npos));
     }
     REQUIRE(whole.commits > 0);
     for (size_t at = 1; at <= whole.commits; ++at) {

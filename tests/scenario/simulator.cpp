@@ -101,9 +101,8 @@ cel::Value model_answer(const cel::Value& v) {
     out.stop = conversation::StopReason::tool_calls;
   }
   if (const cel::Value* stop = v.find("stop")) {
-    for (const auto reason :
-         {conversation::StopReason::length, conversation::StopReason::refusal,
-          conversation::StopReason::content_filter}) {
+    for (const auto reason : {conversation::StopReason::length, conversation::StopReason::refusal,
+                              conversation::StopReason::content_filter}) {
       if (conversation::to_string(reason) == stop->as_string()) out.stop = reason;
     }
   }
@@ -112,7 +111,8 @@ cel::Value model_answer(const cel::Value& v) {
 
 std::string request_text(const conversation::ModelRequest& r) {
   std::string out = r.model.provider + "/" + r.model.id + "\nsystem: " + r.system + "\n";
-  for (const conversation::Message& m : r.messages) out += cel::to_json(conversation::to_value(m)) + "\n";
+  for (const conversation::Message& m : r.messages)
+    out += cel::to_json(conversation::to_value(m)) + "\n";
   for (const conversation::ToolSpec& t : r.tools)
     out += "tool " + t.name + ": " + t.description + " " + t.schema + "\n";
   if (!r.output_schema.empty()) out += "output " + r.output_name + ": " + r.output_schema + "\n";
@@ -580,13 +580,15 @@ class World {
       if (done.start.model != nullptr && !done.stopped && text != nullptr) {
         // Some of it comes before the rest, and may be all that ever comes.
         const size_t crashes = report_.crashes;
-        take(done.run,
-             machine::advance(*runs_[done.run]->state,
-                              machine::DeltaInput{.act = done.start.act,
-                                                  .attempt = done.start.attempt,
-                                                  .text = std::string(text->as_string()).substr(
-                                                      0, text->as_string().size() / 2)},
-                              now_));
+        take(
+            done.run,
+            machine::advance(
+                *runs_[done.run]->state,
+                machine::DeltaInput{
+                    .act = done.start.act,
+                    .attempt = done.start.attempt,
+                    .text = std::string(text->as_string()).substr(0, text->as_string().size() / 2)},
+                now_));
         if (report_.crashes > crashes) return true;
       }
       take(done.run, machine::advance(*runs_[done.run]->state, input, now_));

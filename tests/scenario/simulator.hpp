@@ -70,8 +70,8 @@ struct Report {
   std::vector<std::string>
       shown;  ///< names and paths of shown events, without repeats of interrupted attempts
   size_t interrupted = 0;
-  std::map<std::string, int> performed;  ///< effects released, by path
-  std::map<std::string, cel::Value> sent;  ///< inputs of effects, by path
+  std::map<std::string, int> performed;      ///< effects released, by path
+  std::map<std::string, cel::Value> sent;    ///< inputs of effects, by path
   std::map<std::string, std::string> asked;  ///< requests to models as text, by path
   machine::UsageTotal usage;
   cel::Value session;

@@ -13,8 +13,8 @@ struct SchemaOptions {
   int indent = -1;       ///< compact
 };
 
-/// The schema of a type as JSON text. Declared records and unions stand in `$defs`, so that they may
-/// refer to themselves. What a schema cannot say (`@check`) stands in a description.
+/// The schema of a type as JSON text. Declared records and unions stand in `$defs`, so that they
+/// may refer to themselves. What a schema cannot say (`@check`) stands in a description.
 std::string json_schema(const TypeTable& types, TypeId type, const SchemaOptions& options = {});
 
 /// The schema of an object with these fields (the parameters of a callable).

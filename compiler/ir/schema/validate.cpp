@@ -163,6 +163,10 @@ class Validator {
     for (const Field& f : t.fields) {
       const Value* given = v.find(f.name);
       if (given == nullptr && !f.alias.empty()) given = v.find(f.alias);
+      // Models are made to name every field; null is then what is left out.
+      if (json_ && given != nullptr && given->is_null() && f.fallback &&
+          !types_.accepts_null(f.type))
+        given = nullptr;
       if (given == nullptr) {
         if (f.fallback) {
           entries.push_back({Value::string(f.name), *f.fallback});

@@ -32,7 +32,8 @@ TEST_CASE("each wrong key is named with its line") {
         "kflow.yaml:3: `retention` has no key `ages`; it takes age, completed, error, cancelled, "
         "keep\n"
         "kflow.yaml:4: `files` is a record of keys and values\n"
-        "kflow.yaml:5: `kflow.yaml` has no key `stor`; it takes retention, files, store\n"
+        "kflow.yaml:5: `kflow.yaml` has no key `stor`; it takes retention, files, store, models, "
+        "secrets\n"
         "kflow.yaml:6: `max_mib` is a number of at least 1");
   CHECK_FALSE(read_settings("a: [", "kflow.yaml"));
   CHECK_FALSE(read_settings("- 1", "kflow.yaml"));

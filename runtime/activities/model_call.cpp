@@ -1,0 +1,197 @@
+// Calls of models: the dialect's bytes over the HTTP worker, the environment's endpoint and key.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "compiler/base/utf8.hpp"
+#include "runtime/activities/transfer.hpp"
+
+namespace kflow::activities {
+
+using cel::Value;
+using conversation::ModelRequest;
+
+namespace {
+
+// What is said of the provider, of the model and of the declaration, the later winning.
+ModelEndpoint endpoint_of(const Options& options, const conversation::ModelSpec& spec) {
+  ModelEndpoint out;
+  for (const std::string& key : {spec.provider, spec.provider + "/" + spec.id, spec.name}) {
+    const auto it = options.models.find(key);
+    if (it == options.models.end()) continue;
+    const ModelEndpoint& e = it->second;
+    if (!e.base_url.empty()) out.base_url = e.base_url;
+    if (!e.api_key_variable.empty()) out.api_key_variable = e.api_key_variable;
+    out.headers.insert(out.headers.end(), e.headers.begin(), e.headers.end());
+    if (!e.proxy.empty()) out.proxy = e.proxy;
+    if (e.timeout_ms > 0) out.timeout_ms = e.timeout_ms;
+    if (e.requests_per_minute > 0) out.requests_per_minute = e.requests_per_minute;
+    if (e.tokens_per_minute > 0) out.tokens_per_minute = e.tokens_per_minute;
+    if (e.concurrent > 0) out.concurrent = e.concurrent;
+    if (e.stream) out.stream = e.stream;
+    if (e.price) out.price = e.price;
+  }
+  if (!spec.base_url.empty()) out.base_url = spec.base_url;
+  while (out.base_url.ends_with('/')) out.base_url.pop_back();
+  return out;
+}
+
+ActivityError no_key(const conversation::ModelSpec& spec, std::string_view variable) {
+  return {
+      .kind = "model",
+      .code = "no_key",
+      .message = fmt::format(
+          "no key for the model `{}/{}`: set the environment variable {}. Without a key, a local "
+          "model does: `model local {{ provider: \"openai_chat\" id: \"llama3.2\" base_url: "
+          "\"http://localhost:11434/v1\" }}`; or a recorded run: `--replay TAPE`",
+          spec.provider, spec.id, variable)};
+}
+
+double cost(const ModelPrice& p, const conversation::Usage& u) {
+  const auto fresh = static_cast<double>(
+      std::max<int64_t>(0, u.input_tokens - u.cached_input_tokens - u.cache_write_tokens));
+  return (fresh * p.input +
+          static_cast<double>(u.cached_input_tokens) * p.cached_input.value_or(p.input) +
+          static_cast<double>(u.cache_write_tokens) * p.cache_write.value_or(p.input) +
+          static_cast<double>(u.output_tokens) * p.output) /
+         1e6;
+}
+
+ActivityError to_error(const models::ModelError& e, const conversation::ModelSpec& spec) {
+  return {.kind = "model",
+          .code = e.code,
+          .message = fmt::format("{}/{}: {}", spec.provider, spec.id, e.message),
+          .status = e.status,
+          .retryable = e.retryable,
+          .retry_after_ms = e.retry_after_ms};
+}
+
+}  // namespace
+
+std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) {
+  const ModelRequest& request = *t.request.model;
+  const conversation::ModelSpec& spec = request.model;
+  t.model = std::make_unique<ModelCall>();
+  ModelCall& call = *t.model;
+  call.dialect = models::find_dialect(spec.provider);
+  if (call.dialect == nullptr) {
+    return ActivityError{.kind = "model",
+                         .code = "provider",
+                         .message = fmt::format("no provider `{}`", spec.provider)};
+  }
+  call.endpoint = endpoint_of(options, spec);
+  call.gate = spec.name.empty() ? spec.provider + "/" + spec.id : spec.name;
+  if (t.request.priced && !call.endpoint.price) {
+    return ActivityError{.kind = "budget",
+                         .code = "unknown_price",
+                         .message = fmt::format(
+                             "there is a budget in money, and the price of `{0}/{1}` is not known: "
+                             "say it in kflow.yaml under models: {0}/{1}: price",
+                             spec.provider, spec.id)};
+  }
+  models::Endpoint endpoint{.base_url = call.endpoint.base_url,
+                            .api_key = "",
+                            .headers = call.endpoint.headers,
+                            .stream = call.endpoint.stream.value_or(true)};
+  const std::string variable = !spec.api_key.empty() ? spec.api_key
+                               : !call.endpoint.api_key_variable.empty()
+                                   ? call.endpoint.api_key_variable
+                                   : std::string(call.dialect->key_variable());
+  if (options.secret) endpoint.api_key = options.secret(variable).value_or("");
+  // A server of one's own mostly wants none; a tape never does.
+  const bool local = !call.endpoint.base_url.empty() && spec.api_key.empty() &&
+                     call.endpoint.api_key_variable.empty();
+  if (endpoint.api_key.empty() && !local && !options.tape) return no_key(spec, variable);
+
+  auto wire = call.dialect->encode(request, endpoint);
+  if (!wire) {
+    return ActivityError{
+        .kind = "model", .code = "invalid_request", .message = wire.error().message};
+  }
+  t.method = "POST";
+  t.url = std::move(wire->url);
+  // A tape is the same wherever the provider was reached.
+  const std::string base =
+      endpoint.base_url.empty() ? std::string(call.dialect->default_base_url()) : endpoint.base_url;
+  t.tape_url = std::string(call.dialect->default_base_url()) + t.url.substr(base.size());
+  t.body = std::move(wire->body);
+  for (const auto& [name, value] : wire->headers) {
+    if ((name + value).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
+      return ActivityError{
+          .kind = "model",
+          .code = "invalid_request",
+          .message = fmt::format("the header `{}` contains characters it cannot have", name)};
+    }
+    t.headers = curl_slist_append(t.headers, (name + ": " + value).c_str());
+  }
+  t.headers = curl_slist_append(t.headers, "Expect:");
+  curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, t.body.data());
+  curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body.size()));
+  call.reader = call.dialect->reader(endpoint.stream);
+  return std::nullopt;
+}
+
+bool Transfer::take(std::string_view bytes) {
+  const bool refused = model && status != 200;
+  const size_t most = refused ? max_error_body : static_cast<size_t>(max_bytes);
+  if (answer.size() + bytes.size() > most) {
+    too_large = true;
+    return false;
+  }
+  // Kept of a model's answer too: for the tape, and it is bounded.
+  answer.append(bytes);
+  if (!model || refused) return true;
+  model->reader->feed(bytes, model->deltas);
+  // Pieces of one kind that came together go on together.
+  std::string text;
+  bool reasoning = false;
+  const auto flush = [&] {
+    if (!text.empty() && on_delta) on_delta(request.token, reasoning, std::move(text));
+    text.clear();
+  };
+  for (models::Delta& d : model->deltas) {
+    if (d.kind != models::Delta::Kind::text && d.kind != models::Delta::Kind::reasoning) continue;
+    const bool thought = d.kind == models::Delta::Kind::reasoning;
+    if (thought != reasoning) flush();
+    reasoning = thought;
+    text += d.text;
+  }
+  flush();
+  model->deltas.clear();
+  return true;
+}
+
+std::variant<Value, ActivityError> model_outcome(Transfer& t) {
+  ModelCall& call = *t.model;
+  const conversation::ModelSpec& spec = t.request.model->model;
+  if (t.status != 200) {
+    models::Headers headers(t.answer_headers.begin(), t.answer_headers.end());
+    models::ModelError error = call.dialect->error(static_cast<int>(t.status), headers, t.answer);
+    if (error.retryable && error.retry_after_ms == 0) error.retry_after_ms = retry_after_ms(t);
+    return to_error(error, spec);
+  }
+  auto answer = call.reader->finish();
+  if (!answer) return to_error(answer.error(), spec);
+  if (call.endpoint.price) answer->usd = cost(*call.endpoint.price, answer->usage);
+  for (conversation::Part& p : answer->message.parts) {
+    p.text = replace_invalid_utf8(p.text);
+    p.arguments = replace_invalid_utf8(p.arguments);
+  }
+  return conversation::to_value(*answer);
+}
+
+int64_t retry_after_ms(const Transfer& t) {
+  const auto it = t.answer_headers.find("retry-after");
+  if (it == t.answer_headers.end()) return 0;
+  const std::string& text = it->second;
+  if (!text.empty() && text.size() < 10 &&
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return std::stoll(text) * 1000;
+  const time_t when = curl_getdate(text.c_str(), nullptr);
+  if (when < 0) return 0;
+  return std::max<int64_t>(
+      0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) * 1000);
+}
+
+}  // namespace kflow::activities

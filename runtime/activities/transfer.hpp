@@ -1,0 +1,64 @@
+// One HTTP exchange of the worker, and what a call of a model adds to it.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "runtime/activities/activity.hpp"
+#include "runtime/models/dialect.hpp"
+
+namespace kflow::activities {
+
+inline constexpr size_t max_error_body = 1U << 20;  ///< of a refused call of a model
+
+/// The part that only calls of models have.
+struct ModelCall {
+  const models::Dialect* dialect = nullptr;
+  ModelEndpoint endpoint;
+  std::string gate;  ///< what its limits are counted under
+  std::unique_ptr<models::AnswerReader> reader;
+  std::vector<models::Delta> deltas;  ///< not passed on yet
+};
+
+struct Transfer {
+  Request request;
+  CURL* easy = nullptr;
+  curl_slist* headers = nullptr;
+  std::string method;
+  std::string url;
+  std::string tape_url;  ///< how a tape knows it; "": `url`
+  std::string body;
+  std::string answer;
+  std::map<std::string, std::string> answer_headers;
+  long status = 0;
+  size_t header_bytes = 0;
+  int64_t max_bytes = default_http_max_bytes;
+  bool too_large = false;
+  bool headers_too_large = false;
+  char error[CURL_ERROR_SIZE] = "";
+  std::unique_ptr<ModelCall> model;
+  std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
+
+  Transfer() = default;
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+  ~Transfer() {
+    if (easy != nullptr) curl_easy_cleanup(easy);
+    curl_slist_free_all(headers);
+  }
+  /// Takes a piece of the body; false: it is too large.
+  bool take(std::string_view bytes);
+};
+
+/// Url, headers and body of a call of a model, or why it cannot be made.
+std::optional<ActivityError> prepare_model(Transfer& transfer, const Options& options);
+/// What came of a call of a model whose answer has been read to its end.
+std::variant<cel::Value, ActivityError> model_outcome(Transfer& transfer);
+/// Milliseconds of a Retry-After header (RFC 9110 §10.2.3); 0: there is none.
+int64_t retry_after_ms(const Transfer& transfer);
+
+}  // namespace kflow::activities

@@ -1,0 +1,71 @@
+// Compiling, and choosing.
+#include "runtime/cli/program.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "compiler/diagnostics/render.hpp"
+#include "compiler/driver/driver.hpp"
+#include "runtime/cli/session.hpp"
+
+namespace kflow::cli {
+
+bool wants_colour(const std::string& mode) {
+  if (mode == "always") return true;
+  if (mode == "never") return false;
+  return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+
+Result<ir::CallableId> choose(const ir::Program& program, const std::string& name) {
+  for (uint32_t i = 0; i < program.callables.size() && !name.empty(); ++i) {
+    const ir::Callable& c = program.callables[i];
+    const bool agent = c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
+    if (agent && c.name == name) return ir::CallableId(i);
+  }
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < program.callables.size(); ++i) {
+    const ir::Callable& c = program.callables[i];
+    if (c.kind != ir::CallableKind::workflow || c.name.find('.') != std::string::npos) continue;
+    if (c.name == name) return ir::CallableId(i);
+    names.push_back(c.name);
+  }
+  if (name.empty() && names.size() == 1) return program.find(names[0]);
+  if (names.empty() && name.empty()) {
+    // A file of one agent means that one.
+    for (uint32_t i = 0; i < program.callables.size(); ++i) {
+      const ir::Callable& c = program.callables[i];
+      const bool agent = c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
+      if (agent && c.name.find('.') == std::string::npos) names.push_back(c.name);
+    }
+    if (names.size() == 1) return program.find(names[0]);
+    if (!names.empty())
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("the file has no workflow; name one of its agents: {}",
+                              fmt::join(names, ", ")));
+  }
+  if (names.empty()) return fail(ErrorCode::invalid_argument, "the file has no workflow");
+  if (name.empty())
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
+  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}",
+                                                       name, fmt::join(names, ", ")));
+}
+
+Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common) {
+  auto compiled = driver::compile_file(file);
+  if (!compiled) return std::unexpected(std::move(compiled).error());
+  std::fputs(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources,
+                                       wants_colour(common.colour))
+                 .c_str(),
+             stderr);
+  if (!(*compiled)->program) return fail(ErrorCode::invalid_argument, "");
+  return std::make_shared<const ir::Program>(std::move(*(*compiled)->program));
+}
+
+}  // namespace kflow::cli

@@ -1,0 +1,59 @@
+// FakeModel: a server that stands in for the providers of models. It speaks their wire formats,
+// streaming and not, on 127.0.0.1, and answers by a script.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "compiler/cel/value.hpp"
+
+namespace kflow::test {
+
+/// One answer of the script, as JSON: `{"text": "…"}`, `{"calls": [{"name", "arguments"}]}`, both,
+/// `{"reasoning": "…"}` with either, or `{"error": {"status": 429, "code": "…", "message": "…",
+/// "retry_after": 1}}`. `"stop": "length" | "refusal"`. How it is sent: `"break": "middle"` (the
+/// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5`
+/// (between writes).
+struct Rule {
+  std::string contains;             ///< the request's body holds this; "": any
+  std::vector<cel::Value> answers;  ///< one after another, the last again
+  size_t next = 0;
+};
+
+/// The body of an answer as a provider (openai, openai_chat, anthropic, gemini) sends it.
+std::string model_body(std::string_view provider, const cel::Value& answer, bool stream);
+
+/// Without a rule that fits, the last user's text is said back.
+class FakeModel {
+ public:
+  /// `script`: `[{"contains": "…", "answers": [...]}]`, or "".
+  explicit FakeModel(const std::string& script, int port = 0);
+  ~FakeModel();
+  int port() const { return port_; }
+  /// `http://127.0.0.1:PORT`, followed by `/v1` for OpenAI's dialects.
+  std::string base_url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  /// Bodies of the requests so far.
+  std::vector<std::string> requests() const;
+
+ private:
+  void serve(int fd);
+  cel::Value answer_to(const std::string& body);
+
+  int port_ = 0;
+  int listener_ = -1;
+  std::atomic<bool> stopping_ = false;
+  mutable std::mutex mutex_;
+  std::vector<Rule> rules_;
+  std::vector<std::string> requests_;
+  std::vector<int> open_;
+  std::vector<std::thread> threads_;
+  std::thread acceptor_;
+};
+
+}  // namespace kflow::test
