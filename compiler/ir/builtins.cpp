@@ -10,7 +10,7 @@ constexpr std::string_view http_answer =
 #define KFLOW_HTTP_COMMON                                                                      \
   {"headers", "map<string, string>", false, "{}"}, {"query", "map<string, any>", false, "{}"}, \
       {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"},  \
-      {"follow", "bool", false, "true"}
+      {"follow", "bool", false, "true"}, {"bearer", "secret?", false, "none"}
 
 constexpr BuiltinParam http_get[] = {{"url", "string"}, KFLOW_HTTP_COMMON};
 constexpr BuiltinParam http_body[] = {{"url", "string"},

@@ -132,6 +132,13 @@ class Checker {
       e.literal = info->value;
       return {info->type, false};
     }
+    if (scope_.module->secrets.contains(text)) {
+      // Its value is its name: what it stands for is known to the effect that uses it alone.
+      cel::Expr& e = out_.ast.exprs[id];
+      e.kind = ExprKind::literal;
+      e.literal = cel::Value::string(text);
+      return {simple(TypeKind::secret), false};
+    }
     static constexpr std::string_view types[] = {"int",       "uint",  "double",       "bool",
                                                  "string",    "bytes", "list",         "map",
                                                  "null_type", "type",  "optional_type"};
@@ -870,6 +877,7 @@ class Checker {
   }
 
   bool fits(char letter, const Info& i) {
+    if (t_.is_secret(i.type)) return false;
     if (letter == '*' || unknown(i.type)) return true;
     if (letter == 'O') return i.optional;
     if (i.optional || kind(i.type) == TypeKind::nullable) return false;
