@@ -340,12 +340,16 @@ Value f_text_chunks(CallContext& c, Args a) {
     const auto next = static_cast<size_t>(
         std::lower_bound(starts.begin(), starts.end(), static_cast<uint32_t>(end)) -
         starts.begin());
-    size_t back = next - std::min(next, static_cast<size_t>(overlap));
-    // What is repeated begins with a whole word.
-    while (overlap > 0 && back < next && back > 0 && text[starts[back] - 1] != ' ' &&
-           text[starts[back] - 1] != '\n')
-      ++back;
-    begin = std::max(back, begin + 1);
+    const size_t back = next - std::min(next, static_cast<size_t>(overlap));
+    // What is repeated begins with a whole word; in a text without spaces, anywhere.
+    size_t word = back;
+    bool spaces = false;
+    while (word < next && word > 0 && text[starts[word] - 1] != ' ' &&
+           text[starts[word] - 1] != '\n') {
+      spaces |= text[starts[word]] == ' ' || text[starts[word]] == '\n';
+      ++word;
+    }
+    begin = std::max(word < next || spaces ? word : back, begin + 1);
   }
   return Value::list(std::move(out));
 }

@@ -144,7 +144,7 @@ class Writer {
     } else if (space_ && !out_.ends_with(' ')) {
       out_.push_back(' ');
     }
-    newlines_ = 0;
+    if (!in_cell_) newlines_ = 0;
     space_ = false;
     out_ += std::exchange(heading_, "");
     for (Inline& i : inlines_) {

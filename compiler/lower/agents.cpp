@@ -376,8 +376,9 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
       // A model neither sees a secret nor chooses one.
       if (p.optional) continue;
       m_.sink
-          .report(Kind::bad_option_value, at.span(),
-                  fmt::format("`{}` needs the secret `{}`, which a model cannot give", name, p.name))
+          .report(
+              Kind::bad_option_value, at.span(),
+              fmt::format("`{}` needs the secret `{}`, which a model cannot give", name, p.name))
           .note("write a tool that gives it, and let the agent have that one");
       return;
     }

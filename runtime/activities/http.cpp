@@ -241,10 +241,10 @@ class HttpWorker final : public Worker {
                                                   secret)};
     }
     if (!header_is_safe(*value)) {
-      return ActivityError{
-          .kind = "type",
-          .code = "header",
-          .message = fmt::format("the secret `{}` contains characters a header cannot have", secret)};
+      return ActivityError{.kind = "type",
+                           .code = "header",
+                           .message = fmt::format(
+                               "the secret `{}` contains characters a header cannot have", secret)};
     }
     t.headers = curl_slist_append(t.headers, ("Authorization: Bearer " + *value).c_str());
     return std::nullopt;
