@@ -250,7 +250,7 @@ Value Evaluator::select(const Op& op, const Value& operand) {
   if (op.flags & op_flag::test) return has(op, operand, field);
   if (operand.kind() == Kind::optional) {
     const Value* inner = operand.as_optional();
-    if (inner == nullptr) return Value::none();
+    if (inner == nullptr || (inner->is_null() && !p_.strict)) return Value::none();
     if (inner->kind() != Kind::map) return no_field(op, *inner, field);
     const Value* found = inner->find(field);
     return found == nullptr ? Value::none() : Value::some(*found);

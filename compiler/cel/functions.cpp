@@ -15,8 +15,8 @@ using Table = std::map<std::pair<std::string_view, bool>, const Function*>;
 const Table& table() {
   static const Table all = [] {
     Table out;
-    for (const auto rows :
-         {standard_functions(), string_functions(), math_functions(), dialect_functions()}) {
+    for (const auto rows : {standard_functions(), string_functions(), math_functions(),
+                            dialect_functions(), text_functions()}) {
       for (const Function& f : rows) out.emplace(std::pair(f.name, f.member), &f);
     }
     return out;
@@ -30,6 +30,22 @@ class Re2 final : public Regex {
       : re_(re2::StringPiece(pattern.data(), pattern.size()), options()) {}
   bool matches(std::string_view text) const override {
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), re_);
+  }
+  std::optional<Match> find(std::string_view text, size_t from) const override {
+    std::array<re2::StringPiece, max_groups + 1> found;
+    const int wanted = static_cast<int>(std::min(group_count(), max_groups) + 1);
+    if (!re_.Match(re2::StringPiece(text.data(), text.size()), from, text.size(), RE2::UNANCHORED,
+                   found.data(), wanted))
+      return std::nullopt;
+    Match out;
+    out.begin = static_cast<size_t>(found[0].data() - text.data());
+    out.end = out.begin + found[0].size();
+    for (size_t i = 0; i < found.size(); ++i)
+      out.groups[i] = std::string_view(found[i].data(), found[i].size());
+    return out;
+  }
+  size_t group_count() const override {
+    return static_cast<size_t>(std::max(0, re_.NumberOfCapturingGroups()));
   }
   const RE2& re() const { return re_; }
 

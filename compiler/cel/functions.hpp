@@ -1,6 +1,8 @@
 // The table of functions: one row a name and style, with the signatures the checker uses.
 #pragma once
 
+#include <array>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -76,6 +78,7 @@ std::span<const Function> standard_functions();
 std::span<const Function> string_functions();
 std::span<const Function> math_functions();
 std::span<const Function> dialect_functions();
+std::span<const Function> text_functions();
 
 /// First occurrence of `what` in `text` at or after `from`, npos if there is none; in linear time.
 size_t find_text(std::string_view text, std::string_view what, size_t from);
@@ -85,9 +88,21 @@ size_t find_last_text(std::string_view text, std::string_view what, size_t from)
 /// A compiled RE2 pattern; null if it is malformed.
 class Regex {
  public:
+  /// Most groups whose texts `find` gives.
+  static constexpr size_t max_groups = 9;
+  /// A match and the texts of its groups; one that took no part in it has null data.
+  struct Match {
+    size_t begin = 0;
+    size_t end = 0;
+    std::array<std::string_view, max_groups + 1> groups;  ///< [0] is the whole match
+  };
+
   virtual ~Regex() = default;
   /// Unanchored search.
   virtual bool matches(std::string_view text) const = 0;
+  /// The first match that begins at `from` or later.
+  virtual std::optional<Match> find(std::string_view text, size_t from) const = 0;
+  virtual size_t group_count() const = 0;
   static std::shared_ptr<const Regex> compile(std::string_view pattern,
                                               std::string* error = nullptr);
 };

@@ -149,6 +149,12 @@ bool well_formed(const Program& p) {
   return well_scoped(p);
 }
 
+// Functions whose second argument is a regular expression.
+bool takes_pattern(std::string_view name) {
+  return name == "matches" || name == "regex.extract" || name == "regex.extractAll" ||
+         name == "regex.replace";
+}
+
 }  // namespace
 
 void Program::link() {
@@ -159,7 +165,7 @@ void Program::link() {
     const std::string& name = names[op.a];
     op.function = find_function(name, op.flags & op_flag::member);
     if (op.function != nullptr && op.function->dialect_only && strict) op.function = nullptr;
-    if (name != "matches" || op.link_count != 2) continue;
+    if (!takes_pattern(name) || op.link_count < 2) continue;
     const Op& pattern = ops[links[op.first_link + 1]];
     if (pattern.code != OpCode::constant || constants[pattern.a].kind() != Kind::string) continue;
     if (auto compiled = Regex::compile(constants[pattern.a].as_string())) {

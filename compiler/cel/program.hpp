@@ -80,7 +80,7 @@ struct Op {
   uint32_t end = 0;
   // Resolved after compiling or decoding, not stored.
   const Function* function = nullptr;
-  const Regex* regex = nullptr;  ///< of `matches` with a constant pattern
+  const Regex* regex = nullptr;  ///< of `matches` or `regex.…` with a constant pattern
 };
 
 struct Program {

@@ -10,7 +10,7 @@ constexpr std::string_view http_answer =
 #define KFLOW_HTTP_COMMON                                                                      \
   {"headers", "map<string, string>", false, "{}"}, {"query", "map<string, any>", false, "{}"}, \
       {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"},  \
-      {"follow", "bool", false, "true"}
+      {"follow", "bool", false, "true"}, {"bearer", "secret?", false, "none"}
 
 constexpr BuiltinParam http_get[] = {{"url", "string"}, KFLOW_HTTP_COMMON};
 constexpr BuiltinParam http_body[] = {{"url", "string"},
@@ -35,6 +35,21 @@ constexpr BuiltinParam path_only[] = {{"path", "string"}};
 constexpr BuiltinParam file_write[] = {{"path", "string"}, {"content", "any"}};
 constexpr BuiltinParam file_read[] = {{"path", "string"}, {"binary", "bool", false, "false"}};
 constexpr BuiltinParam glob[] = {{"pattern", "string"}};
+constexpr BuiltinParam sql[] = {{"database", "string"},
+                                {"statement", "string"},
+                                {"params", "any", false, "[]"},
+                                {"write", "bool", false, "false"}};
+constexpr BuiltinParam email[] = {{"server", "string"},
+                                  {"from", "string"},
+                                  {"to", "string[]"},
+                                  {"subject", "string"},
+                                  {"text", "string", false, "empty"},
+                                  {"html", "string", false, "none"},
+                                  {"cc", "string[]", false, "[]"},
+                                  {"bcc", "string[]", false, "[]"},
+                                  {"reply_to", "string", false, "none"},
+                                  {"user", "string", false, "no login"},
+                                  {"password", "secret?", false, "none"}};
 constexpr BuiltinParam sleep[] = {{"duration", "duration"}};
 constexpr BuiltinParam sleep_until[] = {{"time", "timestamp"}};
 constexpr BuiltinParam log[] = {{"value", "any"}};
@@ -74,6 +89,11 @@ constexpr Builtin table[] = {
     {"file.glob", glob, "string[]", true, true,
      "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
+    {"sql.query", sql, "{columns: string[], rows: any[], affected: int}", false, true,
+     "one statement on a SQLite database within the project's folder; `write: true` lets it change "
+     "the database, and makes one that is not there"},
+    {"email.send", email, "{message_id: string}", false, true,
+     "sends a message over SMTP: `smtps://host:465`, or `smtp://host:587` with STARTTLS"},
     {"human.confirm", confirm, "bool", false, true, "asks a person for yes or no"},
     {"human.ask", confirm, "any", false, true, "asks a person to fill in a form"},
     {"signal.wait", wait, "any", false, true, "waits for a signal"},

@@ -372,6 +372,16 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
   }
   std::vector<schema::Field> fields;
   for (const sema::ParamInfo& p : t.params) {
+    if (t_.is_secret(p.type)) {
+      // A model neither sees a secret nor chooses one.
+      if (p.optional) continue;
+      m_.sink
+          .report(
+              Kind::bad_option_value, at.span(),
+              fmt::format("`{}` needs the secret `{}`, which a model cannot give", name, p.name))
+          .note("write a tool that gives it, and let the agent have that one");
+      return;
+    }
     schema::Field field{.name = p.name, .type = p.type, .constraints = p.constraints, .doc = p.doc};
     if (p.fallback) field.fallback = sema::constant_value(m_, *module_of(index), p.fallback);
     if (p.optional && !p.fallback) field.type = t_.nullable(p.type);

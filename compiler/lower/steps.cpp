@@ -233,7 +233,7 @@ bool waits(const ir::Call& call) {
   if (call.kind == ir::CalleeKind::workflow || call.kind == ir::CalleeKind::workflow_start)
     return true;
   if (call.kind != ir::CalleeKind::builtin) return false;
-  static constexpr std::string_view effects[] = {"http.", "exec.", "file."};
+  static constexpr std::string_view effects[] = {"http.", "exec.", "file.", "sql."};
   return std::none_of(std::begin(effects), std::end(effects),
                       [&](std::string_view prefix) { return call.name.starts_with(prefix); });
 }

@@ -551,6 +551,8 @@ TypeId resolve_type(Model& m, Module& module, Cursor node) {
 }
 
 TypeId builtin_type(Model& m, std::string_view text) {
+  if (text.ends_with('?'))
+    return m.types.nullable(builtin_type(m, text.substr(0, text.size() - 1)));
   if (text.ends_with("[]"))
     return m.types.list_of(builtin_type(m, text.substr(0, text.size() - 2)));
   if (text.starts_with("map<string, "))

@@ -132,6 +132,13 @@ class Checker {
       e.literal = info->value;
       return {info->type, false};
     }
+    if (scope_.module->secrets.contains(text)) {
+      // Its value is its name: what it stands for is known to the effect that uses it alone.
+      cel::Expr& e = out_.ast.exprs[id];
+      e.kind = ExprKind::literal;
+      e.literal = cel::Value::string(text);
+      return {simple(TypeKind::secret), false};
+    }
     static constexpr std::string_view types[] = {"int",       "uint",  "double",       "bool",
                                                  "string",    "bytes", "list",         "map",
                                                  "null_type", "type",  "optional_type"};
@@ -790,11 +797,25 @@ class Checker {
           .note("functions are not recursive, so that every expression ends");
       return poison();
     }
-    if (actual.size() != f.params.size()) {
-      m_.sink.report(Kind::wrong_arguments, span(id),
-                     fmt::format("`{}` takes {} argument{}, not {}", name, f.params.size(),
-                                 f.params.size() == 1 ? "" : "s", actual.size()));
+    size_t least = f.params.size();
+    while (least > 0 && f.params[least - 1].optional) --least;
+    const size_t most = f.params.size();
+    if (actual.size() < least || actual.size() > most) {
+      m_.sink.report(
+          Kind::wrong_arguments, span(id),
+          fmt::format("`{}` takes {} argument{}, not {}", name,
+                      least == most ? std::to_string(most) : fmt::format("{} to {}", least, most),
+                      most == 1 ? "" : "s", actual.size()));
       return poison();
+    }
+    while (actual.size() < most) {
+      const auto value = fallback(*owner, f.params[actual.size()]);
+      if (!value) return poison();
+      cel::Expr literal{.kind = ExprKind::literal, .literal = *value};
+      literal.begin = out_.ast.exprs[id].begin;
+      literal.end = out_.ast.exprs[id].end;
+      actual.push_back(static_cast<uint32_t>(out_.ast.exprs.size()));
+      out_.ast.exprs.push_back(std::move(literal));
     }
     for (size_t i = 0; i < actual.size(); ++i) {
       const Info a = check(actual[i]);
@@ -812,6 +833,12 @@ class Checker {
     expand(id, *owner, f, actual);
     f.open = false;
     return Info{f.result, false};
+  }
+
+  // What a parameter is when nothing is given for it.
+  std::optional<cel::Value> fallback(Module& owner, const ParamInfo& p) {
+    if (!p.fallback) return cel::Value();
+    return constant_value(m_, owner, p.fallback);
   }
 
   void expand(uint32_t id, Module& owner, FunctionInfo& f, const std::vector<uint32_t>& actual) {
@@ -850,6 +877,7 @@ class Checker {
   }
 
   bool fits(char letter, const Info& i) {
+    if (t_.is_secret(i.type)) return false;
     if (letter == '*' || unknown(i.type)) return true;
     if (letter == 'O') return i.optional;
     if (i.optional || kind(i.type) == TypeKind::nullable) return false;
@@ -907,10 +935,12 @@ class Checker {
         return {t_.list_of(simple(TypeKind::string)), false};
       case 'L':
         if (f.name == "lists.range") return {t_.list_of(simple(TypeKind::int_)), false};
+        if (f.name == "csv_parse") return {t_.list_of(t_.list_of(simple(TypeKind::string))), false};
         if (f.name != "flatten" && !args.empty() && kind(args[0].type) == TypeKind::list)
           return {args[0].type, false};
         return {t_.list_of(simple(TypeKind::any)), false};
       case 'O':
+        if (f.name == "regex.extract") return {simple(TypeKind::string), true};
         if ((f.name == "first" || f.name == "last") && kind(args[0].type) == TypeKind::list)
           return {t_[args[0].type].element, true};
         if (f.name == "optional.of" || f.name == "optional.ofNonZeroValue" || f.name == "or")

@@ -36,6 +36,8 @@ struct Activities::Parts {
   std::unique_ptr<Worker> http;
   std::unique_ptr<Worker> processes;
   std::unique_ptr<Worker> files;
+  std::unique_ptr<Worker> databases;
+  std::unique_ptr<Worker> mail;
   std::unordered_map<uint64_t, Worker*> running;
 
   void finish(Completion completion) {
@@ -58,6 +60,8 @@ Activities::~Activities() {
   parts_->http.reset();
   parts_->processes.reset();
   parts_->files.reset();
+  parts_->databases.reset();
+  parts_->mail.reset();
 }
 
 void Activities::start(Request request) {
@@ -77,6 +81,12 @@ void Activities::start(Request request) {
     } else if (request.callee.starts_with("file.")) {
       if (!p.files) p.files = make_file_worker(p.options, finish);
       worker = p.files.get();
+    } else if (request.callee.starts_with("sql.")) {
+      if (!p.databases) p.databases = make_pool_worker(sql_job(p.options), finish);
+      worker = p.databases.get();
+    } else if (request.callee.starts_with("email.")) {
+      if (!p.mail) p.mail = make_pool_worker(email_job(p.options), finish);
+      worker = p.mail.get();
     } else {
       if (!p.processes) p.processes = make_process_worker(p.options, finish);
       worker = p.processes.get();

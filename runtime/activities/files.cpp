@@ -1,9 +1,7 @@
 // Files within the roots: resolved by the kernel without leaving them, written atomically.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/roots.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -26,39 +25,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using cel::Value;
-using Outcome = std::variant<Value, ActivityError>;
-
-ActivityError file_error(std::string_view what, const std::string& path, int error) {
-  const std::string code = error == ENOENT                     ? "not_found"
-                           : error == EACCES || error == EPERM ? "permission"
-                           : error == ENOSPC                   ? "no_space"
-                           : error == EISDIR                   ? "is_folder"
-                                                               : "io";
-  if (error == EXDEV || error == ELOOP) {
-    return {.kind = "rejected",
-            .code = "outside_roots",
-            .message = fmt::format("`{}` is outside the folders that files may be in", path)};
-  }
-  return {.kind = "tool",
-          .code = code,
-          .message = fmt::format("cannot {} `{}`: {}", what, path, std::strerror(error))};
-}
-
-struct Fd {
-  int fd = -1;
-  ~Fd() {
-    if (fd >= 0) ::close(fd);
-  }
-};
 
 class Files {
  public:
-  explicit Files(const std::vector<std::string>& roots) {
-    for (const std::string& root : roots) {
-      std::error_code error;
-      roots_.push_back(fs::weakly_canonical(root, error).string());
-    }
-  }
+  explicit Files(const std::vector<std::string>& roots) : roots_(roots) {}
 
   Outcome run(const Request& r) {
     const std::string path = text_argument(r.input, r.callee == "file.glob" ? "pattern" : "path");
@@ -68,9 +38,9 @@ class Files {
       return ActivityError{
           .kind = "type", .code = "path", .message = "the path contains a NUL character"};
     if (r.callee == "file.glob") return glob(path);
-    std::string root;
-    std::string inner;
-    if (!locate(path, root, inner)) return file_error("use", path, EXDEV);
+    const auto place = roots_.locate(path);
+    if (!place) return file_error("use", path, EXDEV);
+    const auto& [root, inner] = *place;
     Fd base{::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (base.fd < 0) return file_error("open", root, errno);
     if (r.callee == "file.read")
@@ -92,33 +62,6 @@ class Files {
   }
 
  private:
-  // Splits a path into the root it lies under and the rest; relative ones lie under the first root.
-  bool locate(const std::string& path, std::string& root, std::string& inner) const {
-    if (roots_.empty()) return false;
-    if (path.front() != '/') {
-      root = roots_.front();
-      inner = path;
-      return true;
-    }
-    const std::string normal = fs::path(path).lexically_normal().string();
-    for (const std::string& r : roots_) {
-      if (normal == r || normal.starts_with(r == "/" ? r : r + "/")) {
-        root = r;
-        inner = normal.size() == r.size() ? "." : normal.substr(r == "/" ? 1 : r.size() + 1);
-        return true;
-      }
-    }
-    return false;
-  }
-
-  static int open_beneath(int base, const std::string& inner, int flags, mode_t mode = 0) {
-    open_how how{};
-    how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
-    how.mode = mode;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-    return static_cast<int>(::syscall(SYS_openat2, base, inner.c_str(), &how, sizeof how));
-  }
-
   static Outcome read(int base, const std::string& inner, const std::string& path, bool binary) {
     Fd file{open_beneath(base, inner, O_RDONLY | O_NONBLOCK)};
     if (file.fd < 0) return file_error("read", path, errno);
@@ -245,14 +188,13 @@ class Files {
   }
 
   Outcome glob(const std::string& pattern) const {
-    std::string root;
-    std::string inner;
     // The fixed folders at the front of the pattern say where to look.
     const size_t wild = pattern.find_first_of("*?");
     const size_t slash = pattern.rfind('/', wild);
     const std::string front = slash == std::string::npos ? "" : pattern.substr(0, slash);
-    if (!locate(front.empty() ? (pattern.front() == '/' ? "/" : ".") : front, root, inner))
-      return file_error("search", pattern, EXDEV);
+    const auto place = roots_.locate(front.empty() ? (pattern.front() == '/' ? "/" : ".") : front);
+    if (!place) return file_error("search", pattern, EXDEV);
+    const auto& [root, inner] = *place;
     const fs::path start = inner == "." ? fs::path(root) : fs::path(root) / inner;
     std::error_code error;
     const fs::path real = fs::canonical(start, error);
@@ -284,7 +226,7 @@ class Files {
     return Value::list(std::move(out));
   }
 
-  std::vector<std::string> roots_;
+  Roots roots_;
   static inline std::atomic<uint64_t> counter_ = 0;
 };
 

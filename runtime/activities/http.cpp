@@ -228,6 +228,28 @@ class HttpWorker final : public Worker {
     return s.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
   }
 
+  // The secret is read here and nowhere before: logs and programs know its name only. curl does not
+  // send the header on to another host.
+  std::optional<ActivityError> authorize(Transfer& t, const std::string& secret) const {
+    if (secret.empty()) return std::nullopt;
+    const auto value = options_.secret ? options_.secret(secret) : std::nullopt;
+    if (!value) {
+      return ActivityError{.kind = "rejected",
+                           .code = "no_secret",
+                           .message = fmt::format("the secret `{}` is not set; put it into the "
+                                                  "environment, or say in kflow.yaml where it is",
+                                                  secret)};
+    }
+    if (!header_is_safe(*value)) {
+      return ActivityError{.kind = "type",
+                           .code = "header",
+                           .message = fmt::format(
+                               "the secret `{}` contains characters a header cannot have", secret)};
+    }
+    t.headers = curl_slist_append(t.headers, ("Authorization: Bearer " + *value).c_str());
+    return std::nullopt;
+  }
+
   std::optional<ActivityError> prepare(Transfer& t) {
     const Value& in = t.request.input;
     std::string method = t.request.callee.substr(5);
@@ -272,6 +294,7 @@ class HttpWorker final : public Worker {
             t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
       }
     }
+    if (auto error = authorize(t, text_argument(in, "bearer"))) return error;
     set_body(t, in, content_type);
     if (method == "POST" || method == "PATCH")
       t.headers =

@@ -1,5 +1,7 @@
-// The three workers behind Activities; each owns one kind of thread.
+// The workers behind Activities; each owns one kind of thread.
 #pragma once
+
+#include <atomic>
 
 #include "runtime/activities/activity.hpp"
 
@@ -18,6 +20,17 @@ std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done
 std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler done);
 /// Files, on one thread.
 std::unique_ptr<Worker> make_file_worker(Options options, CompletionHandler done);
+
+using Outcome = std::variant<cel::Value, ActivityError>;
+/// One effect from its beginning to its end, on a thread of its own for as long as it lasts; it
+/// ends soon, with `cancelled_error()`, once `stopped` is set.
+using Job = std::function<Outcome(const Request& request, const std::atomic<bool>& stopped)>;
+/// Effects that block, on a few threads that start when first needed.
+std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done);
+/// `sql.query`: SQLite databases within the roots.
+Job sql_job(const Options& options);
+/// `email.send`: SMTP.
+Job email_job(const Options& options);
 
 /// The error of something that was stopped.
 inline ActivityError cancelled_error() {

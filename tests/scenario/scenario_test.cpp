@@ -15,10 +15,10 @@ using namespace kflow::scenario;
 
 namespace {
 
-std::vector<std::string> cases() {
+std::vector<std::string> cases(const std::string& folder) {
   std::vector<std::string> out;
   for (const auto& entry :
-       std::filesystem::directory_iterator(KFLOW_SOURCE_DIR "/tests/scenario/cases")) {
+       std::filesystem::directory_iterator(KFLOW_SOURCE_DIR "/tests/scenario/" + folder)) {
     if (entry.path().extension() == ".kflow") out.push_back(entry.path().string());
   }
   std::sort(out.begin(), out.end());
@@ -44,11 +44,18 @@ void check_expectations(const Script& script, const Report& report) {
   }
 }
 
-}  // namespace
+// Every field of `part` is in `whole`, with the same value.
+bool holds(const cel::Value& whole, const cel::Value& part) {
+  if (part.kind() != cel::Kind::map || whole.kind() != cel::Kind::map) return whole == part;
+  const auto fields = part.as_map();
+  return std::all_of(fields.begin(), fields.end(), [&](const cel::MapEntry& e) {
+    const cel::Value* v = whole.find(e.key.as_string());
+    return v != nullptr && holds(*v, e.value);
+  });
+}
 
-TEST_CASE("scenarios") {
-  REQUIRE(cases().size() >= 10);
-  for (const std::string& path : cases()) {
+void run_all(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
     INFO(path);
     const Script script = read_script(read(path));
     REQUIRE_FALSE(script.status.empty());
@@ -68,6 +75,11 @@ TEST_CASE("scenarios") {
     for (const auto& [step, times] : script.performed) {
       INFO(step);
       CHECK((whole.performed.contains(step) ? whole.performed.at(step) : 0) == times);
+    }
+    for (const auto& [step, wanted] : script.sent) {
+      const cel::Value got = whole.sent.contains(step) ? whole.sent.at(step) : cel::Value();
+      INFO(step << " was sent " << cel::to_display(got));
+      CHECK(holds(got, wanted));
     }
     for (const auto& [call, text] : script.asked) {
       INFO(call << " was asked\n"
@@ -95,4 +107,18 @@ TEST_CASE("scenarios") {
       }
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("scenarios") {
+  const auto paths = cases("cases");
+  REQUIRE(paths.size() >= 10);
+  run_all(paths);
+}
+
+TEST_CASE("the standard library in a recorded world") {
+  const auto paths = cases("std");
+  REQUIRE(paths.size() >= 10);
+  run_all(paths);
 }

@@ -445,10 +445,31 @@ class World {
     }
     if (start.model != nullptr) report_.asked[start.path] = request_text(*start.model);
     const Answer* a = answer(index, start);
+    const WebAnswer* page = a == nullptr ? web_answer(index, start) : nullptr;
     const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
     ++report_.performed[start.path];
-    effects_.push_back(
-        {index, hangs ? machine::never : now_ + (a == nullptr ? 10 : a->after_ms), start});
+    report_.sent[start.path] = start.input;
+    const Millis takes = a != nullptr ? a->after_ms : page != nullptr ? page->after_ms : 10;
+    effects_.push_back({index, hangs ? machine::never : now_ + takes, start});
+  }
+
+  const WebAnswer* web_answer(size_t run, const machine::StartActivity& start) const {
+    if (!start.callee.starts_with("http.")) return nullptr;
+    const auto it = script_.web.find(web_request(start));
+    if (it == script_.web.end()) return nullptr;
+    const auto n = answered_.find(runs_[run]->id + start.path);
+    const size_t index = n == answered_.end() ? 0 : static_cast<size_t>(n->second);
+    return &it->second[std::min(index, it->second.size() - 1)];
+  }
+
+  // A script that has any answers of the web has all that may be asked for.
+  std::variant<cel::Value, machine::RunError> from_web(size_t run,
+                                                       const machine::StartActivity& start) const {
+    if (const WebAnswer* page = web_answer(run, start)) return web_outcome(*page, start);
+    if (script_.web.empty() || !start.callee.starts_with("http.")) return cel::Value();
+    return machine::RunError{.kind = "internal",
+                             .code = "not_scripted",
+                             .message = "the script has no answer to " + web_request(start)};
   }
 
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
@@ -551,6 +572,8 @@ class World {
         input.outcome = a->error;
       } else if (a != nullptr) {
         input.outcome = done.start.model != nullptr ? model_answer(a->value) : a->value;
+      } else {
+        input.outcome = from_web(done.run, done.start);
       }
       const cel::Value* text =
           a != nullptr && a->value.kind() == cel::Kind::map ? a->value.find("text") : nullptr;
@@ -656,6 +679,11 @@ Script read_script(std::string_view text) {
       out.inputs.emplace_back(read_duration(head.substr(3)), body);
     } else if (head.starts_with("performed ")) {
       out.performed[head.substr(10)] = std::stoi(body);
+    } else if (head.starts_with("http ")) {
+      for (const std::string& a : split(body))
+        out.web[head.substr(5)].push_back(read_web_answer(a));
+    } else if (head.starts_with("sent ")) {
+      out.sent.emplace_back(head.substr(5), read_json(body));
     } else if (head.starts_with("asked ")) {
       out.asked.emplace_back(head.substr(6), body);
     } else if (head == "session") {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/machine/machine.hpp"
+#include "tests/scenario/web.hpp"
 
 namespace kflow::scenario {
 
@@ -27,6 +28,9 @@ struct Answer {
 ///   // at 3s: cancel reason          (also: kill reason, signal name JSON, answer path
 ///   yes|no|JSON)
 ///   // performed fetch: 2             (how often an effect was released, without crashes)
+///   // http GET https://host/path?a=b: 429, 200 hackernews/item.json
+///                                    (what the web answers, from files in web/; see web.hpp)
+///   // sent fetch: {"json": {"a": 1}}  (the input of the effect at that path has these fields)
 ///   // asked model[2]: text           (a request to the model at that path holds this text)
 ///   // session: {"seen": ["a"]}      (state of the session at the end)
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
@@ -38,6 +42,8 @@ struct Script {
   std::vector<std::pair<machine::Millis, std::string>> inputs;
   std::map<std::string, int> performed;
   std::vector<std::pair<std::string, std::string>> asked;
+  std::map<std::string, std::vector<WebAnswer>> web;  ///< by method and URL
+  std::vector<std::pair<std::string, cel::Value>> sent;
   std::optional<cel::Value> session;
   std::string status;
   std::string error_kind;
@@ -65,6 +71,7 @@ struct Report {
       shown;  ///< names and paths of shown events, without repeats of interrupted attempts
   size_t interrupted = 0;
   std::map<std::string, int> performed;      ///< effects released, by path
+  std::map<std::string, cel::Value> sent;    ///< inputs of effects, by path
   std::map<std::string, std::string> asked;  ///< requests to models as text, by path
   machine::UsageTotal usage;
   cel::Value session;

@@ -239,13 +239,23 @@ bool TypeTable::accepts_null(TypeId id) const {
          kind == TypeKind::poison;
 }
 
+bool TypeTable::is_secret(TypeId id) const {
+  const Type& t = types_[id.value];
+  return t.kind == TypeKind::secret ||
+         (t.kind == TypeKind::nullable && types_[t.element.value].kind == TypeKind::secret);
+}
+
 bool TypeTable::assignable(TypeId from, TypeId to) const {
   if (from == to) return true;
   const Type& f = types_[from.value];
   const Type& t = types_[to.value];
-  if (f.kind == TypeKind::poison || t.kind == TypeKind::poison || f.kind == TypeKind::any ||
-      t.kind == TypeKind::any)
-    return true;
+  if (f.kind == TypeKind::poison || t.kind == TypeKind::poison) return true;
+  // A secret stays one, and nothing that came from elsewhere becomes one.
+  if (is_secret(from) || is_secret(to)) {
+    return is_secret(from) ? is_secret(to) && (f.kind == t.kind || t.kind == TypeKind::nullable)
+                           : f.kind == TypeKind::null && t.kind == TypeKind::nullable;
+  }
+  if (f.kind == TypeKind::any || t.kind == TypeKind::any) return true;
   if (t.kind == TypeKind::nullable) {
     return f.kind == TypeKind::null ||
            assignable(f.kind == TypeKind::nullable ? f.element : from, t.element);

@@ -102,6 +102,8 @@ class TypeTable {
   /// T of `T?`, else the type itself.
   TypeId without_null(TypeId id) const;
   bool accepts_null(TypeId id) const;
+  /// `secret` or `secret?`.
+  bool is_secret(TypeId id) const;
   /// Whether every value of `from` is a value of `to` without a run-time check. `any` on the right
   /// of either: true, see `needs_check`. int and uint are not interchangeable; literals are
   /// assignable to their base type.

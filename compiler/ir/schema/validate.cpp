@@ -63,8 +63,11 @@ class Validator {
       case TypeKind::double_:
         return number(id, v, path);
       case TypeKind::string:
-      case TypeKind::secret:
         return expect(v, Kind::string, id, path);
+      case TypeKind::secret:
+        // Whoever could name one here could have any variable of the environment sent somewhere.
+        violations.push_back({path, "a secret is declared in the program, never given", "…"});
+        return v;
       case TypeKind::bytes: {
         if (json_ && v.kind() == Kind::string) {
           if (const auto octets = cel::base64_decode(v.as_string())) return Value::bytes(*octets);

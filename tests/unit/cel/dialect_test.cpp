@@ -74,6 +74,9 @@ TEST_CASE("access to what may be null gives none") {
   check_all({{"input.none.?f", "optional.none()"},
              {"input.none.?f.g.h", "optional.none()"},
              {"none[?0]", "optional.none()"},
+             {"input.?none.?f", "optional.none()"},
+             {"input.?none.f[?0].g", "optional.none()"},
+             {"input.?topic.?f", "error: no_such_overload"},
              {"input.list[?5]", "optional.none()"},
              {"input.list[?1]", "optional.of(2)"},
              {"input.none.?f ?? 'x'", R"("x")"},
@@ -82,6 +85,7 @@ TEST_CASE("access to what may be null gives none") {
              {"none[0]", "error: no_such_overload"},
              {"input.topic.?f", "error: no_such_overload"}});
   CHECK(strict("null.?f").error == "no_such_overload");
+  CHECK(strict("{'a': null}.?a.?f").error == "no_such_overload");
 }
 
 TEST_CASE("int, uint and double mix") {

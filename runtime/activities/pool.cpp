@@ -1,0 +1,99 @@
+// The bounded pool: effects that block a thread while they last (databases, mail).
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "runtime/activities/worker.hpp"
+
+namespace kflow::activities {
+namespace {
+
+constexpr size_t pool_threads = 4;
+
+class PoolWorker final : public Worker {
+ public:
+  PoolWorker(Job job, CompletionHandler done) : job_(std::move(job)), done_(std::move(done)) {}
+  ~PoolWorker() override {
+    {
+      const std::lock_guard guard(mutex_);
+      stopping_ = true;
+      for (Running& r : running_) r.stopped = true;
+    }
+    changed_.notify_all();
+    threads_.clear();  // joins them: each gives its completion, and those of the queue theirs
+  }
+
+  void start(Request request) override {
+    {
+      const std::lock_guard guard(mutex_);
+      queue_.push_back(std::move(request));
+      if (idle_ < queue_.size() && threads_.size() < pool_threads)
+        threads_.emplace_back([this] { loop(); });
+    }
+    changed_.notify_one();
+  }
+
+  void cancel(uint64_t token) override {
+    {
+      const std::lock_guard guard(mutex_);
+      for (Running& r : running_) {
+        if (r.token == token) r.stopped = true;
+      }
+      const auto it = std::find_if(queue_.begin(), queue_.end(),
+                                   [&](const Request& r) { return r.token == token; });
+      if (it == queue_.end()) return;
+      queue_.erase(it);
+    }
+    done_({token, cancelled_error()});
+  }
+
+ private:
+  struct Running {
+    uint64_t token = 0;
+    std::atomic<bool> stopped = false;
+  };
+
+  void loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      ++idle_;
+      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      --idle_;
+      if (queue_.empty()) return;
+      Request request = std::move(queue_.front());
+      queue_.pop_front();
+      Running& mine = running_.emplace_back();
+      mine.token = request.token;
+      mine.stopped = stopping_;
+      lock.unlock();
+      Outcome outcome = mine.stopped ? Outcome(cancelled_error()) : job_(request, mine.stopped);
+      // What is done in spite of the request to stop is told as it is.
+      done_({request.token, std::move(outcome)});
+      lock.lock();
+      running_.remove_if([&](const Running& r) { return &r == &mine; });
+    }
+  }
+
+  Job job_;
+  CompletionHandler done_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Request> queue_;
+  std::list<Running> running_;
+  size_t idle_ = 0;
+  bool stopping_ = false;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done) {
+  return std::make_unique<PoolWorker>(std::move(job), std::move(done));
+}
+
+}  // namespace kflow::activities
