@@ -102,6 +102,9 @@ void Engine::Impl::loop() {
 }
 
 void Engine::Impl::drain() {
+  // The bell is silenced before what it rang for is taken: what comes later rings it again.
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
   std::vector<std::function<void()>> tasks;
   std::vector<activities::Completion> completions;
   {
@@ -109,8 +112,6 @@ void Engine::Impl::drain() {
     tasks.swap(inbox_);
     completions.swap(completions_);
   }
-  uint64_t count = 0;
-  [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
   for (auto& task : tasks) task();
   take_deltas();  // those of the completions at hand were there before them
   for (auto& completion : completions) take(std::move(completion));
