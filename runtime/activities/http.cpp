@@ -165,7 +165,7 @@ class HttpWorker final : public Worker {
         curl_easy_setopt(t->easy, CURLOPT_PROXY, t->model->endpoint.proxy.c_str());
       curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
     }
-    if (options_.tape && options_.tape->replays()) return replay(*t);
+    if (options_.tape && from_tape(*t)) return;
     if (t->model) {
       waiting_.push_back(std::move(t));
       return admit();
@@ -206,22 +206,25 @@ class HttpWorker final : public Worker {
     waiting_ = std::move(still);
   }
 
-  // The answer stands on the tape, or there is none.
-  void replay(Transfer& t) {
+  // True: answered by the tape, or refused, as the answer is not there and nothing else is asked.
+  bool from_tape(Transfer& t) {
     const uint64_t token = t.request.token;
-    const auto found =
-        options_.tape->find(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body);
+    const std::string& url = t.tape_url.empty() ? t.url : t.tape_url;
+    const auto found = options_.tape->find(t.method, url, t.body);
+    if (!found && !options_.tape->replays()) return false;
     if (!found) {
-      return fail(token,
-                  {.kind = t.model ? "model" : "http",
+      fail(token, {.kind = t.model ? "model" : "http",
                    .code = "not_on_tape",
                    .message = fmt::format("the tape `{}` holds no answer to {} {}",
                                           options_.tape->path(), t.method, shown_url(t.url))});
+      return true;
     }
+    options_.tape->record(t.method, url, t.body, *found);
     t.status = found->status;
     for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;
     const bool fits = t.take(found->body);
     done_({token, outcome(t, fits ? CURLE_OK : CURLE_WRITE_ERROR)});
+    return true;
   }
 
   static bool header_is_safe(std::string_view s) {

@@ -2,6 +2,7 @@
 #include "runtime/activities/tape.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -19,9 +20,29 @@ namespace {
 
 // Of no use to whoever replays, and of the one who recorded.
 bool is_private(std::string_view header) {
-  return header == "set-cookie" || header == "date" ||
-         header.find("request-id") != std::string_view::npos ||
+  return header == "date" || header.find("request-id") != std::string_view::npos ||
          header.find("organization") != std::string_view::npos || header == "cf-ray";
+}
+
+// Cookies by name only: whoever replays may look for them, and no server will ask for their values.
+std::string without_cookie_values(std::string_view header) {
+  static constexpr std::string_view attributes[] = {"expires", "max-age",  "domain",
+                                                    "path",    "samesite", "priority"};
+  std::string out;
+  while (!header.empty()) {
+    const size_t end = std::min(header.find_first_of(";,"), header.size());
+    const std::string_view part = header.substr(0, end);
+    const size_t equals = part.find('=');
+    std::string name(part.substr(0, std::min(equals, part.size())));
+    std::erase(name, ' ');
+    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const bool value = equals != std::string_view::npos &&
+                       std::ranges::find(attributes, name) == std::end(attributes);
+    out += value ? std::string(part.substr(0, equals + 1)) + "***" : std::string(part);
+    if (end < header.size()) out.push_back(header[end]);
+    header.remove_prefix(std::min(end + 1, header.size()));
+  }
+  return out;
 }
 
 std::string text_of(const cel::Value* v) {
@@ -35,9 +56,14 @@ Tape::~Tape() {
   if (file_ != nullptr) std::fclose(file_);
 }
 
-Result<std::shared_ptr<Tape>> Tape::begin(const std::string& path,
-                                          std::vector<std::string> secrets) {
+Result<std::shared_ptr<Tape>> Tape::begin(const std::string& path, std::vector<std::string> secrets,
+                                          const std::string& base) {
   std::shared_ptr<Tape> tape(new Tape);
+  if (!base.empty()) {
+    auto loaded = load(base, secrets);
+    if (!loaded) return std::unexpected(std::move(loaded).error());
+    tape = std::move(*loaded);
+  }
   tape->path_ = path;
   tape->secrets_ = std::move(secrets);
   tape->file_ = std::fopen(path.c_str(), "wxe");
@@ -129,7 +155,9 @@ void Tape::record(std::string_view method, std::string_view url, std::string_vie
   out.key("headers");
   out.begin_object();
   for (const auto& [name, value] : answer.headers) {
-    if (!is_private(name)) out.key(name), out.string(without_secrets(value));
+    if (is_private(name)) continue;
+    out.key(name);
+    out.string(without_secrets(name == "set-cookie" ? without_cookie_values(value) : value));
   }
   out.end_object();
   if (find_invalid_utf8(answer.body) == std::string_view::npos) {

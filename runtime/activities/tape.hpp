@@ -27,9 +27,11 @@ class Tape {
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
-  /// Begins a new tape. In whatever is written, `secrets` stand as `***`.
+  /// Begins a new tape. In whatever is written, `secrets` stand as `***`. What `base` holds,
+  /// another tape ("": none), is answered from that and written again.
   static Result<std::shared_ptr<Tape>> begin(const std::string& path,
-                                             std::vector<std::string> secrets);
+                                             std::vector<std::string> secrets,
+                                             const std::string& base = "");
   /// Reads a tape; an error names the line.
   static Result<std::shared_ptr<Tape>> load(const std::string& path,
                                             std::vector<std::string> secrets);

@@ -37,7 +37,8 @@ int main(int argc, char** argv) {
   run_verb->add_option("--record", running.record,
                        "write every HTTP exchange to this new file, without secrets");
   run_verb->add_option("--replay", running.replay,
-                       "answer every HTTP exchange from this file instead of the network");
+                       "answer every HTTP exchange from this file instead of the network; with "
+                       "--record, ask for what it does not hold");
   run_verb->footer("example: kflow run report.kflow -i topic=\"AI trends\" --background");
 
   ChatOptions chatting;

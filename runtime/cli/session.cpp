@@ -202,8 +202,6 @@ Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
                                                     const ir::Program& program,
                                                     const engine::EngineOptions& options) {
   if (record.empty() && replay.empty()) return std::shared_ptr<activities::Tape>();
-  if (!record.empty() && !replay.empty())
-    return fail(ErrorCode::invalid_argument, "`--record` and `--replay` exclude each other");
   // Whatever could be a key of this run is kept out of the tape.
   std::vector<std::string> secrets;
   const auto add = [&](std::string_view name) {
@@ -217,7 +215,7 @@ Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
     for (const auto& [header, value] : endpoint.headers) secrets.push_back(value);
   }
   return record.empty() ? activities::Tape::load(replay, std::move(secrets))
-                        : activities::Tape::begin(record, std::move(secrets));
+                        : activities::Tape::begin(record, std::move(secrets), replay);
 }
 
 std::string moment_text(machine::Millis t) {

@@ -55,12 +55,15 @@ struct Call {
 struct Content {
   std::string text, reasoning, stop;
   std::vector<Call> calls;
+  int64_t input = 12, output = 7;  // tokens
 };
 
 Content content_of(const Value& answer) {
   Content out{.text = text_at(&answer, "text"),
               .reasoning = text_at(&answer, "reasoning"),
               .stop = text_at(&answer, "stop")};
+  out.input = int_at(at(&answer, "usage"), "input", out.input);
+  out.output = int_at(at(&answer, "usage"), "output", out.output);
   if (const Value* calls = at(&answer, "calls")) {
     for (const Value& c : calls->as_list()) {
       const Value* arguments = at(&c, "arguments");
@@ -149,7 +152,9 @@ std::string responses(const Content& c, bool stream) {
       (cut ? R"(","incomplete_details":{"reason":"max_output_tokens"},"output":[)"
            : R"(","incomplete_details":null,"output":[)") +
       list +
-      R"(],"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":7,"output_tokens_details":{"reasoning_tokens":2}}})";
+      R"(],"usage":{"input_tokens":)" + std::to_string(c.input) +
+      R"(,"input_tokens_details":{"cached_tokens":3},"output_tokens":)" + std::to_string(c.output) +
+      R"(,"output_tokens_details":{"reasoning_tokens":2}}})";
   if (!stream) return whole;
   std::string out =
       sse("response.created",

@@ -17,7 +17,8 @@ namespace kflow::test {
 
 /// One answer of the script, as JSON: `{"text": "…"}`, `{"calls": [{"name", "arguments"}]}`, both,
 /// `{"reasoning": "…"}` with either, or `{"error": {"status": 429, "code": "…", "message": "…",
-/// "retry_after": 1}}`. `"stop": "length" | "refusal"`. How it is sent: `"break": "middle"` (the
+/// "retry_after": 1}}`. `"stop": "length" | "refusal"`, `"usage": {"input": 900,
+/// "output": 80}` (openai). How it is sent: `"break": "middle"` (the
 /// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5`
 /// (between writes).
 struct Rule {
