@@ -224,6 +224,7 @@ void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
   out.members = static_cast<uint32_t>(out.tools.size());
   if (const OptionNode* o = given("tools")) agent_tools(out, *o, false);
   for (const auto& [name, o] : options) agent_option(out, o, info);
+  if (const OptionNode* o = given("members")) check_members(out, *o, info);
   if (!given("model")) {
     m_.sink
         .report(Kind::missing_option, info.span,
@@ -238,6 +239,40 @@ void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
         .note("leave the parentheses out for one parameter `message`, or give a `prompt`");
   }
   out_.callables[id.value].agent = std::move(out);
+}
+
+// Whether the team's mode can work with its members.
+void Lowerer::check_members(const ir::AgentOptions& out, const OptionNode& o,
+                            const CallableInfo& info) {
+  if (out.members == 0 && o.value.is(Node::list) && o.value.children(Node::list_item).empty()) {
+    m_.sink.report(Kind::bad_option_value, o.value.span(), "a team needs a member");
+    return;
+  }
+  for (uint32_t i = 0; i < out.members; ++i) {
+    const ir::AgentTool& member = out.tools[i];
+    const TypeId result = std::get<ir::StepNode>(out_.nodes[member.node.value].data).type;
+    if (out.mode == ir::TeamMode::route && !t_.assignable(result, info.result)) {
+      m_.sink
+          .report(Kind::type_mismatch, o.value.span(),
+                  fmt::format("the member `{}` answers with {}, the team `{}` with {}", member.name,
+                              t_.display(result), info.name, t_.display(info.result)))
+          .note("with `mode: route` the member's answer is the team's, as it is");
+    }
+    if (out.mode != ir::TeamMode::broadcast) continue;
+    for (const schema::Field& field : t_[member.input].fields) {
+      const bool told = field.fallback || field.name == "message" ||
+                        std::any_of(info.params.begin(), info.params.end(),
+                                    [&](const auto& p) { return p.name == field.name; });
+      if (told || t_.accepts_null(field.type)) continue;
+      m_.sink
+          .report(Kind::bad_option_value, o.value.span(),
+                  fmt::format("the member `{}` needs `{}`, which the team `{}` is not told",
+                              member.name, field.name, info.name))
+          .note(
+              "with `mode: broadcast` every member gets what the team gets: the message, and the "
+              "team's parameters by name");
+    }
+  }
 }
 
 ir::NodeId Lowerer::hidden(std::string name, ir::Call call, TypeId type, Cursor at) {
@@ -272,10 +307,11 @@ void Lowerer::agent_option(ir::AgentOptions& out, const OptionNode& o, const Cal
     out.history = count(o, most_history);
   } else if (o.name == "reask") {
     const auto v = sema::constant_value(m_, *module_, o.value);
-    if (v && v->kind() == cel::Kind::int_ && v->as_int() == 0) {
-      out.reask = 0;
+    if (v && (v->kind() != cel::Kind::int_ || v->as_int() < 0 || v->as_int() > most_reasks)) {
+      m_.sink.report(Kind::bad_option_value, o.value.span(),
+                     fmt::format("`reask` is a number from 0 to {}", most_reasks));
     } else if (v) {
-      out.reask = count(o, most_reasks);
+      out.reask = static_cast<uint32_t>(v->as_int());
     }
   } else if (o.name == "parallel_tools") {
     out.parallel_tools = flag(o.value);
@@ -289,6 +325,8 @@ void Lowerer::agent_option(ir::AgentOptions& out, const OptionNode& o, const Cal
                                      : ir::TeamMode::coordinate;
   } else if (o.name == "budget") {
     out.budget = budget(o.value);
+  } else if (o.name == "tool_options") {
+    tool_options(out, o.value);
   } else if (o.name == "confirm") {
     confirmed_tools(out, o);
   } else if (o.name == "guard") {
@@ -312,6 +350,29 @@ ir::Budget Lowerer::budget(Cursor value) {
   return out;
 }
 
+// Of every call that the model makes; a `tool` may be stricter inside.
+void Lowerer::tool_options(ir::AgentOptions& out, Cursor value) {
+  if (!value.is(Node::map) && !value.is(Node::options)) {
+    m_.sink.report(Kind::bad_option_value, value.span(),
+                   "`tool_options` is a block: `{ timeout: 30s, retry: { max: 2 } }`");
+    return;
+  }
+  const TypeId duration = TypeTable::simple(TypeKind::duration);
+  for (const OptionNode& o : sema::check_options(m_, "tool_options", value, value)) {
+    if (!o.value) continue;
+    const std::optional<ir::RetryPolicy> retry =
+        o.name == "retry" ? sema::retry_policy(m_, *module_, o.value) : std::nullopt;
+    const ExprId limit =
+        o.name == "retry" ? ExprId() : typed(o.value, duration, "`" + o.name + "`");
+    for (const ir::AgentTool& tool : out.tools) {
+      ir::StepOptions& options = std::get<ir::StepNode>(out_.nodes[tool.node.value].data).options;
+      if (o.name == "timeout") options.timeout = limit;
+      if (o.name == "attempt_timeout") options.attempt_timeout = limit;
+      if (retry) options.retry = retry;
+    }
+  }
+}
+
 // Tools, agents, teams, workflows, built-ins, or all that a module has of them.
 void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool members) {
   for (const Cursor item : items(o.value)) {
@@ -325,6 +386,15 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
     const auto import = module_->imports.find(name);
     if (import != module_->imports.end()) {
       if (import->second == UINT32_MAX) continue;
+      if (members) {
+        m_.sink
+            .report(Kind::bad_option_value, item.span(),
+                    fmt::format("the module `{}` is no member of a team", name))
+            .note(fmt::format("name its agents and workflows, such as `{}.…`; as `tools` a team's "
+                              "leader takes whole modules",
+                              name));
+        continue;
+      }
       const Module& other = *m_.modules[import->second];
       size_t found = 0;
       for (const auto& [inner, index] : other.callables) {
@@ -342,7 +412,20 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
       not_built(item.span(), fmt::format("an MCP server (`{}`)", name));
       continue;
     }
+    const size_t before = out.tools.size();
     agent_tool(out, name, item);
+    if (!members || out.tools.size() == before) continue;
+    const ir::CalleeKind kind =
+        std::get<ir::StepNode>(out_.nodes[out.tools.back().node.value].data).call.kind;
+    if (kind == ir::CalleeKind::agent || kind == ir::CalleeKind::team ||
+        kind == ir::CalleeKind::workflow)
+      continue;
+    m_.sink
+        .report(Kind::bad_option_value, item.span(),
+                fmt::format("`{}` is no member of a team", name))
+        .note(
+            "members are agents, teams and workflows; what else the leader may call goes into "
+            "`tools`");
   }
 }
 

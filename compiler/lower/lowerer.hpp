@@ -75,6 +75,8 @@ class Lowerer {
   void agent_option(ir::AgentOptions& out, const OptionNode& o, const CallableInfo& info);
   void agent_tools(ir::AgentOptions& out, const OptionNode& o, bool members);
   void agent_tool(ir::AgentOptions& out, const std::string& name, Cursor at);
+  void check_members(const ir::AgentOptions& out, const OptionNode& o, const CallableInfo& info);
+  void tool_options(ir::AgentOptions& out, Cursor value);
   void confirmed_tools(ir::AgentOptions& out, const OptionNode& o);
   void guard(ir::AgentOptions& out, Cursor item, const CallableInfo& info);
   ir::Budget budget(Cursor value);

@@ -26,12 +26,43 @@ std::vector<OptionNode> options_in(Cursor block) {
   return out;
 }
 
+namespace {
+
+// Names that the language keeps for later, and what does the job today.
+struct Reserved {
+  std::string_view name;
+  std::string_view instead;
+};
+constexpr Reserved reserved_of_agents[] = {
+    {"knowledge",
+     "until then give it a tool that looks things up, such as `tools: [search]`: a `tool` over "
+     "`http.get`, `sql.query` or `file.read`"},
+    {"memory",
+     "until then `history: 20` tells it the last 20 exchanges of the session again, and a tool "
+     "over "
+     "`kv.get` and `kv.put` keeps what it is to remember for longer"},
+};
+
+bool reserved(Model& model, std::string_view construct, const OptionNode& option) {
+  if (construct != "agent" && construct != "team") return false;
+  const auto row = std::ranges::find(reserved_of_agents, option.name, &Reserved::name);
+  if (row == std::end(reserved_of_agents)) return false;
+  model.sink
+      .report(Kind::reserved_option, option.name_node.span(),
+              fmt::format("the option `{}` is reserved: nothing stands behind it yet", option.name))
+      .note(std::string(row->instead));
+  return true;
+}
+
+}  // namespace
+
 std::vector<OptionNode> check_options(Model& model, std::string_view construct, Cursor owner,
                                       Cursor block) {
   std::vector<OptionNode> out;
   std::set<std::string> seen;
   const std::vector<std::string> known = option_names(construct);
   for (OptionNode& option : options_in(block)) {
+    if (reserved(model, construct, option)) continue;
     if (find_option(construct, option.name) == nullptr) {
       auto d = model.sink.report(Kind::unknown_option, option.name_node.span(),
                                  fmt::format("`{}` has no option `{}`", construct, option.name));

@@ -42,16 +42,6 @@ std::string encoded(const cel::Value& value) {
   return out.take();
 }
 
-// A new log that holds event 0 alone: the first process that has the run goes on from there.
-void keep_first_event(machine::RunStatePtr& state,
-                      const std::shared_ptr<const ir::Program>& program, machine::Turn& turn) {
-  turn.events.resize(1);
-  turn.actions.clear();
-  turn.more = false;
-  state = machine::make_state(program);
-  machine::apply(*state, turn.events[0]);
-}
-
 }  // namespace
 
 std::string history_key(std::string_view session, std::string_view agent) {
@@ -243,10 +233,10 @@ void Engine::Impl::add_child(Run& run, Part& part, const machine::StartChild& st
                               .user_id = h.user_id};
   started.session = session_of(h.session_id, *run.program, start.workflow);
   started.parent_id = run.header.id;
-  machine::Turn turn = machine::start(*child.run->state, std::move(started), t);
-  keep_first_event(child.run->state, run.program, turn);
-  machine::encode_event(turn.events[0], child.events);
-  child.run->committed = 1;
+  // It goes on from there in a commit of its own.
+  const machine::Turn turn = machine::begin(*child.run->state, std::move(started), t, start.limits);
+  for (const machine::Event& event : turn.events) machine::encode_event(event, child.events);
+  child.run->committed = turn.events.size();
   child.run->inputs.emplace_back(machine::RecoverInput{});
   if (start.attached) {
     part.watches.push_back({h.id, start.act});
@@ -280,12 +270,16 @@ void Engine::Impl::prepare_start(Batch& batch, std::shared_ptr<PendingStart> pen
                               .session_id = h.session_id,
                               .user_id = h.user_id};
   started.session = session_of(h.session_id, program, pending->workflow);
-  machine::Turn turn = machine::start(*run->state, std::move(started), t);
+  machine::Turn turn = options.detached ? machine::begin(*run->state, started, t)
+                                        : machine::start(*run->state, started, t);
   // What a run does to others needs its number, and a run that may have to wait for a slot has done
   // nothing yet.
   const bool cut =
       !h.slot.empty() || std::any_of(turn.actions.begin(), turn.actions.end(), belongs_into_commit);
-  if (cut || options.detached) keep_first_event(run->state, pending->program, turn);
+  if (cut) {
+    run->state = machine::make_state(pending->program);
+    turn = machine::begin(*run->state, std::move(started), t);
+  }
   if (options.detached) {
     h.status = RunStatus::pending;
     part.next_due = t;

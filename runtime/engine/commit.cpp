@@ -30,7 +30,7 @@ void Engine::Impl::prepare(Batch& batch) {
     for (Child& child : part.children) {
       NewRun row{.header = child.run->header,
                  .events = std::string_view(child.events.buffer()),
-                 .event_count = 1,
+                 .event_count = static_cast<uint32_t>(child.run->committed),
                  .public_count = 1};
       row.when_full = child.when_full;
       row.blobs = child.blobs->blobs();

@@ -172,7 +172,8 @@ Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
 }
 
 Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store,
-                                                                 store::RunKey run) {
+                                                                 store::RunKey run,
+                                                                 machine::UsageTotal* usage) {
   const auto chunk = store.last(run);
   if (!chunk) return std::unexpected(chunk.error());
   if (!*chunk) return fail(ErrorCode::not_found, "the run has no log");
@@ -183,6 +184,8 @@ Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& s
   for (uint32_t i = 0; i < (*chunk)->event_count; ++i) {
     const machine::Event event = machine::decode_event(in);
     if (in.failed()) return fail(ErrorCode::corrupt, "the run's log is malformed");
+    const auto* used = std::get_if<machine::UsageRecorded>(&event.data);
+    if (usage != nullptr && used != nullptr && event.act == 1) *usage = used->usage;
     if (const auto* completed = std::get_if<machine::RunCompleted>(&event.data))
       out = completed->value;
     if (const auto* failed = std::get_if<machine::RunFailed>(&event.data)) out = failed->error;

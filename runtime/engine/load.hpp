@@ -19,9 +19,10 @@ struct LoadedState {
   machine::RunStatePtr state;
   uint64_t events = 0;
 };
-/// How a run that has ended did: its value, or its error (`cancelled` for a cancelled one).
-Result<std::variant<cel::Value, machine::RunError>> read_outcome(store::Store& store,
-                                                                 store::RunKey run);
+/// How a run that has ended did: its value, or its error (`cancelled` for a cancelled one); and
+/// what it used of models, if that is asked for.
+Result<std::variant<cel::Value, machine::RunError>> read_outcome(
+    store::Store& store, store::RunKey run, machine::UsageTotal* usage = nullptr);
 /// Folds a run's whole log; of a run that was resumed, what its resumptions left out does not
 /// count.
 Result<LoadedState> load_state(store::Store& store, store::RunKey run,

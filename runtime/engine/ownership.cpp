@@ -237,7 +237,7 @@ void Engine::Impl::take_message(Run& run, const store::InboxMessage& m) {
   }
   const auto watch = store::read_watch_body(m.body);
   if (!watch) return trouble(watch.error().message);
-  machine::RunEndedInput ended{.act = watch->act, .run_id = "", .outcome = {}};
+  machine::RunEndedInput ended{.act = watch->act, .run_id = "", .outcome = {}, .usage = {}};
   if (watch->target == 0) {
     ended.outcome =
         machine::RunError{.kind = "tool",
@@ -246,7 +246,7 @@ void Engine::Impl::take_message(Run& run, const store::InboxMessage& m) {
   } else {
     const auto header = store_->header(watch->target);
     if (header && *header) ended.run_id = (*header)->id;
-    auto outcome = read_outcome(*store_, watch->target);
+    auto outcome = read_outcome(*store_, watch->target, &ended.usage);
     if (outcome) {
       ended.outcome = std::move(*outcome);
     } else {

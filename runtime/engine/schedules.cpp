@@ -118,10 +118,11 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
                                 .run_id = h.id,
                                 .session_id = h.session_id,
                                 .user_id = ""};
-    const machine::Turn turn = machine::start(*state, std::move(started), t);
-    machine::encode_event(turn.events[0], events);
+    const machine::Turn turn = machine::begin(*state, std::move(started), t);
+    for (const machine::Event& event : turn.events) machine::encode_event(event, events);
     run.events = events.buffer();
-    run.event_count = run.public_count = 1;
+    run.event_count = static_cast<uint32_t>(turn.events.size());
+    run.public_count = 1;
     run.blobs = blobs.blobs();
     run.next_due = t;
   }

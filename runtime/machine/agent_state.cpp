@@ -37,11 +37,11 @@ std::string result_text(const ToolCall& call) {
          " KiB)";
 }
 
-void add(UsageTotal& to, const conversation::ModelAnswer& answer) {
-  to.input_tokens += answer.usage.input_tokens;
-  to.output_tokens += answer.usage.output_tokens;
-  to.usd += answer.usd.value_or(0);
-  ++to.calls;
+UsageTotal used_by(const conversation::ModelAnswer& answer) {
+  return {.input_tokens = answer.usage.input_tokens,
+          .output_tokens = answer.usage.output_tokens,
+          .usd = answer.usd.value_or(0),
+          .calls = 1};
 }
 
 void fail(AgentData& data, RunError error, uint64_t cause) {
@@ -60,11 +60,9 @@ void take_answer(RunState& s, Act& agent, const Value& value) {
                  .message = "a call of the model gave a value that is no answer"},
                 s.events);
   }
-  add(data.own, *answer);
-  for (Act* up = &agent; up != nullptr; up = s.find(up->parent)) {
-    if (up->agent) add(up->agent->total, *answer);
-  }
-  add(s.usage, *answer);
+  const UsageTotal used = used_by(*answer);
+  data.own += used;
+  count_usage(s, agent, used);
   data.calls.clear();
   data.text = conversation::text_of(answer->message);
   data.stop = static_cast<uint8_t>(answer->stop);
@@ -110,6 +108,19 @@ void take_verdict(const RunState& s, const Act& agent, const Act& guard, const V
 
 }  // namespace
 
+bool is_member(const ir::AgentOptions& team, std::string_view name) {
+  const auto end = team.tools.begin() + static_cast<std::ptrdiff_t>(team.members);
+  return std::find_if(team.tools.begin(), end,
+                      [&](const ir::AgentTool& t) { return t.name == name; }) != end;
+}
+
+void count_usage(RunState& s, Act& act, const UsageTotal& used) {
+  for (Act* up = &act; up != nullptr; up = s.find(up->parent)) {
+    if (up->agent) up->agent->total += used;
+  }
+  s.usage += used;
+}
+
 void take_part(RunState& s, Act& agent, const Act& part, const Value& value,
                const RunError* error) {
   AgentData& data = *agent.agent;
@@ -150,10 +161,10 @@ void settle_calls(const RunState& s, Act& agent) {
                              .is_error = call.is_error});
   }
   data.messages.push_back(conversation::to_value(results));
-  const bool handed_over =
-      options.mode == ir::TeamMode::route && std::ranges::any_of(data.calls, [](const ToolCall& c) {
-        return c.act != no_act && !c.is_error;
-      });
+  const bool handed_over = options.mode == ir::TeamMode::route &&
+                           std::ranges::any_of(data.calls, [&](const ToolCall& c) {
+                             return c.act != no_act && !c.is_error && is_member(options, c.name);
+                           });
   data.phase = handed_over ? AgentPhase::answer : AgentPhase::turn;
 }
 

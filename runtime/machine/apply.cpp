@@ -333,6 +333,13 @@ class Applier {
     s_.wake(act);
   }
   void operator()(const AgentEnded&) { own().agent->phase = AgentPhase::done; }
+  void operator()(const AgentFailed&) { own().agent->phase = AgentPhase::done; }
+  void operator()(const UsageRecorded& p) {
+    Act& act = own();
+    if (act.kind == ActKind::body) return;  // the state has it
+    act.step->used += p.usage;
+    count_usage(s_, act, p.usage);
+  }
   void operator()(const ContentDelta&) { own().step->told = true; }
   void operator()(const ContentReset&) { own().step->told = false; }
   void operator()(const BudgetSet& p) {
@@ -600,8 +607,8 @@ class Applier {
 
   // For `info(name).usage`.
   static Value used_by(const Act& act) {
-    if (act.agent == nullptr) return {};
-    const UsageTotal& u = act.agent->total;
+    const UsageTotal& u = act.agent != nullptr ? act.agent->total : act.step->used;
+    if (act.agent == nullptr && u.calls == 0) return {};
     return cel::make_record({{"input_tokens", Value::integer(u.input_tokens)},
                              {"output_tokens", Value::integer(u.output_tokens)},
                              {"usd", Value::number(u.usd)}});

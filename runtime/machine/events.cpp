@@ -370,18 +370,29 @@ void read(ByteReader& in, AnswerGiven& e) {
   e.value = cel::decode_value(in);
   e.text = read_text(in);
 }
-void write(ByteWriter& out, const AgentEnded& e) {
-  out.svarint(e.usage.input_tokens);
-  out.svarint(e.usage.output_tokens);
-  out.f64(e.usage.usd);
-  out.svarint(e.usage.calls);
+void write(ByteWriter& out, const UsageTotal& u) {
+  out.svarint(u.input_tokens);
+  out.svarint(u.output_tokens);
+  out.f64(u.usd);
+  out.svarint(u.calls);
 }
-void read(ByteReader& in, AgentEnded& e) {
-  e.usage.input_tokens = in.svarint();
-  e.usage.output_tokens = in.svarint();
-  e.usage.usd = in.f64();
-  e.usage.calls = in.svarint();
+UsageTotal read_usage(ByteReader& in) {
+  UsageTotal u;
+  u.input_tokens = in.svarint();
+  u.output_tokens = in.svarint();
+  u.usd = in.f64();
+  u.calls = in.svarint();
+  return u;
 }
+void write(ByteWriter& out, const AgentEnded& e) { write(out, e.usage); }
+void read(ByteReader& in, AgentEnded& e) { e.usage = read_usage(in); }
+void write(ByteWriter& out, const AgentFailed& e) { write(out, e.error), write(out, e.usage); }
+void read(ByteReader& in, AgentFailed& e) {
+  e.error = read_error(in);
+  e.usage = read_usage(in);
+}
+void write(ByteWriter& out, const UsageRecorded& e) { write(out, e.usage); }
+void read(ByteReader& in, UsageRecorded& e) { e.usage = read_usage(in); }
 void write(ByteWriter& out, const ContentDelta& e) {
   out.u8(static_cast<uint8_t>(e.kind));
   out.varint(e.attempt);
@@ -463,6 +474,8 @@ struct NameOf {
   std::string_view operator()(const Told&) const { return "Told"; }
   std::string_view operator()(const AnswerGiven&) const { return "AnswerGiven"; }
   std::string_view operator()(const AgentEnded&) const { return "AgentEnded"; }
+  std::string_view operator()(const AgentFailed&) const { return "AgentFailed"; }
+  std::string_view operator()(const UsageRecorded&) const { return "UsageRecorded"; }
   std::string_view operator()(const ContentDelta&) const { return "ContentDelta"; }
   std::string_view operator()(const ContentReset&) const { return "ContentReset"; }
   std::string_view operator()(const BudgetSet&) const { return "BudgetSet"; }

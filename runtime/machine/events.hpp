@@ -229,8 +229,25 @@ struct UsageTotal {
   int64_t output_tokens = 0;
   double usd = 0;
   int64_t calls = 0;
+  UsageTotal& operator+=(const UsageTotal& more) {
+    input_tokens += more.input_tokens;
+    output_tokens += more.output_tokens;
+    usd += more.usd;
+    calls += more.calls;
+    return *this;
+  }
 };
 struct AgentEnded {
+  UsageTotal usage;  ///< of its own model
+};
+/// It gives no answer; the step's own end follows.
+struct AgentFailed {
+  RunError error;
+  UsageTotal usage;  ///< of its own model
+};
+/// What a run has used in all, just before its end; on a step, what the child run that it waited
+/// for has used.
+struct UsageRecorded {
   UsageTotal usage;
 };
 enum class DeltaKind : uint8_t { text, reasoning };
@@ -242,7 +259,8 @@ struct ContentDelta {
 };
 /// The call is made again: what was shown of its answer does not count.
 struct ContentReset {};
-/// The workflow's budget. Below 0: no limit.
+/// The workflow's budget, or what is left of the one that the run was started under. Below 0: no
+/// limit.
 struct BudgetSet {
   double usd = -1;
   int64_t tokens = -1;
@@ -320,7 +338,7 @@ using EventData = std::variant<
     CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,         //
     RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved,                        //
     AgentEntered, AgentBegan, HistoryGiven, MembersCalled, CallAnswered, Told, AnswerGiven,  //
-    AgentEnded, ContentDelta, ContentReset, BudgetSet>;
+    AgentEnded, ContentDelta, ContentReset, BudgetSet, AgentFailed, UsageRecorded>;
 
 /// What an activation is there for.
 enum class Role : uint8_t {

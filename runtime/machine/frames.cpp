@@ -1,4 +1,6 @@
 // Events as the public stream shows them (server-api.md).
+#include <algorithm>
+
 #include "compiler/base/json.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/machine/machine.hpp"
@@ -41,16 +43,38 @@ bool is_model_call(const ir::Program& p, const Event& e) {
   return step != nullptr && step->call.kind == ir::CalleeKind::model;
 }
 
-// A step of its own, a call of a model, or one that a model made.
-std::string_view step_name(const ir::Program& p, const Event& e, std::string_view step,
-                           std::string_view model, std::string_view tool) {
-  return is_model_call(p, e) ? model : e.role == Role::call ? tool : step;
-}
-
 bool of_team(const ir::Program& p, const Event& e) {
   const auto* step = e.node ? std::get_if<ir::StepNode>(&p[e.node].data) : nullptr;
   return step != nullptr && step->call.callable &&
          p[step->call.callable].kind == ir::CallableKind::team;
+}
+
+// Who has the tool that a model called; null: a guard's call, or none of a model.
+const ir::Callable* caller(const ir::Program& p, const Event& e) {
+  if (e.role != Role::call) return nullptr;
+  for (const ir::Callable& c : p.callables) {
+    if (std::ranges::find(c.agent.tools, e.node, &ir::AgentTool::node) != c.agent.tools.end())
+      return &c;
+  }
+  return nullptr;
+}
+
+// The names of one moment of a step's life: as a step of its own, as a call of a model, as one that
+// a model made; the last two also of a team's leader.
+struct Names {
+  std::string_view step, model, team_model, tool, team_tool;
+};
+constexpr Names started{"StepStarted", "ModelRequestStarted", "TeamModelRequestStarted",
+                        "ToolCallStarted", "TeamToolCallStarted"};
+constexpr Names completed{"StepCompleted", "ModelRequestCompleted", "TeamModelRequestCompleted",
+                          "ToolCallCompleted", "TeamToolCallCompleted"};
+constexpr Names failed{"StepError", "ModelRequestError", "TeamModelRequestError", "ToolCallError",
+                       "TeamToolCallError"};
+std::string_view step_name(const ir::Program& p, const Event& e, const Names& names) {
+  if (is_model_call(p, e)) return of_team(p, e) ? names.team_model : names.model;
+  const ir::Callable* by = caller(p, e);
+  if (by == nullptr) return names.step;
+  return by->kind == ir::CallableKind::team ? names.team_tool : names.tool;
 }
 
 void write_usage(JsonWriter& out, const UsageTotal& u) {
@@ -82,9 +106,11 @@ void write_value(JsonWriter& out, std::string_view key, const cel::Value& v) {
 }
 
 // As the run document's `step_requirements` have it.
-std::string_view requirement_kind(AskKind kind) {
+std::string_view requirement_kind(AskKind kind, bool of_tool) {
   switch (kind) {
     case AskKind::confirm:
+      if (of_tool) return "tool_confirmation";
+      [[fallthrough]];
     case AskKind::decide:
       return "confirmation";
     case AskKind::form:
@@ -97,7 +123,7 @@ std::string_view requirement_kind(AskKind kind) {
 
 void write_ask(JsonWriter& out, const Event& e, const Asked& ask) {
   out.key("requirement_id"), out.string(std::to_string(e.act) + "." + std::to_string(ask.number));
-  out.key("kind"), out.string(requirement_kind(ask.kind));
+  out.key("kind"), out.string(requirement_kind(ask.kind, e.role == Role::call));
   out.key("message"), out.string(ask.question);
   if (!ask.show.is_null()) write_value(out, "show", ask.show);
   write_value(out, "step_input", ask.input);
@@ -123,32 +149,21 @@ std::string_view public_name(const ir::Program& p, const Event& e) {
           },
           [](const Answered&) -> std::string_view { return "StepContinued"; },
           [&](const StepStarted& s) -> std::string_view {
-            return s.timer != never && s.attempt == 1
-                       ? "TimerStarted"
-                       : step_name(p, e, "StepStarted", "ModelRequestStarted", "ToolCallStarted");
+            return s.timer != never && s.attempt == 1 ? "TimerStarted" : step_name(p, e, started);
           },
           [&](const StepCompleted&) -> std::string_view {
             const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
             return step != nullptr &&
                            (step->call.name == "sleep" || step->call.name == "sleep_until")
                        ? "TimerFired"
-                       : step_name(p, e, "StepCompleted", "ModelRequestCompleted",
-                                   "ToolCallCompleted");
+                       : step_name(p, e, completed);
           },
           [](const StepRetryScheduled&) -> std::string_view { return "StepRetry"; },
-          [&](const StepFailed&) -> std::string_view {
-            return step_name(p, e, "StepError", "ModelRequestError", "ToolCallError");
-          },
-          [&](const StepCancelled&) -> std::string_view {
-            return step_name(p, e, "StepError", "ModelRequestError", "ToolCallError");
-          },
+          [&](const StepFailed&) -> std::string_view { return step_name(p, e, failed); },
+          [&](const StepCancelled&) -> std::string_view { return step_name(p, e, failed); },
           [](const Emitted&) -> std::string_view { return "CustomEvent"; },
-          [&](const ToolEntered&) -> std::string_view {
-            return step_name(p, e, "StepStarted", "", "ToolCallStarted");
-          },
-          [&](const AgentEntered&) -> std::string_view {
-            return step_name(p, e, "StepStarted", "", "ToolCallStarted");
-          },
+          [&](const ToolEntered&) -> std::string_view { return step_name(p, e, started); },
+          [&](const AgentEntered&) -> std::string_view { return step_name(p, e, started); },
           [&](const AgentBegan&) -> std::string_view {
             return of_team(p, e) ? "TeamRunStarted" : "RunStarted";
           },
@@ -157,6 +172,9 @@ std::string_view public_name(const ir::Program& p, const Event& e) {
           },
           [&](const AgentEnded&) -> std::string_view {
             return of_team(p, e) ? "TeamRunCompleted" : "RunCompleted";
+          },
+          [&](const AgentFailed&) -> std::string_view {
+            return of_team(p, e) ? "TeamRunError" : "RunError";
           },
           [&](const ContentDelta& d) -> std::string_view {
             if (d.kind == DeltaKind::reasoning)
@@ -248,6 +266,10 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
                         },
                         [&](const AnswerGiven& x) { write_value(out, "content", x.value); },
                         [&](const AgentEnded& x) { write_usage(out, x.usage); },
+                        [&](const AgentFailed& x) {
+                          write_error(out, x.error);
+                          write_usage(out, x.usage);
+                        },
                         [&](const ContentDelta& x) {
                           out.key("content"), out.string(x.text);
                           out.key("call_id"), out.string(e.path);

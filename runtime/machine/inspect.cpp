@@ -96,6 +96,7 @@ std::vector<Requirement> requirements(const RunState& s) {
                    .path = act->path,
                    .node = act->node,
                    .kind = ask.kind,
+                   .of_tool = act->role == Role::call,
                    .question = ask.question,
                    .show = ask.show,
                    .input = ask.input,

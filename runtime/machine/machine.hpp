@@ -31,6 +31,7 @@ struct RunEndedInput {
   ActId act = no_act;
   std::string run_id;
   std::variant<cel::Value, RunError> outcome;
+  UsageTotal usage;  ///< of its models; counted for a child
 };
 struct CancelInput {
   std::string reason;
@@ -99,6 +100,11 @@ struct StopActivity {
   ActId act = no_act;
   uint32_t attempt = 1;
 };
+/// What models may cost, at most. Below 0: no limit.
+struct Limits {
+  double usd = -1;
+  int64_t tokens = -1;
+};
 /// Belongs into the commit of the turn's events: start a run of the same program.
 struct StartChild {
   ActId act = no_act;
@@ -106,6 +112,7 @@ struct StartChild {
   ir::CallableId workflow;
   cel::Value input;
   bool attached = true;  ///< answer with a RunEndedInput
+  Limits limits;         ///< what is left to the parent
 };
 /// Belongs into the commit: cancel another run.
 struct StopChild {
@@ -203,6 +210,9 @@ struct Turn {
   bool more = false;            ///< call `advance` with a TickInput again, there is more to do now
 };
 
+/// The first events of a run and nothing that follows from them; `advance` with a RecoverInput goes
+/// on. `limits`: what is left of the budget that it is started under.
+Turn begin(RunState& state, RunStarted event, Millis now, Limits limits = {});
 /// The first turn of a run.
 Turn start(RunState& state, RunStarted event, Millis now);
 /// Takes one input and goes on until the run waits for something or has ended.
@@ -244,6 +254,7 @@ struct Requirement {
   std::string path;
   ir::NodeId node;
   AskKind kind = AskKind::confirm;
+  bool of_tool = false;  ///< about a call that a model wants to make
   std::string question;
   cel::Value show;
   cel::Value input;

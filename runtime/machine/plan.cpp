@@ -10,7 +10,7 @@ namespace kflow::machine {
 
 using cel::Value;
 
-void Planner::begin(RunStarted started) {
+void Planner::begin(RunStarted started, Limits inherited) {
   const ir::CallableId workflow = started.workflow;
   if (const ir::ExprId timeout = program_[workflow].workflow.timeout) {
     const Frame parameters = parameter_frame(program_, workflow, started.input);
@@ -19,8 +19,8 @@ void Planner::begin(RunStarted started) {
   if (started.session.is_null()) started.session = initial_session(program_, workflow);
   emit({.act = 1, .shown = true, .data = std::move(started)});
   const ir::Budget& budget = program_[workflow].workflow.budget;
-  if (!budget.usd && !budget.tokens) return;
-  BudgetSet limits;
+  BudgetSet limits{.usd = inherited.usd, .tokens = inherited.tokens};
+  if (!budget.usd && !budget.tokens && limits.usd < 0 && limits.tokens < 0) return;
   const EvalContext context{s_, s_.find(1)->frame};
   const auto number = [&](ir::ExprId expr) {
     if (!expr) return Value();
@@ -28,8 +28,10 @@ void Planner::begin(RunStarted started) {
     const Value* given = std::get_if<Value>(&value);
     return given == nullptr ? Value() : *given;
   };
-  if (const auto usd = money(number(budget.usd))) limits.usd = *usd;
-  if (const Value tokens = number(budget.tokens); tokens.kind() == cel::Kind::int_)
+  const auto usd = money(number(budget.usd));
+  if (usd && (limits.usd < 0 || *usd < limits.usd)) limits.usd = *usd;
+  const Value tokens = number(budget.tokens);
+  if (tokens.kind() == cel::Kind::int_ && (limits.tokens < 0 || tokens.as_int() < limits.tokens))
     limits.tokens = tokens.as_int();
   emit({.act = 1, .data = limits});
 }
@@ -76,6 +78,8 @@ void Planner::operator()(const RunEndedInput& input) {
   const bool other =
       step.mode == StepMode::child && !input.run_id.empty() && step.child != input.run_id;
   if (other || (step.mode != StepMode::child && step.mode != StepMode::run)) return;
+  if (step.mode == StepMode::child && input.usage.calls > 0)
+    emit(*act, UsageRecorded{input.usage}, false);
   take_outcome(*act, input.outcome, false);
 }
 
@@ -258,6 +262,7 @@ void Planner::end_run(Act& act) {
   if (failed && !s_.killed && (begin_undo(act) || begin_hook(act))) return;
   for (const std::string& follower : s_.followers)
     turn.actions.push_back(StopChild{follower, "run " + s_.run_id + " has ended", s_.killed});
+  if (s_.usage.calls > 0) emit({.act = 1, .data = UsageRecorded{s_.usage}});
   if (s_.cancelling) return emit({.act = 1, .shown = true, .data = RunCancelled{s_.cancel_reason}});
   if (act.step->stop_error)
     return emit({.act = 1, .shown = true, .data = RunFailed{*act.step->stop_error}});
@@ -267,9 +272,15 @@ void Planner::end_run(Act& act) {
   emit({.act = 1, .shown = true, .data = RunCompleted{std::move(value)}});
 }
 
+Turn begin(RunState& state, RunStarted event, Millis now, Limits limits) {
+  Planner planner(state, now);
+  planner.begin(std::move(event), limits);
+  return std::move(planner.turn);
+}
+
 Turn start(RunState& state, RunStarted event, Millis now) {
   Planner planner(state, now);
-  planner.begin(std::move(event));
+  planner.begin(std::move(event), {});
   planner.run();
   return std::move(planner.turn);
 }

@@ -18,6 +18,9 @@ std::string text_of(const Value& v) {
   return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_json(v);
 }
 
+// US dollars that make no difference: sums of prices are not exact.
+constexpr double least_money = 1e-9;
+
 // Models like to wrap JSON into a code block.
 std::string_view without_fence(std::string_view text) {
   const auto trim = [](std::string_view s) {
@@ -179,8 +182,10 @@ void Planner::next_guard(Act& act, bool input) {
       if (both) arguments.add("input", Value::string(message_of(act)));
       arguments.add("output", data.answer);
     }
-    return launch_part(act, id, child_path(act.path, program_[id].name) + (input ? "" : "[output]"),
-                       std::move(arguments).take());
+    std::string path = child_path(act.path, program_[id].name);
+    if (!input) path += "[output]";
+    if (data.reasks > 0) path += "[" + std::to_string(data.reasks + 1) + "]";
+    return launch_part(act, id, std::move(path), std::move(arguments).take());
   }
   if (!input) return give_answer(act);
   if (agent.agent.mode == ir::TeamMode::broadcast) return emit(act, MembersCalled{}, false);
@@ -209,7 +214,7 @@ void Planner::launch_part(Act& act, ir::NodeId id, std::string path, Value input
 std::optional<RunError> Planner::budget_error(const Act& act) const {
   const auto over = [](const UsageTotal& used, double usd, int64_t tokens,
                        const std::string& whose) -> std::optional<RunError> {
-    const bool money = usd >= 0 && used.usd >= usd;
+    const bool money = usd >= 0 && used.usd + least_money >= usd;
     const bool words = tokens >= 0 && used.input_tokens + used.output_tokens >= tokens;
     if (!money && !words) return std::nullopt;
     return RunError{.kind = "budget",
@@ -227,6 +232,22 @@ std::optional<RunError> Planner::budget_error(const Act& act) const {
       return error;
   }
   return over(s_.usage, s_.usd_limit, s_.token_limit, "the run");
+}
+
+// What a run that `act` starts may still use, of the same limits.
+Limits Planner::left_for(const Act& act) const {
+  Limits left;
+  const auto narrow = [&](const UsageTotal& used, double usd, int64_t tokens) {
+    const double money = std::max(0.0, usd - used.usd);
+    const int64_t words = std::max<int64_t>(0, tokens - used.input_tokens - used.output_tokens);
+    if (usd >= 0 && (left.usd < 0 || money < left.usd)) left.usd = money;
+    if (tokens >= 0 && (left.tokens < 0 || words < left.tokens)) left.tokens = words;
+  };
+  for (const Act* up = &act; up != nullptr; up = s_.find(up->parent)) {
+    if (up->agent) narrow(up->agent->total, up->agent->usd_limit, up->agent->token_limit);
+  }
+  narrow(s_.usage, s_.usd_limit, s_.token_limit);
+  return left;
 }
 
 void Planner::begin_turn(Act& act) {
@@ -293,11 +314,13 @@ void Planner::call_tool(Act& act, uint32_t index) {
                            " tools can be called in one turn",
                        true);
   }
-  if (agent.mode == ir::TeamMode::route &&
-      std::ranges::any_of(data.calls, [](const ToolCall& c) { return c.act != no_act; }))
+  const auto tool = std::ranges::find(agent.tools, call.name, &ir::AgentTool::name);
+  const bool hand_over = agent.mode == ir::TeamMode::route && is_member(agent, call.name);
+  if (hand_over && std::ranges::any_of(data.calls, [&](const ToolCall& c) {
+        return c.act != no_act && !c.is_error && is_member(agent, c.name);
+      }))
     return answer_call(act, index, "not called: one member answers, and it has been called", true);
   if (agent.mode == ir::TeamMode::tasks && call_task_tool(act, index)) return;
-  const auto tool = std::ranges::find(agent.tools, call.name, &ir::AgentTool::name);
   if (tool == agent.tools.end()) {
     std::string names;
     for (const ir::AgentTool& t : agent.tools) names += (names.empty() ? "" : ", ") + t.name;
@@ -432,8 +455,9 @@ void Planner::judge_answer(Act& act) {
   const ir::Callable& agent = callable_of(s_, act);
   const auto fail = [&](RunError error) { step_failed(act, at_step(act, std::move(error))); };
   if (!data.calls.empty()) {  // a member has answered for the team
-    const auto call = std::ranges::find_if(
-        data.calls, [](const ToolCall& c) { return c.act != no_act && !c.is_error; });
+    const auto call = std::ranges::find_if(data.calls, [&](const ToolCall& c) {
+      return c.act != no_act && !c.is_error && is_member(agent.agent, c.name);
+    });
     Value value = call->value;
     if (auto error =
             check_type(program_, agent.result, value, "the answer of `" + call->name + "`"))
@@ -459,6 +483,12 @@ void Planner::judge_answer(Act& act) {
     case StopReason::end:
     case StopReason::tool_calls:
       break;
+  }
+  if (agent.agent.mode == ir::TeamMode::route) {
+    if (ask_again(act, "Do not answer yourself: call the member that is to answer.")) return;
+    return fail({.kind = "model",
+                 .code = "no_member_called",
+                 .message = "the leader answered instead of handing over to a member"});
   }
   if (without_fence(data.text).empty()) {
     if (ask_again(act, "Your answer was empty. Give the answer.")) return;

@@ -157,7 +157,14 @@ bool Planner::stopped_from_outside(const Act& act) const {
   return act.role != Role::undo && act.role != Role::hook && s_.find(act.parent)->stopping;
 }
 
+// The conversation of an agent that has begun one ends with it.
+void Planner::agent_failed(const Act& act, const RunError& error) {
+  if (act.agent == nullptr || act.agent->phase == AgentPhase::done) return;
+  emit(act, AgentFailed{error, act.agent->own}, true, act.path);
+}
+
 void Planner::step_failed(Act& act, RunError error) {
+  agent_failed(act, error);
   StepFailed failed{.error = std::move(error)};
   const ir::StepOptions& options = node_of(act).options;
   if (options.on_error == ir::OnError::continue_ && !stopped_from_outside(act)) {
@@ -181,6 +188,10 @@ void Planner::step_failed(Act& act, RunError error) {
 
 // Ends a step that was stopped. One whose effect was under way may have done it, and is undone too.
 void Planner::cancel_step(Act& act) {
+  agent_failed(act, {.kind = "cancelled",
+                     .code = "cancelled",
+                     .message = "the step was stopped",
+                     .step = act.path});
   StepCancelled cancelled;
   if (act.step->counted) cancelled.undo = undo_plan(act, nullptr);
   if (act.step->ask && act.step->ask->kind == AskKind::review)

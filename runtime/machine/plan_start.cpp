@@ -136,7 +136,7 @@ void Planner::launch_child(Launch& launch, const ir::StepNode& node, StepStarted
   launch_leaf(launch, node, std::move(started));
   if (attached) return;
   Act& act = *s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act);
-  turn.actions.push_back(StartChild{act.id, child, node.call.callable, act.step->input, false});
+  turn.actions.push_back(StartChild{act.id, child, node.call.callable, act.step->input, false, {}});
   complete(act, Value::string(child));
 }
 
@@ -213,7 +213,8 @@ void Planner::release(const Act& act) {
       return;
     }
     case StepMode::child:
-      turn.actions.push_back(StartChild{act.id, step.child, node.call.callable, step.input, true});
+      turn.actions.push_back(
+          StartChild{act.id, step.child, node.call.callable, step.input, true, left_for(act)});
       return;
     case StepMode::at_once:
       return;

@@ -18,7 +18,7 @@ class Planner {
 
   Turn turn;
 
-  void begin(RunStarted started);
+  void begin(RunStarted started, Limits limits);
   /// Takes one input; `run` then decides what follows.
   void operator()(const OutcomeInput& input);
   void operator()(const RunEndedInput& input);
@@ -127,6 +127,8 @@ class Planner {
   void try_signal(Act& act);
   std::optional<UndoPlan> undo_plan(const Act& act, const cel::Value* value);
 
+  void agent_failed(const Act& act, const RunError& error);
+
   /// The options that attempts of a step go by; of a call of a model those of its agent's step.
   const ir::StepOptions& options_of(const Act& act) const;
 
@@ -140,6 +142,7 @@ class Planner {
   std::string message_of(const Act& act) const;
   void launch_part(Act& act, ir::NodeId id, std::string path, cel::Value input);
   std::optional<RunError> budget_error(const Act& act) const;
+  Limits left_for(const Act& act) const;
   void begin_turn(Act& act);
   RunError at_step(const Act& act, RunError error) const;
   void go_on_with_calls(Act& act);

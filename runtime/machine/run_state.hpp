@@ -72,6 +72,7 @@ struct StepData {
   std::optional<RunError> stop_error;  ///< what a stopped step ends in; none: cancelled
   StepMode mode = StepMode::effect;
   std::string child;           ///< id of the run it started
+  UsageTotal used;             ///< by the runs it started
   bool orphaned = false;       ///< begun by the run that this one was forked from
   bool told = false;           ///< pieces of a model's answer were shown in this attempt
   uint32_t asks = 0;           ///< questions so far
@@ -269,11 +270,15 @@ class RunState {
 /// Folds what came of a part of an agent's turn: `value`, or `error` if that is given.
 void take_part(RunState& state, Act& agent, const Act& part, const cel::Value& value,
                const RunError* error);
+/// Models were used inside `act`: counted for it and all around it.
+void count_usage(RunState& state, Act& act, const UsageTotal& used);
 /// If all calls are answered, their results go into the conversation and the next turn is due.
 void settle_calls(const RunState& state, Act& agent);
 /// The model of a call: the agent's own or one of its fallbacks.
 ir::ModelId model_of(const RunState& state, const Act& agent);
 const ir::Callable& callable_of(const RunState& state, const Act& agent);
+/// Whether the tool of that name is a member of the team.
+bool is_member(const ir::AgentOptions& team, std::string_view name);
 
 /// The timer that a step or tool needs in its present phase.
 Millis due_of(const Act& act);

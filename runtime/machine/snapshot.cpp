@@ -13,7 +13,7 @@ namespace {
 using cel::Value;
 
 // Never reused; a snapshot of another version is not read.
-constexpr uint8_t snapshot_version = 2;
+constexpr uint8_t snapshot_version = 3;
 
 class Out {
  public:
@@ -142,7 +142,7 @@ void fields(A& a, StepData& x) {
       a(x.attempt_started_at), a(x.deadline);
   a(x.attempt_deadline), a(x.attempt_timeout_ms), a(x.wake), a(x.last_error), a(x.stop_error),
       a(x.mode), a(x.child), a(x.orphaned), a(x.told);
-  a(x.asks), a(x.ask);
+  a(x.asks), a(x.ask), a(x.used);
 }
 template <typename A>
 void fields(A& a, FanData& x) {

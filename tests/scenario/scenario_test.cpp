@@ -34,6 +34,7 @@ void check_expectations(const Script& script, const Report& report) {
   INFO("error " << report.error.message);
   CHECK(machine::to_string(report.status) == script.status);
   if (!script.error_kind.empty()) CHECK(report.error.kind == script.error_kind);
+  CHECK(report.error.message.find(script.message) != std::string::npos);
   if (script.has_result) {
     INFO("result " << cel::to_display(report.result));
     CHECK(cel::Value::identical(report.result, script.result));
@@ -42,6 +43,20 @@ void check_expectations(const Script& script, const Report& report) {
     INFO("session " << cel::to_display(report.session));
     CHECK(cel::Value::identical(report.session, *script.session));
   }
+}
+
+// Only what was under way when the process died is done once more.
+void check_repeats(const Script& script, const Report& whole, const Report& crashed) {
+  int repeats = 0;
+  for (const auto& [path, times] : crashed.performed) {
+    const auto it = whole.performed.find(path);
+    const int more = times - (it == whole.performed.end() ? 0 : it->second);
+    if (more > 0) repeats += more;
+    INFO(path);
+    if (script.repeats) CHECK(more <= 1);
+  }
+  CHECK(repeats <= crashed.in_flight);
+  if (script.repeats) CHECK(repeats <= *script.repeats);
 }
 
 // Every field of `part` is in `whole`, with the same value.
@@ -86,6 +101,17 @@ void run_all(const std::vector<std::string>& paths) {
                 << (whole.asked.contains(call) ? whole.asked.at(call) : "nothing"));
       CHECK((whole.asked.contains(call) && whole.asked.at(call).find(text) != std::string::npos));
     }
+    for (const auto& [call, text] : script.unasked) {
+      INFO(call << " was asked " << text);
+      REQUIRE(whole.asked.contains(call));
+      CHECK(whole.asked.at(call).find(text) == std::string::npos);
+    }
+    for (const std::string& event : script.shown) {
+      std::string all;
+      for (const std::string& shown : whole.shown) all += "\n  " + shown;
+      INFO(event << " is not among" << all);
+      CHECK(std::find(whole.shown.begin(), whole.shown.end(), event) != whole.shown.end());
+    }
     REQUIRE(whole.commits > 0);
     for (size_t at = 1; at <= whole.commits; ++at) {
       for (const Crash crash : {Crash::before_release, Crash::after_release}) {
@@ -93,6 +119,7 @@ void run_all(const std::vector<std::string>& paths) {
                                 << " release");
         const Report crashed = simulate(program, script, crash, at);
         check_expectations(script, crashed);
+        check_repeats(script, whole, crashed);
         for (const auto& [step, times] : crashed.completions) {
           INFO(step);
           CHECK(times == 1);

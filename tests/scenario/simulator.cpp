@@ -77,7 +77,8 @@ Answer read_answer(std::string text) {
   return a;
 }
 
-// `{"text": "…", "calls": [{"name": …, "arguments": {…}}], "stop": "length"}` as a model's answer.
+// `{"text": "…", "calls": [{"name": …, "arguments": {…}, "times": 3}], "stop": "length"}` as a
+// model's answer.
 cel::Value model_answer(const cel::Value& v) {
   conversation::ModelAnswer out{.usage = {.input_tokens = 10, .output_tokens = 5}, .usd = 0.01};
   out.message.role = conversation::Role::assistant;
@@ -87,7 +88,12 @@ cel::Value model_answer(const cel::Value& v) {
         {.kind = conversation::PartKind::text, .text = std::string(text->as_string())});
   }
   if (const cel::Value* calls = v.find("calls")) {
+    std::vector<cel::Value> all;
     for (const cel::Value& call : calls->as_list()) {
+      const cel::Value* times = call.find("times");
+      all.insert(all.end(), times == nullptr ? 1 : static_cast<size_t>(times->as_int()), call);
+    }
+    for (const cel::Value& call : all) {
       const cel::Value* arguments = call.find("arguments");
       conversation::Part part{.kind = conversation::PartKind::tool_call};
       part.id = "call_" + std::to_string(out.message.parts.size());
@@ -143,6 +149,7 @@ struct Run {
   ir::CallableId workflow;
   cel::Value input;
   std::string parent_id;
+  machine::Limits limits;
   std::deque<machine::Input> inbox;  // durable messages
   std::vector<std::pair<size_t, machine::ActId>> watchers;
   bool over() const {
@@ -223,7 +230,12 @@ class World {
                                     .user_id = "",
                                     .session = session_,
                                     .parent_id = run.parent_id};
-        take(i, machine::start(*run.state, std::move(started), now_));
+        if (run.parent_id.empty()) {
+          take(i, machine::start(*run.state, std::move(started), now_));
+          return true;
+        }
+        run.inbox.emplace_front(machine::RecoverInput{});
+        take(i, machine::begin(*run.state, std::move(started), now_, run.limits));
         return true;
       }
       if (!run.inbox.empty()) {
@@ -284,6 +296,7 @@ class World {
     if (crashes) {
       crashed_ = true;
       ++report_.crashes;
+      report_.in_flight += static_cast<int>(effects_.size());
       recover();
     } else if (turn.more) {
       runs_[index]->inbox.emplace_front(machine::TickInput{});
@@ -308,13 +321,16 @@ class World {
       if (const auto* child = std::get_if<machine::StartChild>(&action)) {
         const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id,
                                     runs_[index]->program);
+        runs_[made]->limits = child->limits;
         if (child->attached) runs_[made]->watchers.emplace_back(index, child->act);
       } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
         const auto target = find(watch->run_id);
         if (!target) {
           runs_[index]->inbox.emplace_back(machine::RunEndedInput{
-              watch->act, watch->run_id,
-              machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"}});
+              watch->act,
+              watch->run_id,
+              machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"},
+              {}});
         } else if (runs_[*target]->over()) {
           tell(*target, index, watch->act);
         } else {
@@ -339,8 +355,10 @@ class World {
 
   void tell(size_t ended, size_t watcher, machine::ActId act) {
     const machine::RunState& state = *runs_[ended]->state;
-    machine::RunEndedInput input{
-        .act = act, .run_id = runs_[ended]->id, .outcome = machine::result(state)};
+    machine::RunEndedInput input{.act = act,
+                                 .run_id = runs_[ended]->id,
+                                 .outcome = machine::result(state),
+                                 .usage = machine::usage(state)};
     if (const machine::RunError* e = machine::error(state)) input.outcome = *e;
     if (machine::status(state) == machine::RunStatus::cancelled)
       input.outcome = machine::RunError{
@@ -521,7 +539,8 @@ class World {
       // What was an answer to an effect is gone; messages of runs and people are durable.
       std::erase_if(run.inbox, [](const machine::Input& m) {
         return std::holds_alternative<machine::OutcomeInput>(m) ||
-               std::holds_alternative<machine::DeltaInput>(m);
+               std::holds_alternative<machine::DeltaInput>(m) ||
+               std::holds_alternative<machine::RecoverInput>(m);
       });
       if (run.over()) continue;
       machine::RecoverInput recover;
@@ -589,7 +608,10 @@ class World {
                     .attempt = done.start.attempt,
                     .text = std::string(text->as_string()).substr(0, text->as_string().size() / 2)},
                 now_));
-        if (report_.crashes > crashes) return true;
+        if (report_.crashes > crashes) {
+          ++report_.in_flight;  // the rest of its answer never came
+          return true;
+        }
       }
       take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
       if (chance(faults_.doubled) && !runs_[done.run]->over())
@@ -684,6 +706,14 @@ Script read_script(std::string_view text) {
         out.web[head.substr(5)].push_back(read_web_answer(a));
     } else if (head.starts_with("sent ")) {
       out.sent.emplace_back(head.substr(5), read_json(body));
+    } else if (head.starts_with("unasked ")) {
+      out.unasked.emplace_back(head.substr(8), body);
+    } else if (head == "shown") {
+      for (std::string& event : split(body)) out.shown.push_back(std::move(event));
+    } else if (head == "message") {
+      out.message = body;
+    } else if (head == "repeats") {
+      out.repeats = std::stoi(body);
     } else if (head.starts_with("asked ")) {
       out.asked.emplace_back(head.substr(6), body);
     } else if (head == "session") {

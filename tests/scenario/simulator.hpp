@@ -32,6 +32,11 @@ struct Answer {
 ///                                    (what the web answers, from files in web/; see web.hpp)
 ///   // sent fetch: {"json": {"a": 1}}  (the input of the effect at that path has these fields)
 ///   // asked model[2]: text           (a request to the model at that path holds this text)
+///   // unasked model[2]: text         (… does not)
+///   // shown: RunStarted ask, …       (public events, by name and path)
+///   // message: text                  (the run's error says this)
+///   // repeats: 1                     (so many effects are performed once more, at most, whatever
+///   commit the process dies at)
 ///   // session: {"seen": ["a"]}      (state of the session at the end)
 ///   // expect: COMPLETED "result"      // expect: ERROR http      // expect: CANCELLED
 ///   // order: a, b, c                  (paths of the steps in order of completion)
@@ -42,6 +47,10 @@ struct Script {
   std::vector<std::pair<machine::Millis, std::string>> inputs;
   std::map<std::string, int> performed;
   std::vector<std::pair<std::string, std::string>> asked;
+  std::vector<std::pair<std::string, std::string>> unasked;
+  std::vector<std::string> shown;
+  std::string message;
+  std::optional<int> repeats;
   std::map<std::string, std::vector<WebAnswer>> web;  ///< by method and URL
   std::vector<std::pair<std::string, cel::Value>> sent;
   std::optional<cel::Value> session;
@@ -62,6 +71,7 @@ struct Report {
   machine::RunError error;
   size_t commits = 0;
   size_t crashes = 0;
+  int in_flight = 0;                   ///< effects that were under way when the process died
   size_t moves = 0;                    ///< to a successor of the program
   size_t undone = 0;                   ///< compensations begun
   size_t to_undo = 0;                  ///< steps that have a compensation and are or may be done

@@ -54,8 +54,8 @@ struct World {
   }
   store::RunHeader run(const std::string& text, const std::string& session = "") {
     const auto program = compile(text);
-    auto started = engine->start(program, program->find("w"), cel::Value::map({}),
-                                 {.session_id = session});
+    auto started =
+        engine->start(program, program->find("w"), cel::Value::map({}), {.session_id = session});
     if (!started) FAIL(started.error().message);
     auto header = engine->wait(started->key, patience_ms);
     REQUIRE(header);
@@ -100,8 +100,8 @@ TEST_CASE("a turn with tools, with each provider") {
     INFO(model);
     World world(R"([{"contains": "7", "answers": [{"text": "It is 7 — certainly", "chunk": 3}]},
                     {"answers": [{"calls": [{"name": "add", "arguments": {"a": 3, "b": 4}}]}]}])");
-    const store::RunHeader run = world.run(
-        tools + "agent a { model: \"" + model + R"k("  tools: [add] }
+    const store::RunHeader run =
+        world.run(tools + "agent a { model: \"" + model + R"k("  tools: [add] }
         workflow w() -> string {
           step answer = a("what is three and four?")
           let used = info(answer).usage
@@ -122,7 +122,9 @@ TEST_CASE("a typed answer, with each provider") {
     World world(R"([{"answers": [{"text": "{\"title\": 5}"},
                                  {"text": "{\"title\": \"t\", \"tags\": [\"a\"]}"}]}])");
     CHECK(world.value("type Post { title: string  tags: string[]  note: string? = null }\n"
-                      "agent a -> Post { model: \"" + model + "\" }\n"
+                      "agent a -> Post { model: \"" +
+                      model +
+                      "\" }\n"
                       "workflow w() -> Post { step p = a(\"x\")  return p }") ==
           R"({"title":"t","tags":["a"],"note":null})");
     REQUIRE(world.server.requests().size() == 2);
@@ -131,7 +133,8 @@ TEST_CASE("a typed answer, with each provider") {
 }
 
 TEST_CASE("errors of the provider: tried again, passed on to another model, caught") {
-  World world(R"([{"contains": "limited", "answers": [{"error": {"status": 429, "code": "rate_limit_exceeded", "message": "slow down", "retry_after": 0}}, {"text": "at last"}]},
+  World world(
+      R"([{"contains": "limited", "answers": [{"error": {"status": 429, "code": "rate_limit_exceeded", "message": "slow down", "retry_after": 0}}, {"text": "at last"}]},
                   {"contains": "broken", "answers": [{"text": "the first half and the second", "break": "middle"}, {"text": "the whole"}]},
                   {"contains": "wrong key", "answers": [{"error": {"status": 401, "code": "invalid_api_key", "message": "no"}}]},
                   {"contains": "down", "answers": [{"error": {"status": 400, "code": "bad", "message": "bad"}}, {"text": "from the other"}]},
@@ -143,14 +146,23 @@ TEST_CASE("errors of the provider: tried again, passed on to another model, caug
     agent b { model: first }
     retry quick { max: 3  backoff: constant(1ms)  jitter: none }
   )";
-  CHECK(world.value(agents + R"(workflow w() -> string { step x = a("limited") { retry: quick }  return "${x} ${info(x).attempts}" })") ==
-        "\"at last 1\"");
+  CHECK(
+      world.value(
+          agents +
+          R"(workflow w() -> string { step x = a("limited") { retry: quick }  return "${x} ${info(x).attempts}" })") ==
+      "\"at last 1\"");
   CHECK(world.value(agents + R"(workflow w() -> string { step x = b("down")  return x })") ==
         "\"from the other\"");
-  CHECK(world.value(agents + R"(workflow w() -> string { step x = a("hangs") { retry: quick, attempt_timeout: 300ms }  return x })") ==
-        "\"awake\"");
-  CHECK(world.value(agents + R"(workflow w() -> string { try { step x = a("wrong key") } catch err { return "${err.kind} ${err.code} ${err.status}" }  return "?" })") ==
-        "\"model auth 401\"");
+  CHECK(
+      world.value(
+          agents +
+          R"(workflow w() -> string { step x = a("hangs") { retry: quick, attempt_timeout: 300ms }  return x })") ==
+      "\"awake\"");
+  CHECK(
+      world.value(
+          agents +
+          R"(workflow w() -> string { try { step x = a("wrong key") } catch err { return "${err.kind} ${err.code} ${err.status}" }  return "?" })") ==
+      "\"model auth 401\"");
   // What was shown of the answer that broke off is taken back.
   const store::RunHeader broken = world.run(
       agents + R"(workflow w() -> string { step x = a("broken") { retry: quick }  return x })");
@@ -184,8 +196,9 @@ TEST_CASE("two hundred tools in one answer") {
   for (int i = 0; i < 200; ++i)
     calls += (i == 0 ? "" : ",") + std::string(R"({"name":"add","arguments":{"a":1,"b":)") +
              std::to_string(i) + "}}";
-  World world(R"([{"contains": "\"200\"", "answers": [{"text": "done"}]}, {"answers": [{"calls": [)" + calls +
-              "]}]}]");
+  World world(
+      R"([{"contains": "\"200\"", "answers": [{"text": "done"}]}, {"answers": [{"calls": [)" +
+      calls + "]}]}]");
   CHECK(world.value(tools + R"(agent a { model: "anthropic/x"  tools: [add] }
     workflow w() -> string { step x = a("add them")  return x })") == "\"done\"");
 }
@@ -205,8 +218,9 @@ TEST_CASE("limits of an endpoint: so many calls at a time") {
 TEST_CASE("the conversation of a session, and its cost") {
   activities::ModelEndpoint priced;
   priced.price = activities::ModelPrice{.input = 1'000'000, .output = 2'000'000, .cached_input = 0};
-  World world(R"([{"contains": "who am I", "answers": [{"text": "Ada"}]}, {"answers": [{"text": "hello"}]}])",
-              priced);
+  World world(
+      R"([{"contains": "who am I", "answers": [{"text": "Ada"}]}, {"answers": [{"text": "hello"}]}])",
+      priced);
   const std::string text = R"(agent a { model: "gemini/x"  history: 3 }
     workflow w() -> string { step x = a("MESSAGE")  return "${x} ${info(x).usage.usd}" })";
   const auto say = [&](std::string message) {
@@ -228,6 +242,113 @@ TEST_CASE("a budget in money needs a price") {
   CHECK(run.status == RunStatus::error);
   CHECK(run.error.find("price") != std::string::npos);
   CHECK(world.server.requests().empty());
+}
+
+TEST_CASE("a budget holds in child runs, and in runs that begin later") {
+  // 12 tokens in and 7 out each call.
+  const std::string script = R"([{"answers": [{"calls": [{"name": "note"}]}]}])";
+  const std::string text = R"(/// Notes.
+    tool note() -> string { return "noted" }
+    agent a { model: "openai/x"  tools: [note]  max_turns: 50 }
+    workflow w() -> string {
+      budget: { tokens: 50 }
+      step below = child()
+      return below
+    }
+    workflow child() -> string { step x = a("x")  return x })";
+  World world(script);
+  const store::RunHeader run = world.run(text);
+  CHECK(run.status == RunStatus::error);
+  CHECK(run.error.find("the budget of the run is used up: 57 of 50 tokens") != std::string::npos);
+  CHECK(world.server.requests().size() == 3);
+
+  World later(script);
+  const auto program = compile(text);
+  auto started =
+      later.engine->start(program, program->find("w"), cel::Value::map({}), {.detached = true});
+  REQUIRE(started);
+  REQUIRE(later.engine->resume(started->key));
+  const auto header = later.engine->wait(started->key, patience_ms);
+  REQUIRE(header);
+  CHECK(header->status == RunStatus::error);
+  CHECK(later.server.requests().size() == 3);
+  machine::UsageTotal usage;
+  REQUIRE(engine::read_outcome(*later.store, started->key, &usage));
+  CHECK(usage.calls == 3);
+  CHECK(usage.input_tokens + usage.output_tokens == 57);
+}
+
+TEST_CASE("the public events of a team") {
+  World world(R"([{"contains": "You lead", "answers": [
+                     {"reasoning": "who?", "calls": [{"name": "one", "arguments": {"message": "go"}}]},
+                     {"text": "all of it"}]},
+                  {"answers": [{"text": "some"}]}])");
+  const std::string text = R"(/// First.
+    agent one { model: "openai/small" }
+    team t { model: "openai/x"  members: [one] }
+    workflow w() -> string { step answer = t("q")  return answer })";
+  const store::RunHeader run = world.run(text);
+  REQUIRE(run.status == RunStatus::completed);
+  const auto program = compile(text);
+  const machine::FrameContext context{run.id, run.workflow, run.session_id};
+  std::map<std::string, cel::Value> frames;  // by name and path, the last of each
+  REQUIRE(engine::read_events(
+      *world.store, run.key, 0, [&](const machine::Event& e, uint64_t, uint64_t index) {
+        if (!e.shown) return true;
+        auto frame = cel::from_json(machine::frame_json(*program, context, e, index));
+        REQUIRE(frame);
+        frames[std::string(machine::public_name(*program, e)) + " " + e.path] = std::move(*frame);
+        return true;
+      }));
+  const auto field = [&](const std::string& event, std::string_view name) {
+    INFO(event << " " << name);
+    REQUIRE(frames.contains(event));
+    const cel::Value* v = frames[event].find(name);
+    REQUIRE(v != nullptr);
+    return cel::to_json(*v);
+  };
+  CHECK(field("TeamRunStarted answer", "agent") == "\"t\"");
+  CHECK(field("TeamRunStarted answer", "model") == "\"openai/x\"");
+  CHECK(field("TeamReasoningContentDelta answer.model[1]", "content") == "\"who?\"");
+  CHECK(field("TeamModelRequestStarted answer.model[1]", "attempt") == "1");
+  CHECK(field("TeamToolCallStarted answer.one[1]", "input") == R"({"message":"go"})");
+  CHECK(field("RunStarted answer.one[1]", "model") == "\"openai/small\"");
+  CHECK(field("RunContent answer.one[1].model[1]", "call_id") == "\"answer.one[1].model[1]\"");
+  CHECK(field("RunContentCompleted answer.one[1]", "content") == "\"some\"");
+  CHECK(field("ModelRequestCompleted answer.one[1].model[1]", "stop") == "\"end\"");
+  CHECK(field("RunCompleted answer.one[1]", "usage") ==
+        R"({"input_tokens":12,"output_tokens":7,"usd":0.0,"calls":1})");
+  CHECK(field("TeamToolCallCompleted answer.one[1]", "content") == "\"some\"");
+  CHECK(field("TeamRunContent answer.model[2]", "attempt") == "1");
+  CHECK(field("TeamRunCompleted answer", "usage") ==
+        R"({"input_tokens":24,"output_tokens":14,"usd":0.0,"calls":2})");
+}
+
+TEST_CASE("a tape has cookies by name only") {
+  const std::string path = (std::filesystem::temp_directory_path() /
+                            ("kflow_cookies_" + std::to_string(::getpid()) + ".jsonl"))
+                               .string();
+  std::filesystem::remove(path);
+  {
+    auto tape = activities::Tape::begin(path, {});
+    REQUIRE(tape);
+    (*tape)->record("GET", "https://x/", "",
+                    {.status = 200,
+                     .headers = {{"set-cookie",
+                                  "A3=d=abc&S=x; Expires=Sat, 12 Dec 2026 22:00:00 GMT; Path=/, "
+                                  "A1=secret; HttpOnly"},
+                                 {"date", "today"}},
+                     .body = "b"});
+  }
+  auto tape = activities::Tape::load(path, {});
+  REQUIRE(tape);
+  auto found = (*tape)->find("GET", "https://x/", "");
+  REQUIRE(found);
+  CHECK(found->headers == std::map<std::string, std::string>{
+                              {"set-cookie",
+                               "A3=***; Expires=Sat, 12 Dec 2026 22:00:00 GMT; Path=/, "
+                               "A1=***; HttpOnly"}});
+  std::filesystem::remove(path);
 }
 
 TEST_CASE("tapes: what was recorded is answered again, without secrets") {
@@ -254,6 +375,23 @@ TEST_CASE("tapes: what was recorded is answered again, without secrets") {
   World world("", {}, *tape);
   CHECK(world.value(text) == "\"say *** again\"");
   CHECK(world.server.requests().empty());
+  // What the old tape holds is not asked again, and is on the new one too.
+  const std::string longer = path + ".longer";
+  {
+    auto extended = activities::Tape::begin(longer, {"sk-very-secret"}, path);
+    REQUIRE(extended);
+    World more("", {}, *extended);
+    std::string changed = text;
+    changed.replace(changed.find("again"), 5, "else");
+    CHECK(more.value(changed) == "\"say *** else\"");
+    CHECK(more.server.requests().size() == 1);
+  }
+  auto both = activities::Tape::load(longer, {"sk-very-secret"});
+  REQUIRE(both);
+  World whole("", {}, *both);
+  CHECK(whole.value(text.substr(0, text.find("  step y")) + "  return x }") == "\"say ***\"");
+  CHECK(whole.server.requests().empty());
+  std::filesystem::remove(longer);
   std::filesystem::remove(path);
   CHECK_FALSE(activities::Tape::load(path, {}));
   std::ofstream(path) << "{\"request\": 5}\n";
