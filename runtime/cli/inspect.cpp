@@ -38,6 +38,7 @@ struct StepTable {
   cel::Value input;
   cel::Value result;
   std::string error;
+  machine::UsageTotal usage;  ///< of all models; until the run has ended, of the agents that have
 
   void add(const ir::Program& program, const machine::Event& e) {
     program_ = &program;
@@ -61,6 +62,17 @@ struct StepTable {
       row.input = a->input;
     } else if (const auto* d = std::get_if<machine::AgentEnded>(&e.data)) {
       row_of(program, e).usage = d->usage;
+      usage += d->usage;
+    } else if (const auto* g = std::get_if<machine::AgentFailed>(&e.data)) {
+      row_of(program, e).usage = g->usage;
+      usage += g->usage;
+    } else if (const auto* u = std::get_if<machine::UsageRecorded>(&e.data)) {
+      if (e.act == 1) {
+        usage = u->usage;
+      } else {
+        row_of(program, e).usage = u->usage;
+        usage += u->usage;
+      }
     } else if (const auto* q = std::get_if<machine::Asked>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.status = "PAUSED";
@@ -106,6 +118,16 @@ struct StepTable {
     return row;
   }
 };
+
+void write_usage(JsonWriter& out, const machine::UsageTotal& u) {
+  out.key("usage");
+  out.begin_object();
+  out.key("input_tokens"), out.integer(u.input_tokens);
+  out.key("output_tokens"), out.integer(u.output_tokens);
+  out.key("usd"), out.number(u.usd);
+  out.key("calls"), out.integer(u.calls);
+  out.end_object();
+}
 
 void json_header(JsonWriter& out, const store::RunHeader& h) {
   out.key("run_id"), out.string(h.id);
@@ -262,17 +284,11 @@ int get(const Common& common, const GetOptions& options) {
       out.key("input"), out.raw(cel::to_json(row.input));
       out.key("content"), out.raw(cel::to_json(row.output));
       out.key("error"), row.error.empty() ? out.null() : out.string(row.error);
-      if (row.usage.calls > 0) {
-        out.key("usage");
-        out.begin_object();
-        out.key("input_tokens"), out.integer(row.usage.input_tokens);
-        out.key("output_tokens"), out.integer(row.usage.output_tokens);
-        out.key("usd"), out.number(row.usage.usd);
-        out.end_object();
-      }
+      if (row.usage.calls > 0) write_usage(out, row.usage);
       out.end_object();
     }
     out.end_array();
+    if (table.usage.calls > 0) write_usage(out, table.usage);
     out.end_object();
     std::printf("%s\n", out.text().c_str());
     return Exit::ok;
@@ -282,6 +298,9 @@ int get(const Common& common, const GetOptions& options) {
       "run       %s\nworkflow  %s\nstatus    %s\nstarted   %s\nduration  %s\n", header->id.c_str(),
       header->workflow.c_str(), std::string(machine::to_string(header->status)).c_str(),
       moment_text(header->started_at).c_str(), duration_text(end - header->started_at).c_str());
+  if (table.usage.calls > 0)
+    std::printf("usage     %s, %lld call%s of models\n", usage_text(table.usage).c_str(),
+                static_cast<long long>(table.usage.calls), table.usage.calls == 1 ? "" : "s");
   if (!table.rows.empty()) std::printf("\n");
   size_t width = 4;
   for (const StepRow& row : table.rows)

@@ -89,7 +89,26 @@ void View::line(const std::string& mark, const std::string& code, const std::str
              stderr);
 }
 
+// Inside a tool that a model called: what that does is the tool's own matter, but a question is
+// everybody's.
+bool View::is_inner(const machine::Event& event) {
+  const bool inside = inner_.contains(event.act) || inner_.contains(event.parent);
+  if (event.parent != machine::no_act && inner_.contains(event.parent)) inner_.insert(event.act);
+  if (std::holds_alternative<machine::ToolEntered>(event.data) &&
+      event.role == machine::Role::call && !inside) {
+    inner_.insert(event.act);
+    return false;
+  }
+  const bool begins_inside = inner_.contains(event.parent);
+  const bool own_line = active_.contains(event.act);
+  return (begins_inside || (inside && !own_line)) &&
+         !std::holds_alternative<machine::Asked>(event.data) &&
+         !std::holds_alternative<machine::Answered>(event.data) &&
+         !std::holds_alternative<machine::Emitted>(event.data);
+}
+
 void View::show(const machine::Event& event) {
+  if (is_inner(event)) return;
   const auto took = [&](const Active& a) { return duration_text(event.time - a.since); };
   std::visit(
       overloaded{
@@ -117,6 +136,7 @@ void View::show(const machine::Event& event) {
             active_[event.act] = {
                 .path = event.path, .callee = step.call.name, .since = event.time};
           },
+          [&](const machine::AgentFailed& e) { active_[event.act].usage = usage_text(e.usage); },
           [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
           [&](const machine::ContentDelta& e) {
             std::string& text = active_[event.act].text;
@@ -147,7 +167,8 @@ void View::show(const machine::Event& event) {
           },
           [&](const machine::StepFailed& e) {
             // Said once, where it comes from.
-            const bool passed_on = !e.error.step.empty() && e.error.step != event.path;
+            const bool passed_on =
+                !e.error.step.empty() && e.error.step != event.path && !inner_.contains(event.act);
             line("✗", "31",
                  fmt::format("{} failed{}{}", event.path, passed_on ? "" : ": " + e.error.message,
                              e.continued ? " (goes on)" : ""));

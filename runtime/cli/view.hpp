@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "compiler/ir/program.hpp"
@@ -45,6 +46,7 @@ class View {
     std::string usage;   ///< of an agent that has answered
   };
   void show(const machine::Event& event);
+  bool is_inner(const machine::Event& event);
   void line(const std::string& mark, const std::string& code, const std::string& text,
             const std::string& dim = "");
   void erase();
@@ -63,6 +65,7 @@ class View {
   std::string error_;
   machine::RunStatus status_ = machine::RunStatus::running;
   std::map<machine::ActId, Active> active_;
+  std::set<machine::ActId> inner_;  // tools that models called, and all inside them
   std::map<machine::ActId, std::pair<uint64_t, uint64_t>> progress_;  // of for: done, total
   size_t drawn_ = 0;
   size_t frame_ = 0;
