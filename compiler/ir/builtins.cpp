@@ -12,14 +12,14 @@ constexpr std::string_view http_answer =
       {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"},  \
       {"follow", "bool", false, "true"}, {"bearer", "secret?", false, "none"}
 
-constexpr BuiltinParam http_get[] = {{"url", "string"}, KFLOW_HTTP_COMMON};
-constexpr BuiltinParam http_body[] = {{"url", "string"},
+constexpr BuiltinParam http_get[] = {{"url", "string | secret"}, KFLOW_HTTP_COMMON};
+constexpr BuiltinParam http_body[] = {{"url", "string | secret"},
                                       {"body", "any", false, "none"},
                                       {"json", "any", false, "none"},
                                       {"form", "map<string, any>", false, "none"},
                                       KFLOW_HTTP_COMMON};
 constexpr BuiltinParam http_request[] = {{"method", "string"},
-                                         {"url", "string"},
+                                         {"url", "string | secret"},
                                          {"body", "any", false, "none"},
                                          {"json", "any", false, "none"},
                                          {"form", "map<string, any>", false, "none"},
@@ -39,17 +39,19 @@ constexpr BuiltinParam sql[] = {{"database", "string"},
                                 {"statement", "string"},
                                 {"params", "any", false, "[]"},
                                 {"write", "bool", false, "false"}};
-constexpr BuiltinParam email[] = {{"server", "string"},
-                                  {"from", "string"},
-                                  {"to", "string[]"},
-                                  {"subject", "string"},
-                                  {"text", "string", false, "empty"},
-                                  {"html", "string", false, "none"},
-                                  {"cc", "string[]", false, "[]"},
-                                  {"bcc", "string[]", false, "[]"},
-                                  {"reply_to", "string", false, "none"},
-                                  {"user", "string", false, "no login"},
-                                  {"password", "secret?", false, "none"}};
+constexpr BuiltinParam email[] = {
+    {"server", "string"},
+    {"from", "string"},
+    {"to", "string[]"},
+    {"subject", "string"},
+    {"text", "string", false, "empty"},
+    {"html", "string", false, "none"},
+    {"cc", "string[]", false, "[]"},
+    {"bcc", "string[]", false, "[]"},
+    {"reply_to", "string", false, "none"},
+    {"attachments", "{name: string, content: any, type: string?}[]", false, "[]"},
+    {"user", "string", false, "no login"},
+    {"password", "secret?", false, "none"}};
 constexpr BuiltinParam sleep[] = {{"duration", "duration"}};
 constexpr BuiltinParam sleep_until[] = {{"time", "timestamp"}};
 constexpr BuiltinParam log[] = {{"value", "any"}};
@@ -89,7 +91,8 @@ constexpr Builtin table[] = {
     {"file.glob", glob, "string[]", true, true,
      "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
-    {"sql.query", sql, "{columns: string[], rows: any[], affected: int}", false, true,
+    {"sql.query", sql, "{columns: string[], rows: any[], affected: int}", false,
+     true,
      "one statement on a SQLite database within the project's folder; `write: true` lets it change "
      "the database, and makes one that is not there"},
     {"email.send", email, "{message_id: string}", false, true,

@@ -398,7 +398,7 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
       const Module& other = *m_.modules[import->second];
       size_t found = 0;
       for (const auto& [inner, index] : other.callables) {
-        if (inner.starts_with('_')) continue;  // the module's own
+        if (sema::is_private(inner)) continue;
         agent_tool(out, fmt::format("{}.{}", name, inner), item);
         ++found;
       }

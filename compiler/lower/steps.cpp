@@ -39,10 +39,11 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
     return out;  // reported at the import
   if (m_.modules[0]->has_syntax_errors || module_->has_syntax_errors)
     return out;  // perhaps in what could not be read
-  m_.sink
-      .report(Kind::unknown_callable, callee.span(),
-              fmt::format("nothing that can be called is named `{}`", out.name))
-      .suggest(out.name, sema::callable_names(m_, *module_));
+  auto report = m_.sink.report(Kind::unknown_callable, callee.span(),
+                               fmt::format("nothing that can be called is named `{}`", out.name));
+  if (import != module_->imports.end() && sema::is_private(out.name.substr(dot + 1)))
+    report.note("names that begin with `_` are known in their own file only");
+  report.suggest(out.name, sema::callable_names(m_, *module_));
   return out;
 }
 

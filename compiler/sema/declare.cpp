@@ -390,8 +390,8 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
   } else if (const auto it = module.imports.find(name); it != module.imports.end()) {
     if (it->second == UINT32_MAX) return TypeTable::simple(TypeKind::poison);
     Module& other = *m.modules[it->second];
-    if (const auto found = other.types.find(parts[1].text()); found != other.types.end())
-      return found->second;
+    const auto found = other.types.find(parts[1].text());
+    if (found != other.types.end() && !is_private(found->first)) return found->second;
   }
   std::vector<std::string> candidates;
   for (const auto& [word, kind] : simple) candidates.emplace_back(word);
@@ -473,7 +473,18 @@ std::string discriminator(const TypeTable& types, const std::vector<TypeId>& arm
   return "";
 }
 
+// A text that is either written in the open or known to the effect that uses it alone: a union of
+// no records, which nothing tells apart before.
+TypeId string_or_secret(TypeTable& types) {
+  const TypeId out = types.declare("", "");
+  types.define(
+      out, {.kind = TypeKind::record_union,
+            .arms = {TypeTable::simple(TypeKind::string), TypeTable::simple(TypeKind::secret)}});
+  return out;
+}
+
 TypeId union_type(Model& m, Module& module, Cursor node) {
+  std::vector<TypeId> all;
   std::vector<TypeId> records;
   TypeId joined;
   std::vector<std::string> docs;
@@ -485,8 +496,11 @@ TypeId union_type(Model& m, Module& module, Cursor node) {
     docs.push_back(x.doc());
     documented |= !docs.back().empty();
     if (m.types[arm].kind == TypeKind::record) records.push_back(arm);
+    all.push_back(arm);
     joined = joined ? m.types.join(joined, arm) : arm;
   }
+  if (all == std::vector{TypeTable::simple(TypeKind::string), TypeTable::simple(TypeKind::secret)})
+    return string_or_secret(m.types);
   if (!joined) return TypeTable::simple(TypeKind::poison);
   if (records.size() > 1) {
     const std::string field = discriminator(m.types, records);
@@ -505,7 +519,8 @@ TypeId union_type(Model& m, Module& module, Cursor node) {
   }
   if (m.types[joined].kind == TypeKind::any) {
     m.sink.report(Kind::bad_option_value, node.span(),
-                  "a union is of literals, or of records told apart by a literal field");
+                  "a union is of literals, of records told apart by a literal field, or is "
+                  "`string | secret`");
     return TypeTable::simple(TypeKind::poison);
   }
   return joined;
@@ -551,6 +566,7 @@ TypeId resolve_type(Model& m, Module& module, Cursor node) {
 }
 
 TypeId builtin_type(Model& m, std::string_view text) {
+  if (text == "string | secret") return string_or_secret(m.types);
   if (text.ends_with('?'))
     return m.types.nullable(builtin_type(m, text.substr(0, text.size() - 1)));
   if (text.ends_with("[]"))
@@ -604,6 +620,7 @@ std::optional<uint32_t> find_callable(const Model& m, const Module& module, std:
     const auto it = module.callables.find(name);
     return it == module.callables.end() ? std::nullopt : std::optional(it->second);
   }
+  if (is_private(name.substr(dot + 1))) return std::nullopt;
   const auto import = module.imports.find(name.substr(0, dot));
   if (import == module.imports.end() || import->second == UINT32_MAX) return std::nullopt;
   const Module& other = *m.modules[import->second];
@@ -616,7 +633,9 @@ std::vector<std::string> callable_names(const Model& m, const Module& module) {
   for (const auto& [name, id] : module.callables) out.push_back(name);
   for (const auto& [import, index] : module.imports) {
     if (index == UINT32_MAX) continue;
-    for (const auto& [name, id] : m.modules[index]->callables) out.push_back(import + "." + name);
+    for (const auto& [name, id] : m.modules[index]->callables) {
+      if (!is_private(name)) out.push_back(import + "." + name);
+    }
   }
   for (const ir::Builtin& builtin : ir::all_builtins()) out.emplace_back(builtin.name);
   return out;

@@ -133,10 +133,11 @@ class Checker {
       return {info->type, false};
     }
     if (scope_.module->secrets.contains(text)) {
-      // Its value is its name: what it stands for is known to the effect that uses it alone.
+      // Its value is its name, in a form that no text can have: what it stands for is known to the
+      // effect that uses it alone.
       cel::Expr& e = out_.ast.exprs[id];
       e.kind = ExprKind::literal;
-      e.literal = cel::Value::string(text);
+      e.literal = cel::make_record({{"secret", cel::Value::string(text)}});
       return {simple(TypeKind::secret), false};
     }
     static constexpr std::string_view types[] = {"int",       "uint",  "double",       "bool",
@@ -241,10 +242,12 @@ class Checker {
     if (import == scope_.module->imports.end() || is_local(e.text)) return std::nullopt;
     if (import->second == UINT32_MAX) return poison();
     Module& other = *m_.modules[import->second];
-    const ConstInfo* info = constant(m_, other, text);
+    const ConstInfo* info = is_private(text) ? nullptr : constant(m_, other, text);
     if (info == nullptr) {
       std::vector<std::string> names;
-      for (const auto& [n, c] : other.consts) names.push_back(n);
+      for (const auto& [n, c] : other.consts) {
+        if (!is_private(n)) names.push_back(n);
+      }
       m_.sink
           .report(Kind::unknown_name, span(id),
                   fmt::format("the module `{}` has no const `{}`", import->first, text))
@@ -616,6 +619,14 @@ class Checker {
         case TypeKind::secret:
           m_.sink.report(Kind::not_interpolable, span(arg), "a secret is never put into a string");
           break;
+        case TypeKind::record_union:
+          if (t_[widened(part.type)].discriminator.empty()) {
+            m_.sink.report(
+                Kind::not_interpolable, span(arg),
+                fmt::format("`{}` may be a secret, which is never put into a string", text));
+            break;
+          }
+          [[fallthrough]];
         default:
           m_.sink
               .report(Kind::not_interpolable, span(arg),
@@ -765,6 +776,7 @@ class Checker {
             .note(fmt::format("write `step x = {}.{}(…)` and use `x`", space, name));
         return;
       }
+      if (unknown_in_module(id, space, name)) return;
       check(args[0]);
     }
     std::vector<std::string> names = cel::function_names();
@@ -774,22 +786,40 @@ class Checker {
     if (std::find(names.begin(), names.end(), name) != names.end()) return;
   }
 
+  bool unknown_in_module(uint32_t id, const std::string& space, const std::string& name) {
+    const auto import = scope_.module->imports.find(space);
+    if (import == scope_.module->imports.end() || is_local(space)) return false;
+    if (import->second == UINT32_MAX) return true;  // reported at the import
+    const Module& other = *m_.modules[import->second];
+    if (other.has_syntax_errors) return true;
+    std::vector<std::string> names;
+    for (const auto& [n, f] : other.functions) {
+      if (!is_private(n)) names.push_back(n);
+    }
+    auto report = m_.sink.report(Kind::unknown_function, span(id),
+                                 fmt::format("the module `{}` has no function `{}`", space, name));
+    if (is_private(name)) report.note("names that begin with `_` are known in their own file only");
+    report.suggest(name, names);
+    return true;
+  }
+
   // Pure functions are expanded in place: `cel.bind` of fresh names around a copy of the body.
   std::optional<Info> user_function(uint32_t id, const std::string& name, bool member,
                                     const std::vector<uint32_t>& args) {
     Module* owner = scope_.module;
-    std::string plain_name = name;
+    std::string shown_name = name;  // as it is called
     std::vector<uint32_t> actual = args;
     if (member) {
       const std::string space = out_.ast.dotted(args[0]);
       const auto import = scope_.module->imports.find(space);
       if (space.empty() || import == scope_.module->imports.end() || import->second == UINT32_MAX ||
-          is_local(space))
+          is_local(space) || is_private(name))
         return std::nullopt;
       owner = m_.modules[import->second].get();
+      shown_name = space + "." + name;
       actual.erase(actual.begin());
     }
-    const auto it = owner->functions.find(plain_name);
+    const auto it = owner->functions.find(name);
     if (it == owner->functions.end()) return std::nullopt;
     FunctionInfo& f = it->second;
     if (f.open) {
@@ -803,7 +833,7 @@ class Checker {
     if (actual.size() < least || actual.size() > most) {
       m_.sink.report(
           Kind::wrong_arguments, span(id),
-          fmt::format("`{}` takes {} argument{}, not {}", name,
+          fmt::format("`{}` takes {} argument{}, not {}", shown_name,
                       least == most ? std::to_string(most) : fmt::format("{} to {}", least, most),
                       most == 1 ? "" : "s", actual.size()));
       return poison();
@@ -822,7 +852,7 @@ class Checker {
       if (!t_.assignable(plain(a), f.params[i].type)) {
         m_.sink.report(Kind::type_mismatch, span(actual[i]),
                        fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name,
-                                   name, t_.display(f.params[i].type), show(a)));
+                                   shown_name, t_.display(f.params[i].type), show(a)));
       }
     }
     if (++inlined_ > max_inline_depth) {
@@ -876,8 +906,13 @@ class Checker {
     out_.ast.exprs[id] = out_.ast.exprs[inner];
   }
 
+  bool may_be_secret(TypeId type) const {  // `string | secret`
+    const schema::Type& t = t_[t_.without_null(type)];
+    return t.kind == TypeKind::record_union && t.discriminator.empty();
+  }
+
   bool fits(char letter, const Info& i) {
-    if (t_.is_secret(i.type)) return false;
+    if (t_.is_secret(i.type) || may_be_secret(i.type)) return false;
     if (letter == '*' || unknown(i.type)) return true;
     if (letter == 'O') return i.optional;
     if (i.optional || kind(i.type) == TypeKind::nullable) return false;

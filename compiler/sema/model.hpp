@@ -88,6 +88,9 @@ struct Model {
 /// Loads imports, declares and resolves everything but the bodies of tools and workflows.
 void declare(Model& model, source::FileId root);
 
+/// Names that begin with `_` are their module's own: nobody who imports it sees them.
+inline bool is_private(std::string_view name) { return name.starts_with('_'); }
+
 // ---- for the bodies
 
 TypeId resolve_type(Model& model, Module& module, Cursor node);

@@ -8,7 +8,9 @@
 #include <mutex>
 
 #include "compiler/base/hash.hpp"
+#include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
+#include "runtime/activities/secrets.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -20,6 +22,7 @@ constexpr size_t max_recipients = 500;
 constexpr size_t max_body_bytes = 20U << 20;
 constexpr long connect_timeout_ms = 30'000;
 constexpr long send_timeout_ms = 300'000;
+constexpr size_t reply_shown = 500;  // of a line of the server
 constexpr size_t encoded_line = 76;
 constexpr size_t encoded_word_bytes = 42;  // of text in one word of a header
 
@@ -42,6 +45,28 @@ std::string trimmed(std::string_view s) {
   while (s.starts_with(' ')) s.remove_prefix(1);
   while (s.ends_with(' ')) s.remove_suffix(1);
   return std::string(s);
+}
+
+// "mail.example.com", "127.0.0.1:25", "[::1]:25".
+bool has_host_and_port(std::string_view text) {
+  size_t end = 0;
+  if (text.starts_with('[')) {
+    end = text.find(']');
+    if (end == std::string_view::npos ||
+        text.substr(1, end - 1).find_first_not_of("0123456789abcdefABCDEF:.") !=
+            std::string_view::npos)
+      return false;
+    ++end;
+  } else {
+    while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 ||
+                                 text[end] == '.' || text[end] == '-'))
+      ++end;
+    if (end == 0) return false;
+  }
+  if (end == text.size()) return true;
+  const std::string_view port = text.substr(end + 1);
+  return text[end] == ':' && !port.empty() && port.size() <= 5 &&
+         port.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 std::optional<Address> read_address(std::string_view text) {
@@ -104,14 +129,50 @@ std::string shown_addresses(const std::vector<Address>& all) {
 
 // A part of the body with its headers. Base64 has no lines that could be too long or begin with a
 // dot.
-std::string body_part(std::string_view type, std::string_view text) {
-  std::string out = fmt::format(
-      "Content-Type: {}; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n", type);
-  const std::string encoded = cel::base64_encode(text);
+std::string body_part(std::string_view headers, std::string_view content) {
+  std::string out = fmt::format("{}\r\nContent-Transfer-Encoding: base64\r\n\r\n", headers);
+  const std::string encoded = cel::base64_encode(content);
   for (size_t at = 0; at < encoded.size(); at += encoded_line)
     out.append(encoded, at, encoded_line).append("\r\n");
   return out;
 }
+
+std::string text_part(std::string_view type, std::string_view text) {
+  return body_part(fmt::format("Content-Type: {}; charset=utf-8", type), text);
+}
+
+// Parts under one roof. Base64 has no `_`: no line of a part is the boundary.
+std::string multipart(std::string_view kind, const std::string& boundary,
+                      const std::vector<std::string>& parts) {
+  std::string out =
+      fmt::format("Content-Type: multipart/{}; boundary=\"{}\"\r\n\r\n", kind, boundary);
+  for (const std::string& part : parts) out += fmt::format("--{}\r\n{}", boundary, part);
+  return out + fmt::format("--{}--\r\n", boundary);
+}
+
+// RFC 2231: what is no plain word is written in UTF-8 and percent signs.
+std::string file_parameter(std::string_view name) {
+  static constexpr std::string_view digits = "0123456789ABCDEF";
+  const auto plain = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
+           c == '-' || c == '_';
+  };
+  if (std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == ' '; }))
+    return fmt::format("filename=\"{}\"", name);
+  std::string out = "filename*=UTF-8''";
+  for (const char c : name) {
+    const auto octet = static_cast<unsigned char>(c);
+    plain(c) ? out.push_back(c) : void(out.append({'%', digits[octet >> 4], digits[octet & 15]}));
+  }
+  return out;
+}
+
+/// A file that comes with a message.
+struct Attachment {
+  std::string name;
+  std::string type;
+  std::string content;
+};
 
 std::string date_header() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -169,8 +230,7 @@ class Mail {
     const bool encrypted = server_.starts_with("smtps://");
     if (!encrypted && !server_.starts_with("smtp://"))
       return bad("server", "`server` is smtps://host:port, or smtp://host:port with STARTTLS");
-    if (has_control(server_) || server_.find_first_of("@ ", 7) != std::string::npos ||
-        server_.find('/', encrypted ? 8 : 7) != std::string::npos)
+    if (!has_host_and_port(server_.substr(server_.find("://") + 3)))
       return bad("server", "`server` has a host and a port, nothing else");
     for (const auto& [param, into] :
          {std::pair{"to", &to_}, std::pair{"cc", &cc_}, std::pair{"bcc", &bcc_}}) {
@@ -189,20 +249,38 @@ class Mail {
     if (has_control(subject_)) return bad("subject", "the subject contains a control character");
     text_ = text_argument(in, "text");
     html_ = text_argument(in, "html");
-    if (text_.size() + html_.size() > max_body_bytes)
+    if (auto error = attachments(in)) return error;
+    if (text_.size() + html_.size() + attached_bytes_ > max_body_bytes)
       return ActivityError{
           .kind = "limit",
           .code = "body_size",
           .message = fmt::format("the message is larger than {} MiB", max_body_bytes >> 20)};
     user_ = text_argument(in, "user");
-    const std::string secret = text_argument(in, "password");
+    const std::string secret = secret_argument(in, "password");
     if (secret.empty()) return std::nullopt;
-    auto value = options_.secret ? options_.secret(secret) : std::nullopt;
-    if (!value)
-      return ActivityError{.kind = "rejected",
-                           .code = "no_secret",
-                           .message = fmt::format("the secret `{}` is not set", secret)};
-    password_ = std::move(*value);
+    auto value = secret_value(options_, secret);
+    if (auto* error = std::get_if<ActivityError>(&value)) return std::move(*error);
+    password_ = std::get<std::string>(std::move(value));
+    return std::nullopt;
+  }
+
+  std::optional<ActivityError> attachments(const Value& in) {
+    const Value* given = in.find("attachments");
+    if (given == nullptr || given->kind() != cel::Kind::list) return std::nullopt;
+    for (const Value& item : given->as_list()) {
+      Attachment a{.name = text_argument(item, "name"),
+                   .type = text_argument(item, "type", "application/octet-stream"),
+                   .content = ""};
+      const Value* content = item.kind() == cel::Kind::map ? item.find("content") : nullptr;
+      const bool text = content != nullptr && content->kind() == cel::Kind::string;
+      if (a.name.empty() || has_control(a.name) || has_control(a.type) || !is_ascii(a.type) ||
+          !(text || (content != nullptr && content->kind() == cel::Kind::bytes)))
+        return bad("attachment",
+                   "an attachment has a name and a content, which is a string or bytes");
+      a.content = text ? content->as_string() : content->as_bytes();
+      attached_bytes_ += a.content.size();
+      attachments_.push_back(std::move(a));
+    }
     return std::nullopt;
   }
 
@@ -220,27 +298,34 @@ class Mail {
     header("Subject", header_text(subject_));
     header("Message-ID", id_);
     header("MIME-Version", "1.0");
-    if (html_.empty()) {
-      message_ += body_part("text/plain", text_);
-      return;
-    }
-    if (text_.empty()) {
-      message_ += body_part("text/html", html_);
-      return;
-    }
-    // Base64 has no `_`: no line of a part is the boundary.
-    const std::string boundary = "kflow_part_" + id_.substr(1, 16);
-    message_ +=
-        fmt::format("Content-Type: multipart/alternative; boundary=\"{}\"\r\n\r\n", boundary);
-    message_ +=
-        fmt::format("--{}\r\n{}--{}\r\n{}--{}--\r\n", boundary, body_part("text/plain", text_),
-                    boundary, body_part("text/html", html_), boundary);
+    message_ += content();
   }
 
+  // The text, in the forms it has, with the attachments behind it.
+  std::string content() const {
+    const std::string boundary = "kflow_" + id_.substr(1, 16);
+    std::string body =
+        html_.empty() ? text_part("text/plain", text_)
+        : text_.empty()
+            ? text_part("text/html", html_)
+            : multipart("alternative", boundary + "_text",
+                        {text_part("text/plain", text_), text_part("text/html", html_)});
+    if (attachments_.empty()) return body;
+    std::vector<std::string> parts{std::move(body)};
+    for (const Attachment& a : attachments_)
+      parts.push_back(
+          body_part(fmt::format("Content-Type: {}\r\nContent-Disposition: attachment; {}", a.type,
+                                file_parameter(a.name)),
+                    a.content));
+    return multipart("mixed", boundary, parts);
+  }
+
+  // Whether the server is on this machine, by the whole name of its host.
   bool is_local() const {
-    const std::string host = server_.substr(server_.find("://") + 3);
-    return host.starts_with("127.0.0.1") || host.starts_with("localhost") ||
-           host.starts_with("[::1]");
+    std::string host = server_.substr(server_.find("://") + 3);
+    if (host.starts_with('[')) return host.starts_with("[::1]");
+    host = host.substr(0, host.find(':'));
+    return host == "127.0.0.1" || host == "localhost";
   }
 
   Outcome send() {
@@ -273,6 +358,9 @@ class Mail {
     curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ms);
     curl_easy_setopt(easy_, CURLOPT_TIMEOUT_MS, send_timeout_ms);
     curl_easy_setopt(easy_, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy_, CURLOPT_VERBOSE, 1L);
+    curl_easy_setopt(easy_, CURLOPT_DEBUGFUNCTION, on_talk);
+    curl_easy_setopt(easy_, CURLOPT_DEBUGDATA, this);
     if (!user_.empty()) {
       curl_easy_setopt(easy_, CURLOPT_USERNAME, user_.c_str());
       curl_easy_setopt(easy_, CURLOPT_PASSWORD, password_.c_str());
@@ -298,6 +386,8 @@ class Mail {
         break;
       case CURLE_LOGIN_DENIED:
         out.code = "login";
+        out.message = fmt::format("{}: the server does not accept the name or the password ({})",
+                                  server_, answer);
         out.retryable = false;
         break;
       case CURLE_USE_SSL_FAILED:
@@ -308,11 +398,17 @@ class Mail {
       default:
         break;
     }
-    // RFC 5321 §4.2.1: 4yz may work later, 5yz will not.
-    if (out.code == "transport" && answer >= 500) {
-      out.code = "refused";
-      out.retryable = false;
-    }
+    if (out.code != "transport" || answer < 400) return out;
+    // RFC 5321 §4.2.1: 4yz may work later, 5yz will not. One recipient that is refused keeps the
+    // message from all, so that a step is done or is not.
+    out.code = recipient_.empty() ? "refused" : "recipient";
+    out.retryable = answer < 500;
+    out.message = recipient_.empty()
+                      ? fmt::format("{}: the server refused the message: {}", server_, reply_)
+                      : fmt::format("{}: the server refused the recipient {}: {}", server_,
+                                    recipient_, reply_);
+    if (!recipient_.empty())
+      out.data = cel::make_record({{"recipient", Value::string(recipient_)}});
     return out;
   }
 
@@ -322,6 +418,25 @@ class Mail {
     std::copy_n(self.message_.data() + self.sent_, n, into);
     self.sent_ += n;
     return n;
+  }
+  // Hears what is said, to tell whom the server refused and why. Nothing of it is kept but the
+  // recipient and the reply that refuses: the rest may be a password.
+  static int on_talk(CURL*, curl_infotype kind, char* data, size_t size, void* user) {
+    auto& self = *static_cast<Mail*>(user);
+    std::string_view line(data, size);
+    while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
+    if (kind == CURLINFO_HEADER_OUT) {
+      constexpr std::string_view command = "RCPT TO:<";
+      if (!self.reply_.empty()) return 0;  // what comes after a refusal is good manners
+      self.recipient_ = "";
+      self.encrypting_ = line == "STARTTLS";  // refused, it may go on without
+      if (line.starts_with(command))
+        self.recipient_ = line.substr(command.size(), line.rfind('>') - command.size());
+    } else if (kind == CURLINFO_HEADER_IN && self.reply_.empty() && !self.encrypting_ &&
+               (line.starts_with('4') || line.starts_with('5'))) {
+      self.reply_ = replace_invalid_utf8(line.substr(0, reply_shown));
+    }
+    return 0;
   }
   static int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     return static_cast<Mail*>(user)->stopped_ ? 1 : 0;
@@ -335,6 +450,11 @@ class Mail {
   std::string server_, user_, password_, subject_, text_, html_, id_, message_;
   std::vector<Address> to_, cc_, bcc_;
   std::optional<Address> from_, reply_to_;
+  std::vector<Attachment> attachments_;
+  size_t attached_bytes_ = 0;
+  std::string recipient_;  // whom the server is being asked about
+  bool encrypting_ = false;
+  std::string reply_;  // the line by which the server refused something
   size_t sent_ = 0;
 };
 

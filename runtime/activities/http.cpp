@@ -13,6 +13,7 @@
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/functions.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/secrets.hpp"
 #include "runtime/activities/tape.hpp"
 #include "runtime/activities/transfer.hpp"
 #include "runtime/activities/worker.hpp"
@@ -69,6 +70,11 @@ std::string shown_url(const std::string& url) {
     if (at != std::string::npos && at > scheme) out.erase(scheme + 3, at - scheme - 2);
   }
   return out;
+}
+
+std::string shown_url(const Transfer& t) {
+  return t.secret_url.empty() ? shown_url(t.url)
+                              : fmt::format("the URL in the secret `{}`", t.secret_url);
 }
 
 size_t on_body(char* data, size_t size, size_t count, void* user) {
@@ -216,7 +222,7 @@ class HttpWorker final : public Worker {
       fail(token, {.kind = t.model ? "model" : "http",
                    .code = "not_on_tape",
                    .message = fmt::format("the tape `{}` holds no answer to {} {}",
-                                          options_.tape->path(), t.method, shown_url(t.url))});
+                                          options_.tape->path(), t.method, shown_url(t))});
       return true;
     }
     options_.tape->record(t.method, url, t.body, *found);
@@ -235,21 +241,16 @@ class HttpWorker final : public Worker {
   // send the header on to another host.
   std::optional<ActivityError> authorize(Transfer& t, const std::string& secret) const {
     if (secret.empty()) return std::nullopt;
-    const auto value = options_.secret ? options_.secret(secret) : std::nullopt;
-    if (!value) {
-      return ActivityError{.kind = "rejected",
-                           .code = "no_secret",
-                           .message = fmt::format("the secret `{}` is not set; put it into the "
-                                                  "environment, or say in kflow.yaml where it is",
-                                                  secret)};
-    }
-    if (!header_is_safe(*value)) {
+    auto found = secret_value(options_, secret);
+    if (auto* error = std::get_if<ActivityError>(&found)) return std::move(*error);
+    const std::string& value = std::get<std::string>(found);
+    if (!header_is_safe(value)) {
       return ActivityError{.kind = "type",
                            .code = "header",
                            .message = fmt::format(
                                "the secret `{}` contains characters a header cannot have", secret)};
     }
-    t.headers = curl_slist_append(t.headers, ("Authorization: Bearer " + *value).c_str());
+    t.headers = curl_slist_append(t.headers, ("Authorization: Bearer " + value).c_str());
     return std::nullopt;
   }
 
@@ -266,16 +267,31 @@ class HttpWorker final : public Worker {
       return ActivityError{.kind = "type",
                            .code = "method",
                            .message = "`method` is a word in capitals such as GET"};
-    t.url = text_argument(in, "url");
+    auto url = open_or_secret(options_, in, "url");
+    if (auto* error = std::get_if<ActivityError>(&url)) return std::move(*error);
+    t.url = std::get<OpenOrSecret>(url).value;
+    t.secret_url = std::get<OpenOrSecret>(url).secret;
+    // A tape that is replayed knows no secret's value.
+    if (!t.secret_url.empty() && options_.tape && options_.tape->replays()) t.url = "http://secret";
+    if (!header_is_safe(t.url))
+      return ActivityError{.kind = "http",
+                           .code = "url",
+                           .message = "the URL contains characters that it cannot have"};
     if (!(lower(t.url).starts_with("http://") || lower(t.url).starts_with("https://"))) {
       return ActivityError{
           .kind = "http",
           .code = "url",
-          .message = fmt::format("`{}` is not an http or https URL", shown_url(t.url))};
+          .message = t.secret_url.empty()
+                         ? fmt::format("`{}` is not an http or https URL", shown_url(t))
+                         : fmt::format("{} is not one of http or https", shown_url(t))};
     }
     if (const Value* query = in.find("query");
         query != nullptr && query->kind() == cel::Kind::map && query->size() > 0) {
-      t.url += (t.url.find('?') == std::string::npos ? "?" : "&") + form_encode(*query);
+      const std::string asked = form_encode(*query);
+      t.url += (t.url.find('?') == std::string::npos ? "?" : "&") + asked;
+      t.tape_url = t.secret_url.empty() ? "" : "secret:" + t.secret_url + "?" + asked;
+    } else if (!t.secret_url.empty()) {
+      t.tape_url = "secret:" + t.secret_url;
     }
     bool content_type = false;
     bool user_agent = false;
@@ -297,7 +313,7 @@ class HttpWorker final : public Worker {
             t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
       }
     }
-    if (auto error = authorize(t, text_argument(in, "bearer"))) return error;
+    if (auto error = authorize(t, secret_argument(in, "bearer"))) return error;
     set_body(t, in, content_type);
     if (method == "POST" || method == "PATCH")
       t.headers =
@@ -422,11 +438,12 @@ class HttpWorker final : public Worker {
     if (!expected(t.request.input, status)) return status_error(t, status, header_record);
     auto body = decoded(t);
     if (auto* error = std::get_if<ActivityError>(&body)) return std::move(*error);
-    return cel::make_record(
-        {{"status", Value::integer(status)},
-         {"headers", header_record},
-         {"body", std::get<Value>(std::move(body))},
-         {"url", Value::string(replace_invalid_utf8(final_url == nullptr ? "" : final_url))}});
+    return cel::make_record({{"status", Value::integer(status)},
+                             {"headers", header_record},
+                             {"body", std::get<Value>(std::move(body))},
+                             {"url", Value::string(final_url == nullptr || !t.secret_url.empty()
+                                                       ? ""
+                                                       : replace_invalid_utf8(final_url))}});
   }
 
   static bool expected(const Value& in, long status) {
@@ -450,7 +467,7 @@ class HttpWorker final : public Worker {
       return ActivityError{.kind = "http",
                            .code = "malformed_json",
                            .message = fmt::format("{} answered with malformed JSON: {}",
-                                                  shown_url(t.url), v.error().message)};
+                                                  shown_url(t), v.error().message)};
     }
     if (find_invalid_utf8(t.answer) == std::string_view::npos) return Value::string(t.answer);
     return Value::bytes(t.answer);
@@ -461,7 +478,7 @@ class HttpWorker final : public Worker {
     return {
         .kind = "http",
         .code = std::to_string(status),
-        .message = fmt::format("{} answered {}", shown_url(t.url), status),
+        .message = fmt::format("{} answered {}", shown_url(t), status),
         .status = status,
         .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
         .retryable = status == 429 || status >= 500 || status == 408,
@@ -469,7 +486,7 @@ class HttpWorker final : public Worker {
   }
 
   static ActivityError transport_error(const Transfer& t, CURLcode code) {
-    const std::string url = shown_url(t.url);
+    const std::string url = shown_url(t);
     if (t.too_large)
       return {.kind = "limit",
               .code = "body_size",
@@ -479,7 +496,8 @@ class HttpWorker final : public Worker {
               .code = "header_size",
               .message =
                   fmt::format("the headers of {} are larger than {} bytes", url, max_header_bytes)};
-    const std::string why = t.error[0] != '\0' ? t.error : curl_easy_strerror(code);
+    const std::string why = without(t.error[0] != '\0' ? t.error : curl_easy_strerror(code),
+                                    t.secret_url.empty() ? "" : t.url);
     ActivityError e{.kind = "http",
                     .code = "transport",
                     .message = fmt::format("{}: {}", url, why),

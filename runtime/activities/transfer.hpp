@@ -30,7 +30,8 @@ struct Transfer {
   curl_slist* headers = nullptr;
   std::string method;
   std::string url;
-  std::string tape_url;  ///< how a tape knows it; "": `url`
+  std::string tape_url;    ///< how a tape knows it; "": `url`
+  std::string secret_url;  ///< name of the secret that `url` is; "": it was written in the open
   std::string body;
   std::string answer;
   std::map<std::string, std::string> answer_headers;

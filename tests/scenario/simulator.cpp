@@ -400,6 +400,8 @@ class World {
   }
   void count_answer(const std::string& run, const std::string& path) {
     ++answered_[run + path];
+    if (const auto r = requests_.find(run + path); r != requests_.end())
+      ++answered_[run + r->second];
     if (path.ends_with(']')) ++answered_[run + without_number(path)];
   }
 
@@ -466,6 +468,8 @@ class World {
     const WebAnswer* page = a == nullptr ? web_answer(index, start) : nullptr;
     const bool hangs = a != nullptr && a->kind == Answer::Kind::hang;
     ++report_.performed[start.path];
+    if (start.callee.starts_with("http."))
+      requests_[runs_[index]->id + start.path] = web_request(start);
     report_.sent[start.path] = start.input;
     const Millis takes = a != nullptr ? a->after_ms : page != nullptr ? page->after_ms : 10;
     effects_.push_back({index, hangs ? machine::never : now_ + takes, start});
@@ -473,9 +477,10 @@ class World {
 
   const WebAnswer* web_answer(size_t run, const machine::StartActivity& start) const {
     if (!start.callee.starts_with("http.")) return nullptr;
-    const auto it = script_.web.find(web_request(start));
+    const std::string request = web_request(start);
+    const auto it = script_.web.find(request);
     if (it == script_.web.end()) return nullptr;
-    const auto n = answered_.find(runs_[run]->id + start.path);
+    const auto n = answered_.find(runs_[run]->id + request);
     const size_t index = n == answered_.end() ? 0 : static_cast<size_t>(n->second);
     return &it->second[std::min(index, it->second.size() - 1)];
   }
@@ -665,7 +670,8 @@ class World {
   Millis now_ = 1'000'000;
   std::vector<Effect> effects_;
   std::vector<std::pair<Millis, std::string>> inputs_;
-  std::map<std::string, int> answered_;
+  std::map<std::string, int> answered_;          // by path, and by request to the web
+  std::map<std::string, std::string> requests_;  // to the web, by the path of who makes them
   std::map<std::string, cel::Value> kv_;
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> history_;
   std::map<std::string, std::pair<cel::Value, Millis>> cache_;

@@ -29,7 +29,9 @@ struct Answer {
 ///   yes|no|JSON)
 ///   // performed fetch: 2             (how often an effect was released, without crashes)
 ///   // http GET https://host/path?a=b: 429, 200 hackernews/item.json
-///                                    (what the web answers, from files in web/; see web.hpp)
+///                                    (what the web answers to this request, one after the other,
+///                                    from files in web/; see web.hpp; a URL that is a secret is
+///                                    secret:NAME)
 ///   // sent fetch: {"json": {"a": 1}}  (the input of the effect at that path has these fields)
 ///   // asked model[2]: text           (a request to the model at that path holds this text)
 ///   // unasked model[2]: text         (… does not)

@@ -113,7 +113,10 @@ std::string web_request(const machine::StartActivity& start) {
   std::string method = start.callee.substr(start.callee.find('.') + 1);
   for (char& c : method) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   if (method == "REQUEST") method = text("method");
-  std::string url = text("url");
+  const cel::Value* given = start.input.find("url");
+  const cel::Value* secret =
+      given != nullptr && given->kind() == cel::Kind::map ? given->find("secret") : nullptr;
+  std::string url = secret != nullptr ? "secret:" + std::string(secret->as_string()) : text("url");
   const cel::Value* query = start.input.find("query");
   if (query != nullptr && query->kind() == cel::Kind::map) {
     for (const cel::MapEntry& e : query->as_map()) {

@@ -140,6 +140,10 @@ class Writer {
         object(t.fields);
         break;
       case TypeKind::record_union:
+        if (t.discriminator.empty()) {  // `string | secret`: a secret is never given from outside
+          simple("string");
+          break;
+        }
         out_.key("anyOf");
         out_.begin_array();
         for (const TypeId arm : t.arms) nested(arm);

@@ -251,6 +251,10 @@ bool TypeTable::assignable(TypeId from, TypeId to) const {
   const Type& t = types_[to.value];
   if (f.kind == TypeKind::poison || t.kind == TypeKind::poison) return true;
   // A secret stays one, and nothing that came from elsewhere becomes one.
+  if (t.kind == TypeKind::record_union && t.discriminator.empty() &&
+      f.kind != TypeKind::record_union)  // `string | secret`
+    return std::any_of(t.arms.begin(), t.arms.end(),
+                       [&](TypeId arm) { return assignable(from, arm); });
   if (is_secret(from) || is_secret(to)) {
     return is_secret(from) ? is_secret(to) && (f.kind == t.kind || t.kind == TypeKind::nullable)
                            : f.kind == TypeKind::null && t.kind == TypeKind::nullable;
@@ -271,13 +275,13 @@ bool TypeTable::assignable(TypeId from, TypeId to) const {
            (literal_base(f) == TypeKind::int_ && t.kind == TypeKind::double_);
   }
   if (f.kind == TypeKind::int_ && t.kind == TypeKind::double_) return true;
-  if (t.kind == TypeKind::record_union) {
-    return std::any_of(t.arms.begin(), t.arms.end(),
-                       [&](TypeId arm) { return assignable(from, arm); });
-  }
   if (f.kind == TypeKind::record_union) {
     return std::all_of(f.arms.begin(), f.arms.end(),
                        [&](TypeId arm) { return assignable(arm, to); });
+  }
+  if (t.kind == TypeKind::record_union) {
+    return std::any_of(t.arms.begin(), t.arms.end(),
+                       [&](TypeId arm) { return assignable(from, arm); });
   }
   if (f.kind == TypeKind::record && t.kind == TypeKind::map) {
     return std::all_of(f.fields.begin(), f.fields.end(),
@@ -320,6 +324,8 @@ bool TypeTable::needs_check(TypeId from, TypeId to) const {
   if (f.kind == TypeKind::any) return true;
   if (t.kind == TypeKind::nullable)
     return f.kind != TypeKind::null && needs_check(without_null(from), t.element);
+  // A text or a secret has nothing to fill in.
+  if (t.kind == TypeKind::record_union && t.discriminator.empty()) return false;
   // Defaults are filled in and constraints hold only after a check.
   if (t.kind == TypeKind::record || t.kind == TypeKind::record_union) return true;
   if (f.kind == TypeKind::int_ && t.kind == TypeKind::double_) return true;

@@ -7,15 +7,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <mutex>
 #include <thread>
 
-#include "runtime/activities/activity.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/unit/activities/world.hpp"
 
 namespace fs = std::filesystem;
 using namespace kflow;
@@ -23,61 +21,6 @@ using namespace kflow::activities;
 using cel::Value;
 
 namespace {
-
-class World {
- public:
-  World() : root(fs::temp_directory_path() / ("kflow-activities-" + std::to_string(::getpid()))) {
-    fs::remove_all(root);
-    fs::create_directories(root);
-    activities_ = std::make_unique<Activities>(Options{.file_roots = {root.string()}, .log = {}},
-                                               [this](Completion c) {
-                                                 const std::lock_guard guard(mutex_);
-                                                 done_[c.token].push_back(std::move(c));
-                                                 changed_.notify_all();
-                                               });
-  }
-  ~World() {
-    activities_.reset();
-    fs::remove_all(root);
-  }
-  uint64_t start(std::string callee, Value input, std::vector<std::string> command = {}) {
-    const uint64_t token = ++last_;
-    activities_->start({.token = token,
-                        .callee = std::move(callee),
-                        .command = std::move(command),
-                        .input = std::move(input),
-                        .idempotency_key = "key-1",
-                        .run_id = "run",
-                        .attempt = 1});
-    return token;
-  }
-  std::variant<Value, ActivityError> wait(uint64_t token) {
-    std::unique_lock lock(mutex_);
-    REQUIRE(
-        changed_.wait_for(lock, std::chrono::seconds(60), [&] { return !done_[token].empty(); }));
-    CHECK(done_[token].size() == 1);
-    return done_[token].front().outcome;
-  }
-  Value value(std::string callee, Value input, std::vector<std::string> command = {}) {
-    auto outcome = wait(start(std::move(callee), std::move(input), std::move(command)));
-    if (const auto* e = std::get_if<ActivityError>(&outcome)) FAIL(e->message);
-    return std::get<Value>(outcome);
-  }
-  ActivityError error(std::string callee, Value input, std::vector<std::string> command = {}) {
-    auto outcome = wait(start(std::move(callee), std::move(input), std::move(command)));
-    REQUIRE(std::holds_alternative<ActivityError>(outcome));
-    return std::get<ActivityError>(outcome);
-  }
-  void cancel(uint64_t token) { activities_->cancel(token); }
-  const fs::path root;
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<uint64_t, std::vector<Completion>> done_;
-  uint64_t last_ = 0;
-  std::unique_ptr<Activities> activities_;
-};
 
 Value argv(std::initializer_list<const char*> words,
            std::initializer_list<std::pair<std::string_view, Value>> more = {}) {
