@@ -35,7 +35,7 @@ constexpr BuiltinParam path_only[] = {{"path", "string"}};
 constexpr BuiltinParam file_write[] = {{"path", "string"}, {"content", "any"}};
 constexpr BuiltinParam file_read[] = {{"path", "string"}, {"binary", "bool", false, "false"}};
 constexpr BuiltinParam glob[] = {{"pattern", "string"}};
-constexpr BuiltinParam sql[] = {{"database", "string"},
+constexpr BuiltinParam sql[] = {{"database", "string | secret"},
                                 {"statement", "string"},
                                 {"params", "any", false, "[]"},
                                 {"write", "bool", false, "false"}};
@@ -91,10 +91,11 @@ constexpr Builtin table[] = {
     {"file.glob", glob, "string[]", true, true,
      "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},
-    {"sql.query", sql, "{columns: string[], rows: any[], affected: int}", false,
+    {"sql.query", sql, "{columns: string[], rows: any[], affected: int, dialect: string}", false,
      true,
-     "one statement on a SQLite database within the project's folder; `write: true` lets it change "
-     "the database, and makes one that is not there"},
+     "one statement on a database: the path of a SQLite file within the project's folder, or the "
+     "URL of a PostgreSQL database, as a secret where it holds a password; `write: true` lets it "
+     "change the database, and makes a file that is not there"},
     {"email.send", email, "{message_id: string}", false, true,
      "sends a message over SMTP: `smtps://host:465`, or `smtp://host:587` with STARTTLS"},
     {"human.confirm", confirm, "bool", false, true, "asks a person for yes or no"},

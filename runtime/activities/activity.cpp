@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/postgres.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -37,6 +38,7 @@ struct Activities::Parts {
   std::unique_ptr<Worker> processes;
   std::unique_ptr<Worker> files;
   std::unique_ptr<Worker> databases;
+  std::unique_ptr<Worker> database_servers;
   std::unique_ptr<Worker> mail;
   std::unordered_map<uint64_t, Worker*> running;
 
@@ -61,6 +63,7 @@ Activities::~Activities() {
   parts_->processes.reset();
   parts_->files.reset();
   parts_->databases.reset();
+  parts_->database_servers.reset();
   parts_->mail.reset();
 }
 
@@ -81,6 +84,10 @@ void Activities::start(Request request) {
     } else if (request.callee.starts_with("file.")) {
       if (!p.files) p.files = make_file_worker(p.options, finish);
       worker = p.files.get();
+    } else if (request.callee.starts_with("sql.") && is_postgres(request.input)) {
+      if (!p.database_servers)
+        p.database_servers = make_pool_worker(sql_job(p.options), finish, max_postgres_connections);
+      worker = p.database_servers.get();
     } else if (request.callee.starts_with("sql.")) {
       if (!p.databases) p.databases = make_pool_worker(sql_job(p.options), finish);
       worker = p.databases.get();

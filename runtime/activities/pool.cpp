@@ -13,11 +13,10 @@
 namespace kflow::activities {
 namespace {
 
-constexpr size_t pool_threads = 4;
-
 class PoolWorker final : public Worker {
  public:
-  PoolWorker(Job job, CompletionHandler done) : job_(std::move(job)), done_(std::move(done)) {}
+  PoolWorker(Job job, CompletionHandler done, size_t threads)
+      : job_(std::move(job)), done_(std::move(done)), most_(threads) {}
   ~PoolWorker() override {
     {
       const std::lock_guard guard(mutex_);
@@ -32,7 +31,7 @@ class PoolWorker final : public Worker {
     {
       const std::lock_guard guard(mutex_);
       queue_.push_back(std::move(request));
-      if (idle_ < queue_.size() && threads_.size() < pool_threads)
+      if (idle_ < queue_.size() && threads_.size() < most_)
         threads_.emplace_back([this] { loop(); });
     }
     changed_.notify_one();
@@ -81,6 +80,7 @@ class PoolWorker final : public Worker {
 
   Job job_;
   CompletionHandler done_;
+  const size_t most_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Request> queue_;
@@ -92,8 +92,8 @@ class PoolWorker final : public Worker {
 
 }  // namespace
 
-std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done) {
-  return std::make_unique<PoolWorker>(std::move(job), std::move(done));
+std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done, size_t threads) {
+  return std::make_unique<PoolWorker>(std::move(job), std::move(done), threads);
 }
 
 }  // namespace kflow::activities

@@ -25,9 +25,11 @@ using Outcome = std::variant<cel::Value, ActivityError>;
 /// One effect from its beginning to its end, on a thread of its own for as long as it lasts; it
 /// ends soon, with `cancelled_error()`, once `stopped` is set.
 using Job = std::function<Outcome(const Request& request, const std::atomic<bool>& stopped)>;
-/// Effects that block, on a few threads that start when first needed.
-std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done);
-/// `sql.query`: SQLite databases within the roots.
+inline constexpr size_t pool_threads = 4;
+/// Effects that block, on a few threads that start when first needed; more of them wait.
+std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done,
+                                         size_t threads = pool_threads);
+/// `sql.query`: SQLite databases within the roots, PostgreSQL databases by URL.
 Job sql_job(const Options& options);
 /// `email.send`: SMTP.
 Job email_job(const Options& options);
