@@ -94,13 +94,8 @@ int chat(const Common& common, const ChatOptions& options) {
     if (!compiled.error().message.empty()) fail_with(compiled.error());
     return Exit::failed;
   }
-  const auto agent = choose(**compiled, options.agent);
+  const auto agent = choose_partner(**compiled, options.agent);
   if (!agent) return fail_with(agent.error());
-  const ir::Callable& callable = (**compiled)[*agent];
-  if (callable.kind == ir::CallableKind::workflow || !callable.agent.message) {
-    return fail_with({ErrorCode::invalid_argument,
-                      fmt::format("`{}` is no agent or team that takes a message", callable.name)});
-  }
   ir::Direct direct = ir::run_directly(**compiled, *agent);
   ir::AgentOptions& own = direct.program.callables[agent->value].agent;
   if (own.history == 0) own.history = chat_history;

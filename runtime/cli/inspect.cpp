@@ -51,6 +51,12 @@ struct StepTable {
       row.attempts = s->attempt;
       row.status = "RUNNING";
       if (s->attempt == 1) row.input = s->input;
+      const auto* node = std::get_if<ir::StepNode>(&program[e.node].data);
+      const cel::Value* model = node != nullptr && node->call.kind == ir::CalleeKind::model &&
+                                        s->input.kind() == cel::Kind::map
+                                    ? s->input.find("model")
+                                    : nullptr;
+      if (model != nullptr) row.callee = model->as_string();
     } else if (const auto* t = std::get_if<machine::ToolEntered>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.attempts = t->attempt;
@@ -118,6 +124,48 @@ struct StepTable {
     return row;
   }
 };
+
+// A row with what stands below its parent in the list.
+struct Line {
+  const StepRow* row = nullptr;
+  size_t depth = 0;
+  std::string name;  ///< its path below its parent's
+};
+
+// The steps as they stand in one another, each level in the order in which they began.
+std::vector<Line> as_tree(const std::vector<StepRow>& rows) {
+  std::map<std::string_view, size_t> known;
+  std::vector<std::vector<size_t>> inside(rows.size() + 1);  // the last: at the top
+  std::vector<size_t> cut(rows.size(), 0);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string_view path = rows[i].path;
+    size_t parent = rows.size();
+    for (size_t dot = path.rfind('.'); dot != std::string_view::npos && dot > 0;
+         dot = path.rfind('.', dot - 1)) {
+      const auto it = known.find(path.substr(0, dot));
+      if (it == known.end()) continue;
+      parent = it->second;
+      cut[i] = dot + 1;
+      break;
+    }
+    inside[parent].push_back(i);
+    known[path] = i;
+  }
+  std::vector<Line> out;
+  std::vector<std::pair<size_t, size_t>> open;  // row, depth
+  const auto add = [&](size_t parent, size_t depth) {
+    for (auto it = inside[parent].rbegin(); it != inside[parent].rend(); ++it)
+      open.emplace_back(*it, depth);
+  };
+  add(rows.size(), 0);
+  while (!open.empty()) {
+    const auto [i, depth] = open.back();
+    open.pop_back();
+    out.push_back({&rows[i], depth, rows[i].path.substr(cut[i])});
+    add(i, depth + 1);
+  }
+  return out;
+}
 
 void write_usage(JsonWriter& out, const machine::UsageTotal& u) {
   out.key("usage");
@@ -302,13 +350,15 @@ int get(const Common& common, const GetOptions& options) {
     std::printf("usage     %s, %lld call%s of models\n", usage_text(table.usage).c_str(),
                 static_cast<long long>(table.usage.calls), table.usage.calls == 1 ? "" : "s");
   if (!table.rows.empty()) std::printf("\n");
+  const std::vector<Line> lines = as_tree(table.rows);
   size_t width = 4;
-  for (const StepRow& row : table.rows)
-    width = std::max(width, std::min<size_t>(row.path.size(), 48));
-  for (const StepRow& row : table.rows) {
+  for (const Line& line : lines)
+    width = std::max(width, std::min<size_t>(line.name.size() + 2 * line.depth, 48));
+  for (const Line& line : lines) {
+    const StepRow& row = *line.row;
+    const std::string name = std::string(2 * line.depth, ' ') + line.name;
     std::printf(
-        "  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), row.path.c_str(),
-        row.status.c_str(),
+        "  %-*s  %-9s  %-9s  %s%s%s\n", static_cast<int>(width), name.c_str(), row.status.c_str(),
         duration_text((row.ended_at == 0 ? end : row.ended_at) - row.started_at).c_str(),
         (row.callee + (row.usage.calls > 0 ? "  " + usage_text(row.usage) : "")).c_str(),
         row.attempts > 1 ? fmt::format("  {} attempts", row.attempts).c_str() : "",

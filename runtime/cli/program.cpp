@@ -21,11 +21,18 @@ bool wants_colour(const std::string& mode) {
   return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
 }
 
+namespace {
+
+bool is_agent(const ir::Callable& c) {
+  return c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
+}
+
+}  // namespace
+
 Result<ir::CallableId> choose(const ir::Program& program, const std::string& name) {
   for (uint32_t i = 0; i < program.callables.size() && !name.empty(); ++i) {
     const ir::Callable& c = program.callables[i];
-    const bool agent = c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
-    if (agent && c.name == name) return ir::CallableId(i);
+    if (is_agent(c) && c.name == name) return ir::CallableId(i);
   }
   std::vector<std::string> names;
   for (uint32_t i = 0; i < program.callables.size(); ++i) {
@@ -37,10 +44,8 @@ Result<ir::CallableId> choose(const ir::Program& program, const std::string& nam
   if (name.empty() && names.size() == 1) return program.find(names[0]);
   if (names.empty() && name.empty()) {
     // A file of one agent means that one.
-    for (uint32_t i = 0; i < program.callables.size(); ++i) {
-      const ir::Callable& c = program.callables[i];
-      const bool agent = c.kind == ir::CallableKind::agent || c.kind == ir::CallableKind::team;
-      if (agent && c.name.find('.') == std::string::npos) names.push_back(c.name);
+    for (const ir::Callable& c : program.callables) {
+      if (is_agent(c) && c.name.find('.') == std::string::npos) names.push_back(c.name);
     }
     if (names.size() == 1) return program.find(names[0]);
     if (!names.empty())
@@ -53,8 +58,35 @@ Result<ir::CallableId> choose(const ir::Program& program, const std::string& nam
     return fail(
         ErrorCode::invalid_argument,
         fmt::format("the file has several workflows; name one of {}", fmt::join(names, ", ")));
-  return fail(ErrorCode::invalid_argument, fmt::format("the file has no workflow `{}`; it has {}",
-                                                       name, fmt::join(names, ", ")));
+  for (const ir::Callable& c : program.callables) {
+    if (is_agent(c) && c.name.find('.') == std::string::npos) names.push_back(c.name);
+  }
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("the file has no workflow or agent `{}`; it has {}", name,
+                          fmt::join(names, ", ")));
+}
+
+Result<ir::CallableId> choose_partner(const ir::Program& program, const std::string& name) {
+  std::vector<std::string> names;
+  for (const ir::Callable& c : program.callables) {
+    if (!is_agent(c) || !c.agent.message) continue;
+    if (c.name == name) return program.find(name);
+    if (c.name.find('.') == std::string::npos) names.push_back(c.name);
+  }
+  if (name.empty() && names.size() == 1) return program.find(names[0]);
+  const std::string known = names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+  if (name.empty()) {
+    return fail(ErrorCode::invalid_argument,
+                names.empty() ? "the file has no agent or team that takes a message"
+                              : "the file has several agents; name one of " + known);
+  }
+  const ir::CallableId other = program.find(name);
+  const bool agent = other && is_agent(program[other]);
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("{} `{}`{}; those that do: {}",
+                  agent ? "the agent" : "no agent or team that takes a message is named", name,
+                  agent ? " has parameters of its own instead of a message" : "", known));
 }
 
 Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common) {

@@ -15,6 +15,8 @@ namespace kflow::cli {
 Result<std::shared_ptr<const ir::Program>> compile(const std::string& file, const Common& common);
 /// The workflow, agent or team of that name; "": the only one.
 Result<ir::CallableId> choose(const ir::Program& program, const std::string& name);
+/// The agent or team of that name that takes a message; "": the only one.
+Result<ir::CallableId> choose_partner(const ir::Program& program, const std::string& name);
 bool wants_colour(const std::string& mode);
 
 }  // namespace kflow::cli

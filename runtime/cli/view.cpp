@@ -249,9 +249,13 @@ void View::tick(machine::Millis now) {
     out += fmt::format("  {} {}/{}\n", bar, started, total);
     ++drawn_;
   }
+  size_t left = active_.size();
   for (const auto& [act, a] : active_) {
+    --left;
+    // A call of a model that goes well is its agent's line.
+    if (a.model && a.attempt == 1 && a.note.empty()) continue;
     if (drawn_ >= max_active_lines) {
-      out += fmt::format("  … and {} more\n", active_.size() + progress_.size() - drawn_);
+      out += fmt::format("  … and {} more\n", left + 1);
       ++drawn_;
       break;
     }

@@ -164,9 +164,10 @@ TEST_CASE("content_creation: a team with tools, then a planner") {
         read(examples / "content_creation" / "transcript.txt"));
   // Every call is a step of its own, and says what it used.
   const std::string shown = folder.run(KFLOW_CLI " get @last");
-  for (const char* step : {"research.hackernews_agent[1].hackernews_top_stories[1].found.page",
-                           "research.finance_agent[2].yfinance_quote[3]", "research.model[2]",
-                           "plan.model[1]", "8 calls of models"}) {
+  for (const char* step :
+       {"\n  research ", "\n    hackernews_agent[1] ", "\n      hackernews_top_stories[1] ",
+        "\n          for[5].got ", "\n      yfinance_quote[3] ", "\n    model[2] ",
+        "openai/gpt-5.2", "8 calls of models"}) {
     INFO(shown);
     CHECK(shown.find(step) != std::string::npos);
   }
@@ -221,4 +222,12 @@ TEST_CASE("chat_with_history: what was said is told again") {
       (examples / "chat_with_history" / "tape.jsonl").string() + "' </dev/stdin";
   std::string said = folder.run("sh -c \"" + command + "\"");
   CHECK(said == read(examples / "chat_with_history" / "transcript.txt"));
+  const std::string file =
+      "'" + (examples / "content_creation" / "content_creation.kflow").string() + "'";
+  folder.run(KFLOW_CLI " chat " + file, 2);
+  CHECK(read(folder.path / "err.txt").find("name one of hackernews_agent, finance_agent") !=
+        std::string::npos);
+  folder.run(KFLOW_CLI " chat " + file + " writer", 2);
+  CHECK(read(folder.path / "err.txt").find("is named `writer`; those that do:") !=
+        std::string::npos);
 }
