@@ -103,7 +103,7 @@ void take_verdict(const RunState& s, const Act& agent, const Act& guard, const V
         .message = "`" + (*s.program)[guard.node].name + "` rejected " + what +
                    (why.empty() ? "" : ": " + why),
         .step = guard.path},
-       s.events);
+       data.phase == AgentPhase::output ? data.turn_seq : s.events);
 }
 
 }  // namespace

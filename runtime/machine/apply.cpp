@@ -219,7 +219,14 @@ class Applier {
                                    &p.error, used_by(act));
     record_value(act, p.value, facts);
     remember_undo(act, p.undo);
-    end_child(act, p.continued ? Exit::none : Exit::failed, {}, caused(p.error));
+    RunError error = caused(p.error);
+    // What failed inside is what a resumed run begins with.
+    if (act.agent && act.agent->failure) {
+      error.cause_seq = act.agent->failure->cause_seq;
+    } else if (act.kind == ActKind::tool && act.exit == Exit::failed && !act.step->stop_error) {
+      error.cause_seq = act.exit_error.cause_seq;
+    }
+    end_child(act, p.continued ? Exit::none : Exit::failed, {}, std::move(error));
   }
 
   void operator()(const StopRequested& p) {
@@ -333,7 +340,19 @@ class Applier {
     s_.wake(act);
   }
   void operator()(const AgentEnded&) { own().agent->phase = AgentPhase::done; }
-  void operator()(const AgentFailed&) { own().agent->phase = AgentPhase::done; }
+  void operator()(const AgentFailed& p) {
+    Act& act = own();
+    AgentData& data = *act.agent;
+    if (!data.failure) {
+      // An answer that is no good is asked for again when the run is resumed.
+      const bool answered = data.phase == AgentPhase::answer || data.phase == AgentPhase::output;
+      data.failure = p.error;
+      data.failure->cause_seq = act.step->stop_error         ? act.step->stop_error->cause_seq
+                                : answered && data.turns > 0 ? data.turn_seq
+                                                             : s_.events;
+    }
+    data.phase = AgentPhase::done;
+  }
   void operator()(const UsageRecorded& p) {
     Act& act = own();
     if (act.kind == ActKind::body) return;  // the state has it
@@ -584,6 +603,7 @@ class Applier {
     ++data.running;
     if (act.node == callable_of(s_, outer).agent.call) {
       data.phase = AgentPhase::model;
+      data.turn_seq = s_.events;
       ++data.turns;
     } else if (data.phase == AgentPhase::calls) {
       ++data.made;

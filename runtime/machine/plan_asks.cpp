@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "compiler/base/check.hpp"
+#include "compiler/cel/value_codec.hpp"
 #include "runtime/machine/planner.hpp"
 
 namespace kflow::machine {
@@ -9,6 +10,8 @@ namespace kflow::machine {
 using cel::Value;
 
 namespace {
+
+constexpr size_t max_shown_arguments = 500;  // bytes, in a question; the requirement has all
 
 RunError rejected(const std::string& path, const std::string& feedback) {
   return {.kind = "rejected",
@@ -25,6 +28,19 @@ Value argument(const Value& input, std::string_view name) {
 
 std::string text_of(const Value& v) {
   return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_display(v);
+}
+
+// What a model wants to call a tool with, for the person who is asked.
+std::string with_arguments(const Value& input) {
+  if (input.kind() != cel::Kind::map || input.size() == 0) return "";
+  std::string text = cel::to_json(input);
+  if (text.size() > max_shown_arguments) {
+    size_t cut = max_shown_arguments;
+    while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;
+    text.resize(cut);
+    text += "…";
+  }
+  return " Its arguments: " + text;
 }
 
 }  // namespace
@@ -57,6 +73,7 @@ bool Planner::begin_ask(const Launch& launch, const ir::StepNode& node) {
       return true;
     }
     asked.question = text_of(std::get<Value>(question));
+    if (launch.role == Role::call) asked.question += with_arguments(launch.input);
   }
   emit_step(launch.block, launch.existing, launch.id, std::move(asked), launch.path, launch.role);
   return true;

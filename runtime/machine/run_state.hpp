@@ -117,6 +117,7 @@ struct AgentData {
   std::vector<cel::Value> messages;  ///< recorded form
   uint32_t context = 0;              ///< how many of them were there before the first answer
   uint32_t turns = 0;                ///< calls of the model that were begun
+  uint64_t turn_seq = 0;             ///< number of events before the last of them
   uint32_t reasks = 0;
   uint32_t model = 0;    ///< 0: its own, n: the n-th fallback
   uint32_t guard = 0;    ///< next guard to ask

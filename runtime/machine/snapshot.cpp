@@ -170,7 +170,7 @@ void fields(A& a, AgentData& x) {
   a(x.phase), a(x.system), a(x.messages), a(x.context), a(x.turns), a(x.reasks), a(x.model),
       a(x.guard), a(x.made), a(x.running), a(x.calls);
   a(x.text), a(x.stop), a(x.answer), a(x.answer_text), a(x.failure), a(x.own), a(x.total),
-      a(x.usd_limit), a(x.token_limit), a(x.tasks);
+      a(x.usd_limit), a(x.token_limit), a(x.tasks), a(x.turn_seq);
 }
 // Without its place among the frames, which `frames` puts right.
 template <typename A>

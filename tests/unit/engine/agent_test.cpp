@@ -278,6 +278,96 @@ TEST_CASE("a budget holds in child runs, and in runs that begin later") {
   CHECK(usage.input_tokens + usage.output_tokens == 57);
 }
 
+TEST_CASE("a failed run goes on at the call that failed, in an agent and in a tool too") {
+  const auto resumed = [](World& world, const std::string& text) {
+    const store::RunHeader run = world.run(text);
+    CHECK(run.status == RunStatus::error);
+    REQUIRE(world.engine->resume(run.key));
+    const auto header = world.engine->wait(run.key, patience_ms);
+    REQUIRE(header);
+    INFO(header->error);
+    REQUIRE(header->status == RunStatus::completed);
+    return cel::to_json(std::get<cel::Value>(*engine::read_outcome(*world.store, run.key)));
+  };
+  const std::string path =
+      (std::filesystem::temp_directory_path() / ("kflow_resumed_" + std::to_string(::getpid())))
+          .string();
+  std::filesystem::remove(path);
+  // The third call of the model fails: what was called before it is not called again.
+  World calls(R"([{"answers": [{"calls": [{"name": "note"}]}, {"calls": [{"name": "note"}]},
+                               {"error": {"status": 400, "code": "bad", "message": "no"}},
+                               {"text": "noted"}]}])");
+  CHECK(resumed(calls, R"(/// Notes.
+      tool note() -> string {
+        step exec.run(["sh", "-c", "echo x >> )" +
+                           path + R"("])
+        return ""
+      }
+      agent a { model: "openai/x"  tools: [note] }
+      workflow w() -> string { step x = a("x")  return x })") == "\"noted\"");
+  CHECK(calls.server.requests().size() == 4);
+  CHECK(std::filesystem::file_size(path) == 4);
+  // An answer that is no good is asked for again.
+  World answers(R"([{"answers": [{"text": "five"}, {"text": "{\"value\": 5}"}]}])");
+  CHECK(resumed(answers, R"(agent a -> int { model: "openai/x"  reask: 0 }
+      workflow w() -> int { step x = a("x")  return x })") == "5");
+  CHECK(answers.server.requests().size() == 2);
+  // A step inside a tool.
+  std::filesystem::remove(path);
+  World inside("");
+  CHECK(resumed(inside, R"(tool t() -> string {
+        step first = exec.run(["sh", "-c", "echo x >> )" +
+                            path + R"("])
+        step second = exec.run(["sh", "-c", "echo y >> )" +
+                            path + R"(; test $(wc -l < )" + path +
+                            R"() = 3"])
+        return second.stdout
+      }
+      workflow w() -> string { step x = t()  return x })") == "\"\"");
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("a person who is asked about a tool sees what it would be called with") {
+  World world(
+      R"([{"answers": [{"calls": [{"name": "pay", "arguments": {"to": "Ada", "amount": 5}}]},
+                               {"text": "paid"}]}])");
+  const auto program = compile(R"(/// Pays.
+    tool pay(to: string, amount: double) -> string { return "paid" }
+    agent a { model: "openai/x"  tools: [pay]  confirm: [pay] }
+    workflow w() -> string { step x = a("x")  return x })");
+  auto started = world.engine->start(program, program->find("w"), cel::Value::map({}), {});
+  REQUIRE(started);
+  std::vector<machine::Requirement> asked;
+  for (int i = 0; i < 200 && asked.empty(); ++i) {
+    world.engine->wait_for_events(started->key, static_cast<uint64_t>(i), 100);
+    const auto header = world.store->header(started->key);
+    REQUIRE((header && *header));
+    const auto open = engine::open_requirements(*world.store, **header);
+    REQUIRE(open);
+    asked = *open;
+  }
+  REQUIRE(asked.size() == 1);
+  CHECK(asked[0].of_tool);
+  CHECK(asked[0].question == R"(May `pay` be called? Its arguments: {"to":"Ada","amount":5.0})");
+  const auto header = world.store->header(started->key);
+  REQUIRE(
+      engine::answer(*world.store, **header, *program, asked[0],
+                     {.requirement = asked[0].id, .accepted = true, .value = {}, .feedback = ""}));
+  const auto ended = world.engine->wait(started->key, patience_ms);
+  REQUIRE(ended);
+  CHECK(ended->status == RunStatus::completed);
+  const machine::FrameContext context{ended->id, ended->workflow, ended->session_id};
+  bool shown = false;
+  REQUIRE(engine::read_events(
+      *world.store, started->key, 0, [&](const machine::Event& e, uint64_t, uint64_t index) {
+        if (!std::holds_alternative<machine::Asked>(e.data)) return true;
+        const std::string frame = machine::frame_json(*program, context, e, index);
+        shown = frame.find(R"("kind":"tool_confirmation")") != std::string::npos;
+        return true;
+      }));
+  CHECK(shown);
+}
+
 TEST_CASE("the public events of a team") {
   World world(R"([{"contains": "You lead", "answers": [
                      {"reasoning": "who?", "calls": [{"name": "one", "arguments": {"message": "go"}}]},
