@@ -59,6 +59,7 @@ Activities::Activities(Options options, CompletionHandler done)
 
 Activities::~Activities() {
   // The workers report to `parts_` until they are gone.
+  if (parts_->options.stand_in) parts_->options.stand_in->forget();
   parts_->http.reset();
   parts_->processes.reset();
   parts_->files.reset();
@@ -75,6 +76,7 @@ void Activities::start(Request request) {
     return;
   }
   const auto finish = [&p](Completion c) { p.finish(std::move(c)); };
+  if (p.options.stand_in && p.options.stand_in->start(request, finish)) return;
   Worker* worker = nullptr;
   {
     const std::lock_guard guard(p.mutex);
@@ -110,7 +112,11 @@ void Activities::cancel(uint64_t token) {
     const auto it = parts_->running.find(token);
     if (it != parts_->running.end()) worker = it->second;
   }
-  if (worker != nullptr) worker->cancel(token);
+  if (worker != nullptr) {
+    worker->cancel(token);
+  } else if (parts_->options.stand_in) {
+    parts_->options.stand_in->cancel(token);
+  }
 }
 
 bool Activities::is_native(const std::string& callee) {

@@ -25,6 +25,7 @@ struct Request {
   cel::Value input;                  ///< record of arguments
   std::string idempotency_key;
   std::string run_id;
+  std::string path;  ///< of the step
   uint32_t attempt = 1;
   std::shared_ptr<const conversation::ModelRequest> model;  ///< of a call of a model
   bool priced = false;  ///< the price of the model must be known
@@ -84,6 +85,18 @@ inline constexpr int64_t max_file_bytes = 64LL << 20;
 inline constexpr size_t max_glob_results = 100'000;
 inline constexpr int kill_grace_ms = 2'000;  ///< between SIGTERM and SIGKILL
 
+/// Stands in for the world, in simulations. Called on the engine's thread.
+class StandIn {
+ public:
+  virtual ~StandIn() = default;
+  /// False: the request is for the world. Else its completion comes through `done`, on any thread
+  /// and not after the stand-in's own `forget`.
+  virtual bool start(const Request& request, const CompletionHandler& done) = 0;
+  virtual void cancel(uint64_t token) = 0;
+  /// Whoever is behind this `done` is gone.
+  virtual void forget() = 0;
+};
+
 struct Options {
   std::vector<std::string>
       file_roots;  ///< folders that file.* may touch; the first is the base of relative paths
@@ -96,6 +109,7 @@ struct Options {
   /// completion.
   std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
   std::shared_ptr<Tape> tape;  ///< none: the network, and nothing is recorded
+  std::shared_ptr<StandIn> stand_in;
 };
 
 /// Owns the threads, each started when first needed. Thread-safe.

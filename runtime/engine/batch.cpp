@@ -13,7 +13,7 @@ namespace kflow::engine {
 
 Engine::Impl::Batch Engine::Impl::gather() {
   Batch batch;
-  if (retry_at_ != 0 && now() < retry_at_) return batch;
+  if (retry_at_ != 0 && steady_ms() < retry_at_) return batch;
   retry_at_ = 0;
   const Millis t = now();
   while (!starts_.empty() && batch.starts.size() < max_batch_runs) {

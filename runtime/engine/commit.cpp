@@ -254,6 +254,7 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
                               .input = std::move(start.input),
                               .idempotency_key = std::move(start.idempotency_key),
                               .run_id = run.header.id,
+                              .path = std::move(start.path),
                               .attempt = start.attempt,
                               .model = std::move(start.model),
                               .priced = start.priced};
@@ -359,7 +360,7 @@ void Engine::Impl::commit_failed(Batch batch, Error error) {
   if (batch.parts.empty()) return;
   trouble(error.message);
   for (Part& part : batch.parts) refold(part, error);
-  retry_at_ = now() + full_disk_wait_ms;
+  retry_at_ = steady_ms() + options_.full_disk_wait_ms;
 }
 
 void Engine::Impl::refold(Part& part, const Error& error) {

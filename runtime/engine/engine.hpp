@@ -33,6 +33,7 @@ struct EngineOptions {
   std::string project_root;  ///< with `adopt`: only runs of this project are taken; "": all
   bool schedules = false;    ///< start the workflows whose schedule is due (with `adopt`)
   bool park = false;  ///< give up runs that only wait for a far timer (needs some adopting process)
+  int full_disk_wait_ms = 500;         ///< between tries to write when there is no space
   std::shared_ptr<Observer> observer;  ///< none: nothing is kept for one
   std::function<void()> on_commit;     ///< after each durable batch, on the committer's thread
   std::function<void(const std::string&)>

@@ -29,8 +29,6 @@ using store::Doorbell;
 using store::NewRun;
 using store::RunCommit;
 
-// Waits between tries to write when the disk is full.
-inline constexpr int full_disk_wait_ms = 500;
 inline constexpr size_t max_batch_runs = 4096;
 inline constexpr size_t claim_batch = 256;
 // Between a commit and the release of its effects; after a longer time somebody may have taken the
@@ -172,6 +170,11 @@ class Engine::Impl {
   void trouble(const std::string& what) const;
 
   Millis now() const { return options_.clock->now(); }
+  static Millis steady_ms() {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
 
   // loop.cpp: the loop
 
@@ -323,6 +326,7 @@ class Engine::Impl {
   std::shared_ptr<store::Store> store_;
   EngineOptions options_;
   std::unique_ptr<Doorbell> bell_;
+  std::unique_ptr<Alarm> alarm_;
   store::OwnerId owner_ = store::no_owner;
   int wake_ = -1;
   int stop_watch_ = -1;
@@ -353,7 +357,7 @@ class Engine::Impl {
   bool committing_ = false;
   bool stopping_ = false;
   bool rung_ = false;
-  Millis retry_at_ = 0;
+  Millis retry_at_ = 0;  // on the steady clock: a full disk has nothing to do with the time of day
   Millis next_adoption_ = machine::never;
 
   std::mutex commit_mutex_;

@@ -10,6 +10,9 @@
 #include "runtime/engine/impl.hpp"
 
 namespace kflow::engine {
+namespace {
+constexpr Millis longest_poll_ms = 3'600'000;
+}
 
 Result<void> Engine::Impl::open() {
   auto bell = Doorbell::open();
@@ -18,6 +21,7 @@ Result<void> Engine::Impl::open() {
   auto owner = store_->register_owner(bell_->address());
   if (!owner) return std::unexpected(std::move(owner).error());
   owner_ = *owner;
+  alarm_ = options_.clock->alarm();
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   stop_watch_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   options_.activities.on_delta = [this](uint64_t token, bool reasoning, std::string text) {
@@ -205,12 +209,18 @@ void Engine::Impl::take(activities::Completion completion) {
 void Engine::Impl::sleep() {
   Millis due = timers_.empty() ? machine::never : timers_.begin()->first;
   if (options_.adopt) due = std::min(due, next_adoption_);
-  int timeout = -1;
-  if (!committing_ && retry_at_ != 0) due = std::min(due, retry_at_);
-  if (due != machine::never)
-    timeout = static_cast<int>(std::clamp<Millis>(due - now(), 0, 3'600'000));
-  pollfd fds[2] = {{wake_, POLLIN, 0}, {bell_->fd(), POLLIN, 0}};
-  ::poll(fds, 2, timeout);
+  Millis left = machine::never;
+  if (!committing_ && retry_at_ != 0) left = std::max<Millis>(retry_at_ - steady_ms(), 0);
+  if (alarm_) {
+    alarm_->set(due);
+  } else if (due != machine::never) {
+    left = std::min(left, std::max<Millis>(due - now(), 0));
+  }
+  const int timeout =
+      left == machine::never ? -1 : static_cast<int>(std::min(left, longest_poll_ms));
+  pollfd fds[3] = {
+      {wake_, POLLIN, 0}, {bell_->fd(), POLLIN, 0}, {alarm_ ? alarm_->fd() : -1, POLLIN, 0}};
+  ::poll(fds, 3, timeout);
   if (fds[1].revents != 0) {
     bell_->drain();
     rung_ = true;

@@ -31,6 +31,10 @@ class Checker {
         check_seal(table, key, value);
       }));
     }
+    KFLOW_TRY(each(Table::slots,
+                   [&](std::string_view key, std::string_view value) { check_slot(key, value); }));
+    for (const auto& [run, id] : in_slots_)
+      found(Table::runs, std::string(Key(run)), "run `" + id + "` has no place in its slot");
     KFLOW_TRY(each(Table::timers, [&](std::string_view key, std::string_view) {
       check_index(Table::timers, key, number_at(key, 8));
     }));
@@ -67,6 +71,10 @@ class Checker {
     if (!row) return found(Table::runs, key, row.error().message);
     ids_[row->header.key] = row->header.id;
     known_.insert({row->header.key, 0});
+    const RunStatus status = row->header.status;
+    if (!row->header.slot.empty() && (status == RunStatus::pending ||
+                                      status == RunStatus::running || status == RunStatus::paused))
+      in_slots_[row->header.key] = row->header.id;
     const auto program = txn_.get(Table::programs, key_of(row->header.program));
     if (!program || !*program)
       found(Table::runs, key, "the program of run `" + row->header.id + "` is missing");
@@ -105,6 +113,15 @@ class Checker {
       found(table, key, "the bytes are not those of the hash");
   }
 
+  // Whoever has a place in a slot has not ended.
+  void check_slot(std::string_view key, std::string_view value) {
+    const auto state = unseal(key, value, "the row");
+    if (!state) return;  // said already
+    const RunKey run = key.size() < 8 ? 0 : number_at(key, key.size() - 8);
+    if (in_slots_.erase(run) == 0)
+      found(Table::slots, key, "a place of run " + std::to_string(run) + ", which has ended");
+  }
+
   void check_index(Table table, std::string_view key, RunKey run) {
     if (!known_.contains(run)) found(table, key, "an index row of a run that is not there");
   }
@@ -113,6 +130,7 @@ class Checker {
   std::vector<Store::Finding>& out_;
   std::unordered_map<RunKey, std::string> ids_;
   std::unordered_map<RunKey, char> known_;
+  std::unordered_map<RunKey, std::string> in_slots_;  // runs that must have a place in one
   RunKey run_ = 0;
   uint64_t seq_ = 0;
   uint64_t shown_ = 0;

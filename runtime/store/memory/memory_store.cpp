@@ -112,11 +112,25 @@ class MemoryTransaction final : public Transaction {
 
 class MemoryTables final : public Tables {
  public:
-  explicit MemoryTables(std::shared_ptr<MemoryDisk> disk) : disk_(std::move(disk)) {}
+  MemoryTables(std::shared_ptr<MemoryDisk> disk, std::shared_ptr<MemoryFaults> faults)
+      : disk_(std::move(disk)), faults_(std::move(faults)) {}
   Result<std::unique_ptr<Transaction>> read() override {
+    if (faults_) {
+      if (auto fault = faults_->before(false)) return std::unexpected(std::move(*fault));
+    }
     return std::make_unique<MemoryTransaction>(*disk_, false);
   }
   Result<void> write(const std::function<Result<void>(Transaction&)>& body) override {
+    if (faults_) {
+      if (auto fault = faults_->before(true)) return std::unexpected(std::move(*fault));
+    }
+    KFLOW_TRY(write_now(body));
+    if (faults_) {
+      if (auto fault = faults_->after_write()) return std::unexpected(std::move(*fault));
+    }
+    return {};
+  }
+  Result<void> write_now(const std::function<Result<void>(Transaction&)>& body) {
     const std::unique_lock guard(disk_->rows_mutex_);
     const uint64_t number = ++disk_->writes_;
     if (disk_->fault_) {
@@ -149,6 +163,7 @@ class MemoryTables final : public Tables {
 
  private:
   std::shared_ptr<MemoryDisk> disk_;
+  std::shared_ptr<MemoryFaults> faults_;
 };
 
 class MemoryPeers final : public Peers {
@@ -178,7 +193,10 @@ class MemoryPeers final : public Peers {
     const std::lock_guard guard(disk_->peers_mutex_);
     return disk_->alive_.contains(owner);
   }
-  bool stopped(OwnerId) override { return false; }
+  bool stopped(OwnerId owner) override {
+    const std::lock_guard guard(disk_->peers_mutex_);
+    return disk_->stopped_.contains(owner);
+  }
   void forget(OwnerId) override {}
 
   Result<bool> wait_for_death(int cancel_fd) override {
@@ -219,15 +237,24 @@ void MemoryDisk::set_observer(std::function<void(uint64_t)> observer) {
   const std::unique_lock guard(rows_mutex_);
   observer_ = std::move(observer);
 }
+void MemoryDisk::set_stopped(OwnerId owner, bool stopped) {
+  const std::lock_guard guard(peers_mutex_);
+  if (stopped) {
+    stopped_.insert(owner);
+  } else {
+    stopped_.erase(owner);
+  }
+}
 uint64_t MemoryDisk::writes() const {
   const std::shared_lock guard(rows_mutex_);
   return writes_;
 }
 
-std::unique_ptr<Store> make_memory_store(std::shared_ptr<MemoryDisk> disk) {
+std::unique_ptr<Store> make_memory_store(std::shared_ptr<MemoryDisk> disk,
+                                         std::shared_ptr<MemoryFaults> faults) {
   auto peers = std::make_unique<MemoryPeers>(disk);
-  return std::make_unique<TableStore>(std::make_shared<MemoryTables>(std::move(disk)),
-                                      std::move(peers));
+  return std::make_unique<TableStore>(
+      std::make_shared<MemoryTables>(std::move(disk), std::move(faults)), std::move(peers));
 }
 
 }  // namespace kflow::store

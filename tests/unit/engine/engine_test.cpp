@@ -50,6 +50,7 @@ struct Process {
     engine::EngineOptions options;
     options.adopt = adopt;
     options.park = park;
+    options.full_disk_wait_ms = 20;
     options.on_trouble = [this](const std::string& what) { trouble += what + "\n"; };
     auto opened = Engine::open(store, options);
     REQUIRE(opened);
