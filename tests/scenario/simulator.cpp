@@ -5,6 +5,7 @@
 #include <deque>
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 #include "compiler/base/bytes.hpp"
 #include "compiler/cel/time.hpp"
@@ -145,7 +146,9 @@ struct Run {
   std::string snapshot;       // of some commit before
   size_t snapshot_bytes = 0;  // of the log that it covers
   size_t snapshot_count = 0;
-  bool first = true;  // the first turn is not made yet
+  bool first = true;   // the first turn is not made yet
+  bool ended = false;  // its last event is in the log
+  std::map<machine::ActId, Millis> timers;
   ir::CallableId workflow;
   cel::Value input;
   std::string parent_id;
@@ -181,7 +184,12 @@ class World {
     for (size_t guard = 0; guard < 100'000; ++guard) {
       if (runs_[0]->over() && all_over()) break;
       if (deliver()) continue;
-      if (!next()) break;
+      if (next()) continue;
+      if (!waits_for_lost_) break;
+      // Somebody notices in the end, and starts the process again.
+      waits_for_lost_ = false;
+      ++report_.crashes;
+      recover();
     }
     const machine::RunState& root = *runs_[0]->state;
     report_.status = machine::status(root);
@@ -306,6 +314,8 @@ class World {
   void commit(size_t index, const machine::Turn& turn) {
     Run& run = *runs_[index];
     if (turn.events.empty()) return;
+    if (std::exchange(run.ended, run.over()))
+      throw std::runtime_error("the log of a run that has ended grows");
     ++report_.commits;
     for (const machine::Event& e : turn.events) {
       machine::encode_event(e, run.log);
@@ -384,7 +394,16 @@ class World {
     if (e.shown && !again && !piece)
       report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " +
                               path);
+    auto& timers = runs_[index]->timers;
+    if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
+      if (s->mode == machine::StepMode::timer) timers[e.act] = s->timer;
+    }
     if (std::holds_alternative<machine::StepCompleted>(e.data)) {
+      // A timer fires once, and not before its time.
+      if (const auto timer = timers.find(e.act); timer != timers.end()) {
+        if (e.time < timer->second) throw std::runtime_error("a timer fires early: " + path);
+        timer->second = machine::never;
+      }
       report_.completed.push_back(path);
       ++report_.completions[std::to_string(index) + path];
       count_answer(runs_[index]->id, e.path);
@@ -585,7 +604,11 @@ class World {
     } else {
       const Effect done = *effect;
       effects_.erase(effect);
-      if (runs_[done.run]->over()) return true;
+      if (!runs_[done.run]->over() && chance(faults_.lost)) {
+        ++report_.lost;
+        waits_for_lost_ = true;
+        return true;
+      }
       machine::OutcomeInput input{
           .act = done.start.act, .attempt = done.start.attempt, .outcome = cel::Value()};
       const Answer* a = answer(done.run, done.start);
@@ -598,6 +621,12 @@ class World {
         input.outcome = done.start.model != nullptr ? model_answer(a->value) : a->value;
       } else {
         input.outcome = from_web(done.run, done.start);
+      }
+      if (runs_[done.run]->over()) {
+        // A finished run never changes, whatever comes late.
+        if (!machine::advance(*runs_[done.run]->state, input, now_).events.empty())
+          throw std::runtime_error("a run that has ended goes on");
+        return true;
       }
       const cel::Value* text =
           a != nullptr && a->value.kind() == cel::Kind::map ? a->value.find("text") : nullptr;
@@ -679,6 +708,7 @@ class World {
   Crash crash_ = Crash::none;
   size_t crash_at_ = 0;
   bool crashed_ = false;
+  bool waits_for_lost_ = false;
   Faults faults_;
   std::mt19937_64 random_;
   Report report_;

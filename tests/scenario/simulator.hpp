@@ -74,6 +74,7 @@ struct Report {
   size_t commits = 0;
   size_t crashes = 0;
   int in_flight = 0;                   ///< effects that were under way when the process died
+  size_t lost = 0;                     ///< outcomes that nobody was told
   size_t moves = 0;                    ///< to a successor of the program
   size_t undone = 0;                   ///< compensations begun
   size_t to_undo = 0;                  ///< steps that have a compensation and are or may be done
@@ -95,6 +96,7 @@ struct Faults {
   uint64_t seed = 0;
   double crash = 0;    ///< the process dies, before or after the release of the effects
   double doubled = 0;  ///< an outcome is delivered twice
+  double lost = 0;     ///< an outcome is never told; the process has to be started again
   double late = 0;     ///< outcomes of effects of the dead process arrive all the same
   double jump = 0;     ///< the clock jumps, forwards or back
   double move = 0;     ///< at a crash: a run goes on with a successor of its program
