@@ -67,7 +67,8 @@ Result<void> View::update(store::Store& store) {
   return engine::read_events(
       store, header_.key, seq_, [&](const machine::Event& event, uint64_t seq, uint64_t index) {
         seq_ = seq + 1;
-        if (event.shown && mode_ == ViewMode::json && index >= from_index_) {
+        if (event.shown && mode_ == ViewMode::json && index >= from_index_ &&
+            !std::holds_alternative<machine::Trimmed>(event.data)) {
           std::fputs((machine::frame_json(*program_, context, event, index) + "\n").c_str(),
                      stdout);
           std::fflush(stdout);
@@ -107,6 +108,11 @@ bool View::is_inner(const machine::Event& event) {
          !std::holds_alternative<machine::Emitted>(event.data);
 }
 
+// What the author calls the step, else where it stands.
+std::string View::name_of(const machine::Event& event) {
+  return event.label.empty() ? event.path : event.label;
+}
+
 void View::show(const machine::Event& event) {
   if (is_inner(event)) return;
   const auto took = [&](const Active& a) { return duration_text(event.time - a.since); };
@@ -115,7 +121,7 @@ void View::show(const machine::Event& event) {
           [&](const machine::RunStarted&) { line("▶", "1", header_.workflow, header_.id); },
           [&](const machine::StepStarted& e) {
             Active& a = active_[event.act];
-            a.path = event.path;
+            if (a.path.empty()) a.path = name_of(event);
             const auto* step = std::get_if<ir::StepNode>(&(*program_)[event.node].data);
             a.callee = step == nullptr ? "" : step->call.name;
             a.model = step != nullptr && step->call.kind == ir::CalleeKind::model;
@@ -129,12 +135,12 @@ void View::show(const machine::Event& event) {
                                e.attempt));
           },
           [&](const machine::ToolEntered&) {
-            active_[event.act] = {.path = event.path, .callee = "tool", .since = event.time};
+            active_[event.act] = {.path = name_of(event), .callee = "tool", .since = event.time};
           },
           [&](const machine::AgentEntered&) {
             const auto& step = std::get<ir::StepNode>((*program_)[event.node].data);
             active_[event.act] = {
-                .path = event.path, .callee = step.call.name, .since = event.time};
+                .path = name_of(event), .callee = step.call.name, .since = event.time};
           },
           [&](const machine::AgentFailed& e) { active_[event.act].usage = usage_text(e.usage); },
           [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
@@ -155,7 +161,7 @@ void View::show(const machine::Event& event) {
             const std::string tries =
                 it->second.attempt > 1 ? fmt::format(" (attempt {})", it->second.attempt) : "";
             const std::string& usage = it->second.usage;
-            line("✓", "32", event.path + tries + (e.cached ? " (cached)" : ""),
+            line("✓", "32", it->second.path + tries + (e.cached ? " (cached)" : ""),
                  took(it->second) + (usage.empty() ? "" : "  " + usage));
             active_.erase(it);
           },

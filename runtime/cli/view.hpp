@@ -47,6 +47,7 @@ class View {
   };
   void show(const machine::Event& event);
   bool is_inner(const machine::Event& event);
+  static std::string name_of(const machine::Event& event);
   void line(const std::string& mark, const std::string& code, const std::string& text,
             const std::string& dim = "");
   void erase();

@@ -361,6 +361,7 @@ class Applier {
   }
   void operator()(const ContentDelta&) { own().step->told = true; }
   void operator()(const ContentReset&) { own().step->told = false; }
+  void operator()(const Trimmed&) { own().step->told = true; }
   void operator()(const BudgetSet& p) {
     s_.usd_limit = p.usd;
     s_.token_limit = p.tokens;

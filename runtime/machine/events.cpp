@@ -17,6 +17,8 @@ constexpr uint8_t has_node = 2;
 constexpr uint8_t has_path = 4;
 constexpr uint8_t is_shown = 8;
 constexpr uint8_t role_shift = 4;  // two bits
+constexpr uint8_t role_mask = 3;
+constexpr uint8_t has_label = 64;
 
 void write(ByteWriter& out, const RunError& e) {
   out.string(e.kind);
@@ -479,6 +481,7 @@ struct NameOf {
   std::string_view operator()(const ContentDelta&) const { return "ContentDelta"; }
   std::string_view operator()(const ContentReset&) const { return "ContentReset"; }
   std::string_view operator()(const BudgetSet&) const { return "BudgetSet"; }
+  std::string_view operator()(const Trimmed&) const { return "Trimmed"; }
   std::string_view operator()(const SessionSet&) const { return "SessionSet"; }
 };
 
@@ -518,13 +521,14 @@ void encode_event(const Event& event, ByteWriter& out) {
   out.u8(static_cast<uint8_t>(event.data.index()));
   out.u8(static_cast<uint8_t>((event.parent != no_act ? has_parent : 0) |
                               (event.node ? has_node : 0) | (event.path.empty() ? 0 : has_path) |
-                              (event.shown ? is_shown : 0) |
+                              (event.shown ? is_shown : 0) | (event.label.empty() ? 0 : has_label) |
                               (static_cast<uint8_t>(event.role) << role_shift)));
   out.varint(event.act);
   if (event.parent != no_act) out.varint(event.parent);
   if (event.node) out.varint(event.node.value);
   out.varint(static_cast<uint64_t>(event.time));
   if (!event.path.empty()) out.string(event.path);
+  if (!event.label.empty()) out.string(event.label);
   std::visit([&](const auto& payload) { write(out, payload); }, event.data);
 }
 
@@ -532,8 +536,8 @@ Event decode_event(ByteReader& in) {
   Event event;
   const uint8_t tag = in.u8();
   const uint8_t flags = in.u8();
-  const uint8_t role = flags >> role_shift;
-  if (role > static_cast<uint8_t>(Role::call)) in.fail();
+  if (flags >= 2 * has_label) in.fail();
+  const uint8_t role = (flags >> role_shift) & role_mask;
   event.role = static_cast<Role>(role);
   event.shown = flags & is_shown;
   event.act = in.varint32();
@@ -541,6 +545,7 @@ Event decode_event(ByteReader& in) {
   if (flags & has_node) event.node = ir::NodeId(in.varint32());
   event.time = static_cast<Millis>(in.varint());
   if (flags & has_path) event.path = in.string();
+  if (flags & has_label) event.label = in.string();
   read_alternative(tag, in, event.data);
   return event;
 }

@@ -259,6 +259,9 @@ struct ContentDelta {
 };
 /// The call is made again: what was shown of its answer does not count.
 struct ContentReset {};
+/// In the place of a ContentDelta that retention has removed: its `event_index` stays, and nobody is
+/// shown it.
+struct Trimmed {};
 /// The workflow's budget, or what is left of the one that the run was started under. Below 0: no
 /// limit.
 struct BudgetSet {
@@ -338,7 +341,8 @@ using EventData = std::variant<
     CatchTaken, FinallyStarted, ContainerEnded, RunPaused, RunContinued, RunResumed,         //
     RunForked, SignalReceived, Asked, Answered, SessionSet, RunMoved,                        //
     AgentEntered, AgentBegan, HistoryGiven, MembersCalled, CallAnswered, Told, AnswerGiven,  //
-    AgentEnded, ContentDelta, ContentReset, BudgetSet, AgentFailed, UsageRecorded>;
+    AgentEnded, ContentDelta, ContentReset, BudgetSet, AgentFailed, UsageRecorded,
+    Trimmed>;
 
 /// What an activation is there for.
 enum class Role : uint8_t {
@@ -361,6 +365,8 @@ struct Event {
   /// Path of the activation, only on shown events, so that a reader needs no state:
   /// `refine[2].draft`.
   std::string path;
+  /// Only on the first event of a step with a `label`: what people are shown instead of its name.
+  std::string label;
   EventData data;
 };
 
@@ -369,7 +375,7 @@ std::string_view name_of(const Event& event);
 
 /// Appends one event. The format is part of the store's: tags and field orders are never reused,
 /// `events_format` says which layout a chunk was written in.
-inline constexpr uint32_t events_format = 2;
+inline constexpr uint32_t events_format = 3;
 void encode_event(const Event& event, ByteWriter& out);
 /// On malformed input the reader has failed.
 Event decode_event(ByteReader& in);

@@ -105,6 +105,16 @@ void write_value(JsonWriter& out, std::string_view key, const cel::Value& v) {
   out.raw(cel::to_json(v));
 }
 
+// The words an author gave the step, once: where it begins.
+void write_tags(JsonWriter& out, const ir::Program& p, const Event& e) {
+  const auto* step = std::get_if<ir::StepNode>(&p[e.node].data);
+  if (step == nullptr || step->options.tags.empty() || e.parent == no_act) return;
+  out.key("tags");
+  out.begin_array();
+  for (const std::string& tag : step->options.tags) out.string(tag);
+  out.end_array();
+}
+
 // As the run document's `step_requirements` have it.
 std::string_view requirement_kind(AskKind kind, bool of_tool) {
   switch (kind) {
@@ -209,6 +219,8 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
     out.key("step_name"), out.string(p[e.node].name);
     out.key("step_id"), out.string(e.path);
     out.key("step_index"), out.integer(e.node.value);
+    if (!e.label.empty()) out.key("step_label"), out.string(e.label);
+    write_tags(out, p, e);
   }
   std::visit(overloaded{[&](const RunStarted& x) { write_value(out, "input", x.input); },
                         [&](const RunCompleted& x) { write_value(out, "content", x.value); },

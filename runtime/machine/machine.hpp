@@ -176,6 +176,7 @@ inline constexpr size_t max_mailbox =
 inline constexpr size_t max_session_bytes = 1U << 20;  ///< of a session's state
 inline constexpr size_t max_kv_bytes = 4U << 20;       ///< of a shared value
 inline constexpr size_t max_kv_key = 300;              ///< bytes
+inline constexpr size_t max_label_bytes = 1024;        ///< of a step's label
 inline constexpr size_t max_tool_calls = 512;          ///< in one answer of a model
 inline constexpr size_t max_calls_in_flight = 64;      ///< of one agent's tools
 inline constexpr size_t max_tool_result = 1U << 20;    ///< bytes of a tool's answer to its model

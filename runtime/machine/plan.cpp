@@ -178,20 +178,29 @@ void Planner::emit(const Act& act, EventData data, bool shown, std::string path)
 
 // The first event of a new activation, for the statement `node` of the block of `parent`.
 void Planner::emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown,
-                       std::string path, Role role) {
+                       std::string path) {
   emit({.act = s_.last_act + 1,
         .parent = parent.id,
         .node = node,
         .shown = shown,
-        .role = role,
         .path = std::move(path),
         .data = std::move(data)});
 }
 
-void Planner::emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data,
-                        const std::string& path, Role role) {
-  if (existing != nullptr) return emit(*existing, std::move(data), true, path);
-  emit_new(block, node, std::move(data), true, path, role);
+Act& Planner::emit_step(const Launch& launch, EventData data) {
+  if (launch.existing != nullptr) {
+    emit(*launch.existing, std::move(data), true, launch.path);
+    return *s_.find(launch.existing->id);
+  }
+  emit({.act = s_.last_act + 1,
+        .parent = launch.block.id,
+        .node = launch.id,
+        .shown = true,
+        .role = launch.role,
+        .path = launch.path,
+        .label = launch.label,
+        .data = std::move(data)});
+  return *s_.find(s_.last_act);
 }
 
 std::string Planner::outer_path(const Act& act) const {

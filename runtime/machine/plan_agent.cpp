@@ -78,9 +78,7 @@ void Planner::launch_agent(Launch& launch, const ir::StepNode& node, Millis dead
     const auto& said = launch.block.agent->messages;
     entered.context.assign(said.begin(), said.begin() + launch.block.agent->context);
   }
-  emit_step(launch.block, launch.existing, launch.id, std::move(entered), launch.path, launch.role);
-  emit(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act), AgentBegan{}, true,
-       launch.path);
+  emit(emit_step(launch, std::move(entered)), AgentBegan{}, true, launch.path);
 }
 
 bool Planner::too_deep(const Act& block) const {

@@ -75,7 +75,7 @@ bool Planner::begin_ask(const Launch& launch, const ir::StepNode& node) {
     asked.question = text_of(std::get<Value>(question));
     if (launch.role == Role::call) asked.question += with_arguments(launch.input);
   }
-  emit_step(launch.block, launch.existing, launch.id, std::move(asked), launch.path, launch.role);
+  emit_step(launch, std::move(asked));
   return true;
 }
 

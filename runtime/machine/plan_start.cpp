@@ -47,10 +47,7 @@ std::variant<Value, RunError> Planner::arguments(const EvalContext& context, con
 void Planner::fail_to_begin(const Launch& launch, RunError error) {
   error.step = launch.path;
   error.retryable = false;
-  emit_step(launch.block, launch.existing, launch.id, StepStarted{.mode = StepMode::at_once},
-            launch.path, launch.role);
-  step_failed(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act),
-              std::move(error));
+  step_failed(emit_step(launch, StepStarted{.mode = StepMode::at_once}), std::move(error));
 }
 
 void Planner::launch(Launch launch) {
@@ -124,8 +121,7 @@ void Planner::launch_builtin(Launch& launch, const ir::StepNode& node, StepStart
 }
 
 void Planner::launch_leaf(Launch& launch, const ir::StepNode&, StepStarted started) {
-  emit_step(launch.block, launch.existing, launch.id, std::move(started), launch.path, launch.role);
-  release(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act));
+  release(emit_step(launch, std::move(started)));
 }
 
 void Planner::launch_child(Launch& launch, const ir::StepNode& node, StepStarted started) {
@@ -161,16 +157,14 @@ void Planner::write_shared(Launch& launch, const ir::StepNode& node, StepStarted
   WriteValue write{.key = std::string(key->as_string()), .value = {}};
   if (put) write.value = value == nullptr ? Value() : *value;
   started.mode = StepMode::at_once;
-  emit_step(launch.block, launch.existing, launch.id, std::move(started), launch.path, launch.role);
+  Act& act = emit_step(launch, std::move(started));
   turn.actions.push_back(std::move(write));
-  complete(*s_.find(launch.existing != nullptr ? launch.existing->id : s_.last_act), Value());
+  complete(act, Value());
 }
 
 void Planner::enter_tool(Launch& launch, Millis deadline) {
   if (too_deep(launch.block)) return fail_to_begin(launch, depth_error());
-  emit_step(launch.block, launch.existing, launch.id,
-            ToolEntered{.input = std::move(launch.input), .deadline = deadline}, launch.path,
-            launch.role);
+  emit_step(launch, ToolEntered{.input = std::move(launch.input), .deadline = deadline});
 }
 
 std::optional<Millis> Planner::wake_time(const Value& input) const {

@@ -172,6 +172,16 @@ void Planner::begin(Act& act, ir::NodeId id, const ir::Node& info, const ir::Ste
   auto input = arguments({s_, act.frame}, node.call);
   if (auto* error = std::get_if<RunError>(&input)) return fail_to_begin(step, std::move(*error));
   step.input = std::move(std::get<Value>(input));
+  if (node.options.label) {
+    Evaluated label = evaluate({s_, act.frame}, node.options.label);
+    if (auto* error = std::get_if<RunError>(&label)) return fail_to_begin(step, std::move(*error));
+    step.label = std::get<Value>(label).as_string();
+    if (step.label.size() > max_label_bytes)
+      return fail_to_begin(step, {.kind = "limit",
+                                  .code = "label",
+                                  .message = "a label is at most " +
+                                             std::to_string(max_label_bytes) + " bytes"});
+  }
   if (begin_ask(step, node)) return;
   launch(std::move(step));
 }

@@ -37,10 +37,7 @@ class Planner {
   void emit(Event event);
   void emit(const Act& act, EventData data, bool shown, std::string path = {});
   void emit_new(const Act& parent, ir::NodeId node, EventData data, bool shown,
-                std::string path = {}, Role role = Role::statement);
-  /// On an activation that is there already, or as the first event of a new one.
-  void emit_step(const Act& block, const Act* existing, ir::NodeId node, EventData data,
-                 const std::string& path, Role role);
+                std::string path = {});
   std::string outer_path(const Act& act) const;
   void decide(Act& act);
   bool at_end(const Act& act) const;
@@ -90,7 +87,10 @@ class Planner {
     std::string path;
     cel::Value input;
     Role role = Role::statement;
+    std::string label;  ///< "": none
   };
+  /// On the activation that is there already, or as the first event of a new one; gives it.
+  Act& emit_step(const Launch& launch, EventData data);
   std::variant<cel::Value, RunError> arguments(const EvalContext& context, const ir::Call& call);
   void fail_to_begin(const Launch& launch, RunError error);
   void launch(Launch launch);
