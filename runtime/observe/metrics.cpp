@@ -89,10 +89,17 @@ std::string escaped(std::string_view text, bool quotes) {
   return out;
 }
 
+// Prometheus knows no dots in names.
+std::string plain_name(std::string name) {
+  std::replace(name.begin(), name.end(), '.', '_');
+  return name;
+}
+
 std::string label_text(const Labels& labels, std::string_view extra = "") {
   std::string out;
   for (const auto& [name, value] : labels)
-    out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", name, escaped(value, true));
+    out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", plain_name(name),
+                       escaped(value, true));
   if (!extra.empty()) out += (out.empty() ? "" : ",") + std::string(extra);
   return out.empty() ? "" : "{" + out + "}";
 }
@@ -124,8 +131,7 @@ std::string prometheus_text(const Registry& registry) {
   static constexpr const char* kinds[] = {"counter", "gauge", "histogram"};
   std::string out;
   for (const Metric* m : registry.all()) {
-    std::string name = m->name;
-    std::replace(name.begin(), name.end(), '.', '_');
+    std::string name = plain_name(m->name);
     if (m->unit == "s") name += "_seconds";
     if (m->unit == "By") name += "_bytes";
     if (m->kind == MetricKind::counter) name += "_total";

@@ -48,7 +48,7 @@ void write_span(JsonWriter& out, const Span& span) {
   out.key("spanId"), out.string(to_hex(span.span_id));
   if (!span.parent_id.empty()) out.key("parentSpanId"), out.string(to_hex(span.parent_id));
   out.key("name"), out.string(span.name);
-  out.key("kind"), out.integer(1);  // SPAN_KIND_INTERNAL
+  out.key("kind"), out.integer(span.client ? 3 : 1);  // SPAN_KIND_CLIENT, _INTERNAL
   out.key("startTimeUnixNano"), out.string(nanos(span.start));
   out.key("endTimeUnixNano"), out.string(nanos(span.end));
   write_attributes(out, span.attributes);

@@ -2,6 +2,7 @@
 #include "runtime/observe/spans.hpp"
 
 #include "compiler/base/hash.hpp"
+#include "runtime/observe/gen_ai.hpp"
 
 namespace kflow::observe {
 namespace {
@@ -13,6 +14,7 @@ std::string digest(const std::string& seed, size_t bytes) {
   const Sha256 hash = sha256(seed);
   return std::string(reinterpret_cast<const char*>(hash.data()), bytes);
 }
+
 
 Attribute text(std::string name, std::string value) {
   return {std::move(name), std::move(value), std::nullopt};
@@ -61,8 +63,10 @@ SpanBuilder::Open& SpanBuilder::step_of(Run& run, const std::string& run_id,
   open.span.attributes.push_back(text("kflow.run.id", run_id));
   open.span.attributes.push_back(text("kflow.step.path", event.path));
   if (event.node) {
-    if (const auto* step = std::get_if<ir::StepNode>(&program[event.node].data))
+    if (const auto* step = std::get_if<ir::StepNode>(&program[event.node].data)) {
       open.span.attributes.push_back(text("kflow.callee", step->call.name));
+      describe_begin(open.span, program, *step, event.role == machine::Role::call);
+    }
   }
   // Below the nearest step or tool around it, else below the run.
   open.span.parent_id = run.root.span_id;
@@ -127,11 +131,17 @@ void SpanBuilder::add(const std::string& run_id, const ir::Program& program, con
     begin_attempt(open, run_id, event, step->attempt);
   } else if (const auto* tool = std::get_if<machine::ToolEntered>(&event.data)) {
     begin_attempt(step_of(run, run_id, program, event), run_id, event, tool->attempt);
-  } else if (std::holds_alternative<machine::Asked>(event.data)) {
+  } else if (std::holds_alternative<machine::AgentEntered>(event.data) ||
+             std::holds_alternative<machine::Asked>(event.data)) {
     step_of(run, run_id, program, event);
   } else if (const auto* retry = std::get_if<machine::StepRetryScheduled>(&event.data)) {
     finish_attempt(step_of(run, run_id, program, event), &retry->error);
-  } else if (std::holds_alternative<machine::StepCompleted>(event.data)) {
+  } else if (const auto* ended = std::get_if<machine::AgentEnded>(&event.data)) {
+    describe_usage(step_of(run, run_id, program, event).span, ended->usage.input_tokens,
+                   ended->usage.output_tokens);
+  } else if (const auto* completed = std::get_if<machine::StepCompleted>(&event.data)) {
+    if (is_model_call(program, event))
+      describe_answer(step_of(run, run_id, program, event).span, completed->value);
     finish_step(nullptr);
   } else if (const auto* failed = std::get_if<machine::StepFailed>(&event.data)) {
     finish_step(&failed->error);

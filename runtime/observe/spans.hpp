@@ -30,6 +30,7 @@ struct Span {
   std::string name;
   Millis start = 0;
   Millis end = 0;
+  bool client = false;  ///< a call of another system, not something internal
   bool failed = false;
   std::string message;  ///< of a failure
   std::vector<Attribute> attributes;
@@ -39,8 +40,9 @@ struct Span {
 std::string trace_id_of(const std::string& run_id);
 std::string span_id_of(const std::string& run_id, machine::ActId act, uint32_t attempt);
 
-/// A span for each run, one for each step and tool below it, one for each attempt below that. Not
-/// thread-safe.
+/// A span for each run, one for each step, tool and agent below it, one for each attempt below that.
+/// Calls of models and tools, and agents, are named and described as OpenTelemetry's semantic
+/// conventions for generative AI have it. Not thread-safe.
 class SpanBuilder {
  public:
   /// Events of one run in order; finished spans are appended to `out`. What began in another

@@ -5,7 +5,9 @@
 
 #include "compiler/base/json.hpp"
 #include "compiler/cel/time.hpp"
+#include "runtime/conversation/conversation.hpp"
 #include "runtime/machine/machine.hpp"
+#include "runtime/observe/gen_ai.hpp"
 
 namespace kflow::observe {
 namespace {
@@ -34,6 +36,12 @@ std::string callee_of(const ir::Program& program, const Event& event) {
 
 const std::vector<double> seconds_bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.5,
                                          1,     5,     10,   60,   300, 3600};
+
+// The conventions' bounds.
+const std::vector<double> token_bounds{1,     4,      16,     64,      256,     1024,     4096,
+                                       16384, 65536,  262144, 1048576, 4194304, 16777216, 67108864};
+const std::vector<double> model_seconds_bounds{0.01, 0.02, 0.04, 0.08,  0.16,  0.32,  0.64,
+                                               1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
 
 }  // namespace
 
@@ -68,6 +76,11 @@ Watcher::Watcher(Settings settings)
       attempts_(registry_.counter("kflow.step.attempts", "Attempts of steps that began")),
       step_duration_(registry_.histogram(
           "kflow.step.duration", "Time from the start of a step to its end", "s", seconds_bounds)),
+      token_usage_(registry_.histogram("gen_ai.client.token.usage",
+                                       "Tokens of a model's call", "{token}", token_bounds)),
+      model_duration_(registry_.histogram("gen_ai.client.operation.duration",
+                                          "Time that a model's call took", "s",
+                                          model_seconds_bounds)),
       batches_(registry_.counter("kflow.commits", "Durable commits")),
       batch_events_(registry_.counter("kflow.commit.events", "Events written")),
       batch_duration_(
@@ -116,11 +129,16 @@ void Watcher::measure(const store::RunHeader& run, const ir::Program& program, c
   if (std::holds_alternative<machine::RunStarted>(event.data)) {
     runs_started_.add({{"workflow", run.workflow}});
   } else if (std::holds_alternative<machine::StepStarted>(event.data) ||
-             std::holds_alternative<machine::ToolEntered>(event.data)) {
+             std::holds_alternative<machine::ToolEntered>(event.data) ||
+             std::holds_alternative<machine::AgentEntered>(event.data)) {
     const std::string callee = callee_of(program, event);
     open_.try_emplace({run.key, event.act}, Step{event.time, callee});
     attempts_.add({{"callee", callee}});
-  } else if (std::holds_alternative<machine::StepCompleted>(event.data)) {
+  } else if (const auto* completed = std::get_if<machine::StepCompleted>(&event.data)) {
+    if (const auto it = open_.find({run.key, event.act});
+        it != open_.end() && is_model_call(program, event))
+      measure_model_call(std::get<ir::StepNode>(program[event.node].data), program,
+                         completed->value, event.time - it->second.started);
     ended("completed");
   } else if (const auto* failed = std::get_if<machine::StepFailed>(&event.data)) {
     ended(failed->error.kind);
@@ -133,6 +151,22 @@ void Watcher::measure(const store::RunHeader& run, const ir::Program& program, c
   } else if (std::holds_alternative<machine::RunCancelled>(event.data)) {
     run_ended("CANCELLED");
   }
+}
+
+void Watcher::measure_model_call(const ir::StepNode& step, const ir::Program& program,
+                                 const cel::Value& value, Millis took) {
+  const auto answer = conversation::answer_from(value);
+  if (!answer) return;
+  const ir::Model& model = model_of(program, step);
+  Labels labels{{"gen_ai.operation.name", "chat"},
+                {"gen_ai.provider.name", std::string(provider_name(model.provider))},
+                {"gen_ai.request.model", model.id},
+                {"gen_ai.response.model", answer->model.empty() ? model.id : answer->model}};
+  model_duration_.observe(labels, static_cast<double>(took) / 1000);
+  labels.emplace_back("gen_ai.token.type", "input");
+  token_usage_.observe(labels, static_cast<double>(answer->usage.input_tokens));
+  labels.back().second = "output";
+  token_usage_.observe(labels, static_cast<double>(answer->usage.output_tokens));
 }
 
 void Watcher::log(const store::RunHeader& run, const ir::Program& program, const Event& event) {

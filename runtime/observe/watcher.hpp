@@ -43,6 +43,8 @@ class Watcher final : public engine::Observer {
     Millis started = 0;
     std::string callee;
   };
+  void measure_model_call(const ir::StepNode& step, const ir::Program& program,
+                          const cel::Value& answer, Millis took);
   void measure(const store::RunHeader& run, const ir::Program& program,
                const machine::Event& event);
   void log(const store::RunHeader& run, const ir::Program& program, const machine::Event& event);
@@ -56,6 +58,8 @@ class Watcher final : public engine::Observer {
   Metric& steps_;
   Metric& attempts_;
   Metric& step_duration_;
+  Metric& token_usage_;
+  Metric& model_duration_;
   Metric& batches_;
   Metric& batch_events_;
   Metric& batch_duration_;

@@ -13,6 +13,7 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/driver/driver.hpp"
+#include "runtime/conversation/conversation.hpp"
 #include "runtime/machine/machine.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "tests/support/catch.hpp"
@@ -187,6 +188,103 @@ TEST_CASE("a run is a trace: steps below it, attempts below them") {
     other.add("run-1", *p, events[i], rest);
   CHECK(named(rest, "last").span_id == last.span_id);
   CHECK(other.open_runs() == 0);
+}
+
+namespace {
+
+std::string attribute(const Span& span, std::string_view name) {
+  for (const Attribute& a : span.attributes) {
+    if (a.name == name) return a.number ? std::to_string(*a.number) : a.text;
+  }
+  return "-";
+}
+
+// One turn of an agent that calls a tool and then answers.
+std::vector<machine::Event> agent_events(const std::shared_ptr<const ir::Program>& p) {
+  auto state = machine::make_state(p);
+  std::vector<machine::Event> out;
+  std::vector<machine::Action> actions;
+  machine::Millis now = 1'000'000;
+  const auto take = [&](machine::Turn turn) {
+    out.insert(out.end(), turn.events.begin(), turn.events.end());
+    actions.insert(actions.end(), turn.actions.begin(), turn.actions.end());
+  };
+  take(machine::start(*state,
+                      {.workflow = p->find("w"),
+                       .input = cel::Value::map({}),
+                       .run_id = "run-1",
+                       .session_id = "s"},
+                      now));
+  size_t calls = 0;
+  while (!actions.empty()) {
+    const auto start = std::get<machine::StartActivity>(actions.front());
+    actions.erase(actions.begin());
+    now += 500;
+    cel::Value value = cel::Value::integer(7);
+    if (start.kind == ir::CalleeKind::model) {
+      conversation::ModelAnswer answer;
+      answer.message.role = conversation::Role::assistant;
+      answer.usage = {.input_tokens = 12, .output_tokens = 3};
+      answer.model = "x-2026";
+      if (++calls == 1) {
+        answer.stop = conversation::StopReason::tool_calls;
+        answer.message.parts.push_back({.kind = conversation::PartKind::tool_call,
+                                        .id = "c1",
+                                        .name = "add",
+                                        .arguments = R"({"a": 1})"});
+      } else {
+        answer.message.parts.push_back({.text = "seven"});
+      }
+      value = conversation::to_value(answer);
+    }
+    take(machine::advance(
+        *state,
+        machine::OutcomeInput{.act = start.act, .attempt = start.attempt, .outcome = value}, now));
+  }
+  CHECK(machine::status(*state) == machine::RunStatus::completed);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("agents, models and tools are named as the conventions for generative AI have it") {
+  const auto compiled = driver::compile_text("w.kflow", R"(
+    /// Adds.
+    extern tool add(a: int) -> int { command: ["x"] }
+    agent helper { model: "anthropic/x"  tools: [add] }
+    workflow w() -> string { step answer = helper("hi")  return answer }
+  )");
+  REQUIRE(compiled->program.has_value());
+  const auto p = std::make_shared<const ir::Program>(*compiled->program);
+  const auto events = agent_events(p);
+  SpanBuilder builder;
+  std::vector<Span> spans;
+  for (const auto& e : events) builder.add("run-1", *p, e, spans);
+  const Span& agent = named(spans, "invoke_agent helper");
+  const Span& chat = named(spans, "chat x");
+  const Span& tool = named(spans, "execute_tool add");
+  CHECK(agent.parent_id == named(spans, "w").span_id);
+  CHECK(chat.parent_id == agent.span_id);
+  CHECK(tool.parent_id == agent.span_id);
+  CHECK(agent.start <= chat.start);
+  CHECK(agent.end >= tool.end);
+  CHECK(chat.client);
+  CHECK_FALSE(tool.client);
+  CHECK(attribute(chat, "gen_ai.operation.name") == "chat");
+  CHECK(attribute(chat, "gen_ai.provider.name") == "anthropic");
+  CHECK(attribute(chat, "gen_ai.request.model") == "x");
+  CHECK(attribute(chat, "gen_ai.response.model") == "x-2026");
+  CHECK(attribute(chat, "gen_ai.usage.input_tokens") == "12");
+  CHECK(attribute(agent, "gen_ai.agent.name") == "helper");
+  CHECK(attribute(agent, "gen_ai.usage.output_tokens") == "6");
+  CHECK(attribute(tool, "gen_ai.tool.name") == "add");
+
+  Watcher watcher({.exports = {}, .log = {}, .write_log = {}, .clock = [] { return Millis{0}; }});
+  watcher.committed({.key = 1, .id = "run-1", .workflow = "w"}, *p, events);
+  const std::string text = prometheus_text(watcher.registry());
+  CHECK(text.find("gen_ai_client_token_usage_sum{gen_ai_operation_name=\"chat\"") !=
+        std::string::npos);
+  CHECK(text.find("gen_ai_client_operation_duration_seconds_count{") != std::string::npos);
 }
 
 TEST_CASE("OTLP requests are JSON of the standard's shape") {
