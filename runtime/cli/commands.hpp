@@ -44,6 +44,8 @@ struct PsOptions {
   std::string tag;
   std::string since;  ///< a duration: 1h, 7d
   size_t limit = 50;
+  bool children = false;  ///< also runs that were started by runs
+  bool watch = false;     ///< again every second, in place
 };
 int ps(const Common& common, const PsOptions& options);
 
@@ -107,6 +109,7 @@ int remove(const Common& common, const std::vector<std::string>& runs);
 struct GcOptions {
   std::string older_than;  ///< a duration
   size_t keep = 0;
+  std::string deltas;  ///< a duration
   bool dry_run = false;
 };
 int gc(const Common& common, const GcOptions& options);

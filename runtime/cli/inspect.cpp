@@ -1,8 +1,11 @@
 // ps, get: verbs that look at runs.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <map>
+#include <thread>
 
 #include "compiler/base/json.hpp"
 #include "compiler/cel/time.hpp"
@@ -19,6 +22,7 @@ using machine::RunStatus;
 
 struct StepRow {
   std::string path;
+  std::string label;  ///< shown instead of the path
   std::string callee;
   std::string status;
   uint32_t attempts = 1;
@@ -110,6 +114,7 @@ struct StepTable {
     if (added) {
       const auto* step = std::get_if<ir::StepNode>(&program[e.node].data);
       rows.push_back({.path = e.path,
+                      .label = e.label,
                       .callee = step == nullptr ? "" : step->call.name,
                       .status = "",
                       .attempts = 1,
@@ -129,7 +134,7 @@ struct StepTable {
 struct Line {
   const StepRow* row = nullptr;
   size_t depth = 0;
-  std::string name;  ///< its path below its parent's
+  std::string name;  ///< its label, else its path below its parent's
 };
 
 // The steps as they stand in one another, each level in the order in which they began.
@@ -161,7 +166,8 @@ std::vector<Line> as_tree(const std::vector<StepRow>& rows) {
   while (!open.empty()) {
     const auto [i, depth] = open.back();
     open.pop_back();
-    out.push_back({&rows[i], depth, rows[i].path.substr(cut[i])});
+    out.push_back(
+        {&rows[i], depth, rows[i].label.empty() ? rows[i].path.substr(cut[i]) : rows[i].label});
     add(i, depth + 1);
   }
   return out;
@@ -210,56 +216,92 @@ std::string current_steps(store::Store& store, const store::RunHeader& h) {
 
 }  // namespace
 
-int ps(const Common& common, const PsOptions& options) {
-  const Place place = find_place(common.store);
+namespace {
+
+Result<store::RunFilter> run_filter(const PsOptions& options, Millis now) {
   store::RunFilter filter{.workflow = options.workflow,
                           .session_id = options.session,
                           .tag = options.tag,
                           .limit = options.limit};
+  if (!options.children) filter.parent = 0;
   if (!options.status.empty()) {
     filter.status = status_named(options.status);
     if (!filter.status)
-      return fail_with({ErrorCode::invalid_argument,
-                        "`" + options.status +
-                            "` is no status: PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR"});
+      return fail(ErrorCode::invalid_argument,
+                  "`" + options.status +
+                      "` is no status: PENDING RUNNING PAUSED COMPLETED CANCELLED ERROR");
   }
-  const Millis now = engine::SystemClock().now();
   if (!options.since.empty()) {
     const auto d = cel::parse_duration_literal(options.since);
     if (!d)
-      return fail_with({ErrorCode::invalid_argument,
-                        "`" + options.since + "` is no duration; write 90m, 2h or 7d"});
+      return fail(ErrorCode::invalid_argument,
+                  "`" + options.since + "` is no duration; write 90m, 2h or 7d");
     filter.since = now - d->nanos / 1'000'000;
   }
+  return filter;
+}
+
+void print_json(const std::vector<store::RunHeader>& runs) {
+  for (const auto& h : runs) {
+    JsonWriter out;
+    out.begin_object();
+    json_header(out, h);
+    out.end_object();
+    std::printf("%s\n", out.text().c_str());
+  }
+}
+
+std::string run_table(store::Store& store, const std::vector<store::RunHeader>& runs, Millis now) {
+  size_t width = 8;
+  for (const auto& h : runs) width = std::max(width, h.workflow.size());
+  std::string out = fmt::format("{:8}  {:{}}  {:9}  {:20}  {:12}  {}\n", "ID", "WORKFLOW", width,
+                                "STATUS", "STARTED", "DURATION", "STEP");
+  for (const auto& h : runs) {
+    const Millis end = h.ended_at == 0 ? now : h.ended_at;
+    out += fmt::format("{:8}  {:{}}  {:9}  {:20}  {:12}  {}\n", short_id(h.id), h.workflow, width,
+                       machine::to_string(h.status), moment_text(h.started_at),
+                       duration_text(end - h.started_at), current_steps(store, h));
+  }
+  return out;
+}
+
+// Again every second, in place on a terminal. Ends with the process, or when nobody reads.
+int watch_table(store::Store& store, const PsOptions& options) {
+  const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+  for (;;) {
+    const Millis now = engine::SystemClock().now();
+    const auto filter = run_filter(options, now);
+    if (!filter) return fail_with(filter.error());
+    auto runs = store.list(*filter);
+    if (!runs) return fail_with(runs.error());
+    const std::string table = run_table(store, *runs, now);
+    const std::string frame = terminal ? "\x1b[H\x1b[2J" + table : table + "\n";
+    if (std::fputs(frame.c_str(), stdout) < 0 || std::fflush(stdout) != 0) return Exit::ok;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
+}  // namespace
+
+int ps(const Common& common, const PsOptions& options) {
+  const Place place = find_place(common.store);
+  const Millis now = engine::SystemClock().now();
+  const auto filter = run_filter(options, now);
+  if (!filter) return fail_with(filter.error());
+  if (options.watch && common.json)
+    return fail_with({ErrorCode::invalid_argument,
+                      "`ps --watch` shows a table; without `--watch` it gives JSON"});
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
-  auto runs = (*store)->list(filter);
+  if (options.watch) return watch_table(**store, options);
+  auto runs = (*store)->list(*filter);
   if (!runs) return fail_with(runs.error());
   if (common.json) {
-    for (const auto& h : *runs) {
-      JsonWriter out;
-      out.begin_object();
-      json_header(out, h);
-      out.end_object();
-      std::printf("%s\n", out.text().c_str());
-    }
-    return Exit::ok;
-  }
-  if (runs->empty()) {
+    print_json(*runs);
+  } else if (runs->empty()) {
     std::fprintf(stderr, "no runs\n");
-    return Exit::ok;
-  }
-  size_t width = 8;
-  for (const auto& h : *runs) width = std::max(width, h.workflow.size());
-  std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", "ID", static_cast<int>(width), "WORKFLOW",
-              "STATUS", "STARTED", "DURATION", "STEP");
-  for (const auto& h : *runs) {
-    const Millis end = h.ended_at == 0 ? now : h.ended_at;
-    std::printf("%-8s  %-*s  %-9s  %-20s  %-12s  %s\n", short_id(h.id).c_str(),
-                static_cast<int>(width), h.workflow.c_str(),
-                std::string(machine::to_string(h.status)).c_str(),
-                moment_text(h.started_at).c_str(), duration_text(end - h.started_at).c_str(),
-                current_steps(**store, h).c_str());
+  } else {
+    std::fputs(run_table(**store, *runs, now).c_str(), stdout);
   }
   return Exit::ok;
 }
@@ -324,6 +366,7 @@ int get(const Common& common, const GetOptions& options) {
     for (const StepRow& row : table.rows) {
       out.begin_object();
       out.key("step_id"), out.string(row.path);
+      if (!row.label.empty()) out.key("step_label"), out.string(row.label);
       out.key("callee"), out.string(row.callee);
       out.key("status"), out.string(row.status);
       out.key("attempts"), out.integer(row.attempts);

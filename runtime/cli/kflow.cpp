@@ -60,6 +60,8 @@ int main(int argc, char** argv) {
   ps_verb->add_option("--tag", listing.tag, "only runs with this tag");
   ps_verb->add_option("--since", listing.since, "only runs started within this time: 90m, 2h, 7d");
   ps_verb->add_option("--limit", listing.limit, "at most so many")->check(CLI::Range(1, 100'000));
+  ps_verb->add_flag("--children", listing.children, "also the runs that were started by runs");
+  ps_verb->add_flag("--watch", listing.watch, "show it again every second, until Ctrl-C");
   ps_verb->footer("example: kflow ps --status ERROR --since 1d");
 
   GetOptions getting;
@@ -155,7 +157,10 @@ int main(int argc, char** argv) {
                       "ended runs without a retention of their own: 12h, 30d");
   gc_verb->add_option("--keep", collecting.keep,
                       "keep only so many of the newest ended runs of each workflow");
+  gc_verb->add_option("--deltas", collecting.deltas,
+                      "take the pieces of models' answers out of runs that ended so long ago: 2d");
   gc_verb->add_flag("--dry-run", collecting.dry_run, "print the runs that would go");
+  gc_verb->footer("example: kflow gc --older-than 30d --deltas 2d --dry-run");
 
   auto* store_verb = app.add_subcommand("store", "look after the store");
   store_verb->require_subcommand(1);

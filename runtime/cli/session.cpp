@@ -82,7 +82,7 @@ Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create
 
 Result<store::RunHeader> find_run(store::Store& store, const std::string& text) {
   if (text == "@last") {
-    auto all = store.list({.limit = 1});
+    auto all = store.list({.parent = 0, .limit = 1});  // not a child of the last
     if (!all) return std::unexpected(std::move(all).error());
     if (all->empty()) return fail(ErrorCode::not_found, "there are no runs yet");
     return std::move(all->front());

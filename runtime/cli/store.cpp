@@ -14,6 +14,7 @@
 #include "runtime/cli/session.hpp"
 #include "runtime/config/settings.hpp"
 #include "runtime/engine/portable.hpp"
+#include "runtime/engine/retention.hpp"
 
 namespace kflow::cli {
 namespace {
@@ -23,6 +24,18 @@ constexpr size_t max_import_bytes = 2ULL << 30;
 std::string size_text(uint64_t bytes) {
   if (bytes < 1U << 20) return fmt::format("{} KiB", (bytes + 1023) >> 10);
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1U << 20));
+}
+
+// "1 run", "2 runs"
+std::string counted(uint64_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
+
+Result<int64_t> duration_ms(const std::string& text) {
+  const auto d = cel::parse_duration_literal(text);
+  if (!d || d->nanos < 1'000'000)
+    return fail(ErrorCode::invalid_argument, "`" + text + "` is no duration; write 12h or 30d");
+  return d->nanos / 1'000'000;
 }
 
 }  // namespace
@@ -62,17 +75,25 @@ int gc(const Common& common, const GcOptions& options) {
     }
   }
   if (!options.older_than.empty()) {
-    const auto d = cel::parse_duration_literal(options.older_than);
-    if (!d || d->nanos <= 0)
-      return fail_with({ErrorCode::invalid_argument,
-                        "`" + options.older_than + "` is no duration; write 12h or 30d"});
-    retention.default_age_ms = d->nanos / 1'000'000;
+    const auto age = duration_ms(options.older_than);
+    if (!age) return fail_with(age.error());
+    retention.default_age_ms = *age;
     retention.ages.clear();
+  }
+  engine::Trim trim{.now = retention.now,
+                    .age_ms = settings->retention.deltas_ms,
+                    .dry_run = options.dry_run};
+  if (!options.deltas.empty()) {
+    const auto age = duration_ms(options.deltas);
+    if (!age) return fail_with(age.error());
+    trim.age_ms = *age;
   }
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
   auto gone = (*store)->collect(retention);
   if (!gone) return fail_with(gone.error());
+  auto trimmed = trim.age_ms > 0 ? engine::trim_deltas(**store, trim) : engine::Trimmed();
+  if (!trimmed) return fail_with(trimmed.error());
   if (common.json) {
     JsonWriter out;
     out.begin_object();
@@ -85,19 +106,27 @@ int gc(const Common& common, const GcOptions& options) {
     out.begin_array();
     for (const std::string& id : gone->ids) out.string(id);
     out.end_array();
+    out.key("trimmed_runs"), out.unsigned_integer(trimmed->runs.size());
+    out.key("trimmed_events"), out.unsigned_integer(trimmed->events);
     out.end_object();
     std::printf("%s\n", out.text().c_str());
     return Exit::ok;
   }
   if (options.dry_run) {
     for (const std::string& id : gone->ids) std::printf("%s\n", id.c_str());
-    std::fprintf(stderr, "%lu runs would be removed\n", static_cast<unsigned long>(gone->runs));
+    std::fprintf(stderr, "%s would be removed\n", counted(gone->runs, "run").c_str());
+    if (trim.age_ms > 0)
+      std::fprintf(stderr, "%s would lose the pieces of models' answers\n",
+                   counted(trimmed->runs.size(), "run").c_str());
     return Exit::ok;
   }
-  std::fprintf(stderr, "removed: %lu runs, %lu blobs, %lu programs, %lu cached values\n",
-               static_cast<unsigned long>(gone->runs), static_cast<unsigned long>(gone->blobs),
-               static_cast<unsigned long>(gone->programs),
-               static_cast<unsigned long>(gone->cache_entries));
+  std::fprintf(stderr, "removed: %s, %s, %s, %s\n", counted(gone->runs, "run").c_str(),
+               counted(gone->blobs, "blob").c_str(), counted(gone->programs, "program").c_str(),
+               counted(gone->cache_entries, "cached value").c_str());
+  if (trim.age_ms > 0)
+    std::fprintf(stderr, "trimmed: %s of models' answers out of %s\n",
+                 counted(trimmed->events, "piece").c_str(),
+                 counted(trimmed->runs.size(), "run").c_str());
   return Exit::ok;
 }
 

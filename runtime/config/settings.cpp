@@ -71,12 +71,14 @@ class Reader {
   }
 
   void retention(const YAML::Node& node) {
-    each(node, "retention", {"age", "completed", "error", "cancelled", "keep"},
+    each(node, "retention", {"age", "completed", "error", "cancelled", "keep", "deltas"},
          [&](const std::string& key, const YAML::Node& value) {
            if (key == "age") {
              out.retention.age_ms = duration(value, key);
            } else if (key == "keep") {
              out.retention.keep = number(value, key);
+           } else if (key == "deltas") {
+             out.retention.deltas_ms = duration(value, key);
            } else {
              out.retention.by_status.emplace_back(key == "completed" ? "COMPLETED"
                                                   : key == "error"   ? "ERROR"

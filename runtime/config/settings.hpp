@@ -17,7 +17,8 @@ struct Retention {
   int64_t age_ms = 0;
   std::vector<std::pair<std::string, int64_t>>
       by_status;      ///< "COMPLETED", "ERROR", "CANCELLED" → ms, instead of `age_ms`
-  uint64_t keep = 0;  ///< newest ended runs of each workflow that are kept
+  uint64_t keep = 0;       ///< newest ended runs of each workflow that are kept
+  int64_t deltas_ms = 0;   ///< how long ended runs keep the pieces of models' answers
 };
 
 /// US dollars for a million tokens; below 0: not said.
@@ -57,7 +58,7 @@ struct Settings {
   uint64_t store_max_mib = 0;  ///< quota of the store; 0: as built in
 };
 
-/// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000 }; files: { roots:
+/// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000, deltas: 2d }; files: { roots:
 /// [., ../data] }; store: { max_mib: 4096 }; models: { openai: { api_key: MY_KEY, base_url: …,
 /// headers: {…}, timeout: 5m, proxy: …, stream: false, limits: { requests_per_minute: 60,
 /// tokens_per_minute: 100000, concurrent: 8 }, price: { input: 1.25, output: 10 } } }; secrets: {

@@ -205,6 +205,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   h.epoch = 0;
   h.parent = 0;
   h.attached = false;
+  h.trimmed = false;
   machine::RunForked forked{.run_id = h.id, .from_id = run.id, .session_id = h.session_id};
   if (const auto session = store.session(h.session_id); session && session->version > 0) {
     ByteReader in(session->state);

@@ -108,6 +108,7 @@ std::string encode_run(std::string_view key, const RunRow& run) {
   out.string(h.slot);
   out.varint(h.slot_limit);
   out.svarint(h.retention_ms);
+  out.boolean(h.trimmed);
   return seal(key, out.buffer());
 }
 
@@ -142,6 +143,7 @@ Result<RunRow> decode_run(std::string_view key, std::string_view row) {
   h.slot = in.string();
   h.slot_limit = in.varint32();
   h.retention_ms = in.svarint();
+  h.trimmed = in.boolean();
   if (!in.done()) return damaged(run_name);
   return out;
 }

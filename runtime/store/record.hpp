@@ -60,9 +60,9 @@ Result<uint64_t> decode_number(std::string_view key, std::string_view row);
 
 /// The description of a store, under `description_key` in `meta`.
 inline constexpr std::string_view description_key = "kflow store";
-inline constexpr uint32_t store_format = 2;
+inline constexpr uint32_t store_format = 3;
 /// Formats below this were those of versions before the first release.
-inline constexpr uint32_t oldest_store_format = 2;
+inline constexpr uint32_t oldest_store_format = 3;
 std::string encode_description(Durability durability);
 /// incompatible: made by a newer version.
 Result<Durability> decode_description(std::string_view row);

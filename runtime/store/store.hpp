@@ -58,6 +58,7 @@ struct RunHeader {
   std::string slot;  ///< workflow and key that its concurrency is counted under; "": not limited
   uint32_t slot_limit = 0;
   Millis retention_ms = 0;  ///< how long it is kept after its end; 0: as the store's owner says
+  bool trimmed = false;     ///< its log was rewritten without the pieces of models' answers
 };
 
 /// A durable command to a run, written without owning it; consumed in the commit of the event that
@@ -194,7 +195,7 @@ struct RunFilter {
   std::string workflow;
   std::string session_id;
   std::string tag;
-  RunKey parent = 0;  ///< only children of this run
+  std::optional<RunKey> parent;  ///< only children of this run; of 0: runs that no run started
   Millis since = 0;
   size_t limit = 50;
   RunKey before = UINT64_MAX;  ///< cursor: newest first, keys below this
@@ -295,7 +296,8 @@ class Store {
 
   // -- removal
   /// Removes an ended run with everything that only it refers to. conflict: it has not ended. A
-  /// long log goes in slices of at most `removal_slice` rows a transaction; what is left of a
+  /// long log goes in slices of at most `removal_slice` rows a transaction, after it the runs whose
+  /// parent waited for them; what is left of a
   /// removal that was interrupted is not found any more and is finished by `collect`.
   virtual Result<void> remove(RunKey run) = 0;
   struct Retention {
@@ -312,6 +314,10 @@ class Store {
     uint64_t cache_entries = 0;
     std::vector<std::string> ids;  ///< of runs that went, or would go
   };
+  /// Puts chunks of an ended run's log in the place of those with the same first_seq and the same
+  /// numbers of events; with `trimmed` the run is marked so. conflict: it has not ended, or has
+  /// changed.
+  virtual Result<void> rewrite(RunKey run, std::span<const EventChunk> chunks, bool trimmed) = 0;
   /// Removes what retention lets go, expired cache entries, blobs and programs that nothing refers
   /// to, in slices.
   virtual Result<Collected> collect(const Retention& retention) = 0;

@@ -11,7 +11,7 @@ namespace {
 constexpr Millis clock_slack = 3'600'000;
 
 bool wanted(const RunFilter& f, const RunHeader& h) {
-  return h.created_at >= f.since && (f.parent == 0 || h.parent == f.parent) &&
+  return h.created_at >= f.since && (!f.parent || h.parent == *f.parent) &&
          (!f.status || h.status == *f.status) && (f.workflow.empty() || h.workflow == f.workflow) &&
          (f.session_id.empty() || h.session_id == f.session_id) &&
          (f.tag.empty() || std::find(h.tags.begin(), h.tags.end(), f.tag) != h.tags.end());
@@ -24,7 +24,8 @@ struct Index {
 
 // The narrowest index that a filter allows.
 Index index_of(const RunFilter& f) {
-  if (f.parent != 0) return {Table::labels, label_prefix(Label::parent, Key(f.parent))};
+  if (f.parent && *f.parent != 0)
+    return {Table::labels, label_prefix(Label::parent, Key(*f.parent))};
   if (!f.session_id.empty()) return {Table::labels, label_prefix(Label::session, f.session_id)};
   if (!f.tag.empty()) return {Table::labels, label_prefix(Label::tag, f.tag)};
   if (f.status && !f.workflow.empty())
@@ -33,6 +34,7 @@ Index index_of(const RunFilter& f) {
     return {Table::statuses, std::string(1, static_cast<char>(*f.status))};
   }
   if (!f.workflow.empty()) return {Table::labels, label_prefix(Label::workflow, f.workflow)};
+  if (f.parent) return {Table::labels, label_prefix(Label::parent, Key(0))};
   return {};
 }
 

@@ -10,6 +10,8 @@
 namespace kflow::store {
 namespace {
 
+constexpr size_t rows_of_a_child = 8;  // that `begin_removal` touches, at least
+
 // Keys of a table that begin with `prefix`, at most `most`.
 Result<std::vector<std::string>> keys_with(Transaction& txn, Table table, std::string_view prefix,
                                            size_t most) {
@@ -53,7 +55,25 @@ Result<void> TableStore::begin_removal(Transaction& txn, const RunRow& run) {
   return txn.erase(Table::runs, Key(h.key));
 }
 
+// The runs that this one waited for go after it, as removals of their own.
+Result<bool> TableStore::remove_children(Transaction& txn, RunKey run, size_t& budget) {
+  const std::string prefix = label_prefix(Label::parent, Key(run));
+  const auto rows = keys_with(txn, Table::labels, prefix, SIZE_MAX);
+  if (!rows) return std::unexpected(rows.error());
+  for (const std::string& key : *rows) {
+    const auto child = run_in(txn, number_at(key, prefix.size()));
+    if (!child) return std::unexpected(child.error());
+    if (!*child || !(*child)->header.attached || !is_final((*child)->header.status)) continue;
+    if (budget < rows_of_a_child) return false;
+    budget -= rows_of_a_child;
+    KFLOW_TRY(begin_removal(txn, **child));
+  }
+  return true;
+}
+
 Result<bool> TableStore::erase_rows(Transaction& txn, RunKey run, size_t& budget) {
+  const auto children = remove_children(txn, run, budget);
+  if (!children || !*children) return children;
   for (const Table table :
        {Table::events, Table::snapshots, Table::inbox, Table::dedup, Table::watchers}) {
     const auto keys = keys_with(txn, table, Key(run), budget);
@@ -112,6 +132,33 @@ Result<void> TableStore::remove(RunKey run) {
   if (!done) return done;
   Collected ignored;
   return finish_removals(ignored);
+}
+
+Result<void> TableStore::rewrite(RunKey run, std::span<const EventChunk> chunks, bool trimmed) {
+  return change([&](Transaction& txn) -> Result<void> {
+    const auto row = run_in(txn, run);
+    if (!row) return std::unexpected(row.error());
+    if (!*row) return fail(ErrorCode::not_found, "there is no such run in the store");
+    if (!is_final((*row)->header.status) || (*row)->header.owner != no_owner)
+      return fail(ErrorCode::conflict, "run `" + (*row)->header.id + "` has not ended");
+    for (const EventChunk& chunk : chunks) {
+      const Key key(run, chunk.first_seq);
+      const auto there = txn.get(Table::events, key);
+      if (!there) return std::unexpected(there.error());
+      if (!*there) return fail(ErrorCode::conflict, "the run's log has changed");
+      const auto old = decode_chunk_head(key, **there);
+      if (!old) return std::unexpected(old.error());
+      if (old->event_count != chunk.event_count || old->public_count != chunk.public_count ||
+          old->first_public != chunk.first_public)
+        return fail(ErrorCode::conflict, "the run's log has changed");
+      KFLOW_TRY(txn.put(Table::events, key, encode_chunk_head(key, chunk, xxh3(chunk.events)),
+                        chunk.events, PutMode::replace));
+    }
+    if (!trimmed) return {};
+    RunRow now = **row;
+    now.header.trimmed = true;
+    return replace_run(txn, **row, now);
+  });
 }
 
 // Newest first, so that `keep_newest` counts the right ones.

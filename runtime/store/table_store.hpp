@@ -58,6 +58,7 @@ class TableStore final : public Store {
   Result<std::optional<Started>> fire_schedule(std::string_view id, Millis expected_due,
                                                Millis next_due, const NewRun* run) override;
   Result<void> remove(RunKey run) override;
+  Result<void> rewrite(RunKey run, std::span<const EventChunk> chunks, bool trimmed) override;
   Result<Collected> collect(const Retention& retention) override;
   Result<std::vector<Finding>> check() override;
   Result<void> backup(const std::string& folder, bool compact) override;
@@ -101,6 +102,7 @@ class TableStore final : public Store {
   /// A run that waits for a slot is taken only to be cancelled.
   Result<bool> must_wait(Transaction& txn, const RunHeader& run);
   /// Erases rows of a run that is being removed, at most `budget` of them; true: none is left.
+  Result<bool> remove_children(Transaction& txn, RunKey run, size_t& budget);
   Result<bool> erase_rows(Transaction& txn, RunKey run, size_t& budget);
   Result<void> begin_removal(Transaction& txn, const RunRow& run);
   Result<void> finish_removals(Collected& out);

@@ -81,7 +81,7 @@ std::vector<std::string> label_prefixes(const RunHeader& h) {
   label(Label::workflow, h.workflow);
   label(Label::session, h.session_id);
   for (const std::string& tag : h.tags) label(Label::tag, tag);
-  if (h.parent != 0) label(Label::parent, Key(h.parent));
+  label(Label::parent, Key(h.parent));
   return out;
 }
 
@@ -362,6 +362,7 @@ Result<void> TableStore::change_run(Transaction& txn, const RunCommit& commit, T
   h.slot = from.header.slot;
   h.slot_limit = from.header.slot_limit;
   h.retention_ms = from.header.retention_ms;
+  h.trimmed = from.header.trimmed && is_final(h.status);  // a resumed run gets new pieces
   KFLOW_TRY(replace_run(txn, from, to));
   if (!final && is_final(from.header.status)) KFLOW_TRY(reenter_slot(txn, h));
   if (final) {

@@ -13,6 +13,7 @@
 #include "runtime/activities/tape.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/retention.hpp"
 #include "runtime/store/memory/memory_store.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fake_model/fake_model.hpp"
@@ -489,4 +490,65 @@ TEST_CASE("tapes: what was recorded is answered again, without secrets") {
   REQUIRE_FALSE(bad);
   CHECK(bad.error().message.find("line 1") != std::string::npos);
   std::filesystem::remove(path);
+}
+
+TEST_CASE("retention takes the pieces of answers, and leaves every other event its index") {
+  World world(R"([{"answers": [{"text": "one two three four", "chunk": 3}]}])");
+  const store::RunHeader run = world.run(R"k(agent a { model: "openai/x" }
+    workflow w() -> string { step answer = a("hi")  return answer })k");
+  REQUIRE(run.status == RunStatus::completed);
+  struct Shown {
+    std::map<uint64_t, std::string> others;
+    size_t pieces = 0;
+    size_t trimmed = 0;
+  };
+  const auto shown = [&] {
+    Shown out;
+    const auto program = engine::load_program(*world.store, run.program);
+    REQUIRE(program);
+    REQUIRE(engine::read_events(
+        *world.store, run.key, 0, [&](const machine::Event& e, uint64_t, uint64_t index) {
+          if (std::holds_alternative<machine::ContentDelta>(e.data)) {
+            ++out.pieces;
+          } else if (std::holds_alternative<machine::Trimmed>(e.data)) {
+            ++out.trimmed;
+          } else if (e.shown) {
+            out.others[index] = machine::frame_json(**program, {run.id, "w", "s"}, e, index);
+          }
+          return true;
+        }));
+    return out;
+  };
+  const Shown before = shown();
+  CHECK(before.pieces > 0);
+  const auto header = world.store->header(run.key);
+  REQUIRE((header && *header));
+  const machine::Millis ended = (*header)->ended_at;
+  const auto early =
+      engine::trim_deltas(*world.store, {.now = ended + 999, .age_ms = 1000, .dry_run = false});
+  REQUIRE(early);
+  CHECK(early->runs.empty());
+  const auto dry =
+      engine::trim_deltas(*world.store, {.now = ended + 1000, .age_ms = 1000, .dry_run = true});
+  REQUIRE(dry);
+  CHECK(dry->runs == std::vector<std::string>{run.id});
+  CHECK(shown().pieces == before.pieces);
+  const auto done =
+      engine::trim_deltas(*world.store, {.now = ended + 1000, .age_ms = 1000, .dry_run = false});
+  REQUIRE(done);
+  CHECK(done->events == before.pieces);
+  const Shown after = shown();
+  CHECK(after.pieces == 0);
+  CHECK(after.trimmed == before.pieces);
+  CHECK(after.others == before.others);
+  // Once is enough, the log still folds, and the store is sound.
+  const auto again =
+      engine::trim_deltas(*world.store, {.now = ended + 1000, .age_ms = 1000, .dry_run = false});
+  REQUIRE(again);
+  CHECK(again->runs.empty());
+  const auto program = engine::load_program(*world.store, run.program);
+  const auto state = engine::load_state(*world.store, run.key, *program);
+  REQUIRE(state);
+  CHECK(machine::status(*state->state) == RunStatus::completed);
+  CHECK(world.store->check()->empty());
 }

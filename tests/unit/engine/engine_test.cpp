@@ -556,6 +556,37 @@ TEST_CASE("removal takes what only that run refers to") {
   CHECK(findings->empty());
 }
 
+TEST_CASE("the runs that a run waited for go with it, those it only started stay") {
+  const auto program = compile(R"(
+    workflow parent() -> string {
+      step a = child(1)
+      step b = child.start(2)
+      step waited = runs.wait(b)
+      return b
+    }
+    workflow child(x: int) -> int { return x }
+  )");
+  Process p(std::make_shared<store::MemoryDisk>());
+  const auto parent = p.start(program, "parent");
+  p.wait(parent.key);
+  const auto all = p.store->list({});
+  REQUIRE(all);
+  REQUIRE(all->size() == 3);
+  const auto roots = p.store->list({.parent = 0});
+  REQUIRE(roots);
+  REQUIRE(roots->size() == 1);
+  CHECK(roots->front().id == parent.id);
+  REQUIRE(p.store->list({.workflow = "child", .parent = 0})->empty());
+  REQUIRE(p.store->remove(parent.key));
+  const auto left = p.store->list({});
+  REQUIRE(left);
+  REQUIRE(left->size() == 1);
+  CHECK_FALSE(left->front().attached);
+  const auto findings = p.store->check();
+  REQUIRE(findings);
+  CHECK(findings->empty());
+}
+
 TEST_CASE("schedules start runs once, catch up, and mind overlap") {
   const auto program = compile(R"(
     workflow ticks(x: int = 1) -> int {
