@@ -732,8 +732,11 @@ class Checker {
     const cel::Function* f = cel::find_function(name, member);
     if (f == nullptr) {
       unknown_function(id, name, member, args);
-      for (const uint32_t arg : args) {
-        if (!member || arg != args[0]) check(arg);
+      const auto given = std::span(args).subspan(member ? 1 : 0);
+      // `x` of a misspelled `xs.fliter(x, x > 1)` is not looked for.
+      const bool macro_like = given.size() >= 2 && out_.ast.exprs[given[0]].kind == ExprKind::name;
+      if (!macro_like) {
+        for (const uint32_t arg : given) check(arg);
       }
       return poison();
     }

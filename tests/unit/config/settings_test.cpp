@@ -30,7 +30,7 @@ TEST_CASE("each wrong key is named with its line") {
   CHECK(s.error().message ==
         "kflow.yaml:2: `age` is a duration such as 12h or 30d\n"
         "kflow.yaml:3: `retention` has no key `ages`; it takes age, completed, error, cancelled, "
-        "keep\n"
+        "keep, deltas\n"
         "kflow.yaml:4: `files` is a record of keys and values\n"
         "kflow.yaml:5: `kflow.yaml` has no key `stor`; it takes retention, files, store, models, "
         "secrets\n"
