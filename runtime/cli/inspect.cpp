@@ -296,7 +296,9 @@ int ps(const Common& common, const PsOptions& options) {
   if (options.watch) return watch_table(**store, options);
   auto runs = (*store)->list(*filter);
   if (!runs) return fail_with(runs.error());
-  if (common.json) {
+  if (options.ids) {
+    for (const auto& h : *runs) std::printf("%s\n", h.id.c_str());
+  } else if (common.json) {
     print_json(*runs);
   } else if (runs->empty()) {
     std::fprintf(stderr, "no runs\n");
