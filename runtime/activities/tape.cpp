@@ -115,7 +115,13 @@ Result<std::shared_ptr<Tape>> Tape::load(const std::string& path,
   return tape;
 }
 
+void Tape::hide(const std::string& secret) {
+  const std::lock_guard guard(secrets_mutex_);
+  if (std::ranges::find(secrets_, secret) == secrets_.end()) secrets_.push_back(secret);
+}
+
 std::string Tape::without_secrets(std::string_view text) const {
+  const std::lock_guard guard(secrets_mutex_);
   std::string out(text);
   for (const std::string& secret : secrets_) {
     if (secret.size() < 4) continue;  // would take half the text along

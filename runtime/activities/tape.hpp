@@ -36,6 +36,9 @@ class Tape {
   static Result<std::shared_ptr<Tape>> load(const std::string& path,
                                             std::vector<std::string> secrets);
 
+  /// Adds one that an effect has come to know.
+  void hide(const std::string& secret);
+
   bool replays() const { return file_ == nullptr; }
   const std::string& path() const { return path_; }
   /// Equal requests are answered in the order of the tape, then again with the last answer.
@@ -50,6 +53,7 @@ class Tape {
   std::string key(std::string_view method, std::string_view url, std::string_view body) const;
 
   std::string path_;
+  mutable std::mutex secrets_mutex_;
   std::vector<std::string> secrets_;
   std::mutex mutex_;
   std::FILE* file_ = nullptr;

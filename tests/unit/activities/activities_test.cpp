@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/tape.hpp"
 #include "tests/unit/activities/world.hpp"
 
 namespace fs = std::filesystem;
@@ -351,4 +352,33 @@ TEST_CASE("everything under way completes when the activities are closed") {
   world->start("exec.run", argv({"sleep", "1000"}));
   world.reset();
   CHECK(world == nullptr);
+}
+
+TEST_CASE("a tape holds no secret, and needs none") {
+  const fs::path file =
+      fs::temp_directory_path() / ("kflow-tape-" + std::to_string(::getpid()) + ".jsonl");
+  fs::remove(file);
+  Server server({{"/hook-hidden-path", answer("200 OK", "you are hidden-token")},
+                 {"/open", answer("200 OK\r\nX-Echo: hidden-token", "open")}});
+  const Value by_url = cel::make_record({{"url", secret("HOOK")}});
+  const Value by_token = cel::make_record(
+      {{"url", Value::string(server.base + "/open")}, {"bearer", secret("TOKEN")}});
+  {
+    auto tape = Tape::begin(file.string(), {});
+    REQUIRE(tape);
+    World world(Secrets{{"HOOK", server.base + "/hook-hidden-path"}, {"TOKEN", "hidden-token"}},
+                *tape);
+    world.value("http.get", by_token);
+    CHECK(world.value("http.get", by_url).find("body")->as_string() == "you are hidden-token");
+  }
+  std::ifstream in(file);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  CHECK(text.find("GET secret:HOOK") != std::string::npos);
+  CHECK(text.find("hidden") == std::string::npos);
+  auto replayed = Tape::load(file.string(), {});
+  REQUIRE(replayed);
+  World world({}, *replayed);
+  CHECK(world.value("http.get", by_url).find("body")->as_string() == "you are ***");
+  CHECK(world.value("http.get", by_token).find("body")->as_string() == "open");
+  fs::remove(file);
 }
