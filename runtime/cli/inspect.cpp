@@ -11,6 +11,7 @@
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/cli/commands.hpp"
+#include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
 
@@ -411,7 +412,7 @@ int get(const Common& common, const GetOptions& options) {
   }
   if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
   if (header->status == RunStatus::completed && !table.result.is_null())
-    std::printf("\n%s\n", value_text(table.result).c_str());
+    std::printf("\n"), print_value(common, table.result);
   return Exit::ok;
 }
 

@@ -210,10 +210,16 @@ void View::show(const machine::Event& event) {
             progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())};
           },
           [&](const machine::IterationStarted&) {
-            if (const auto it = progress_.find(event.parent); it != progress_.end())
-              ++it->second.first;
+            if (progress_.contains(event.parent)) iterations_[event.act] = event.parent;
           },
-          [&](const machine::ContainerEnded&) { progress_.erase(event.act); },
+          [&](const machine::ContainerEnded&) {
+            progress_.erase(event.act);
+            if (const auto it = iterations_.find(event.act); it != iterations_.end()) {
+              if (const auto p = progress_.find(it->second); p != progress_.end())
+                ++p->second.first;
+              iterations_.erase(it);
+            }
+          },
           [&](const machine::RunCompleted& e) {
             ended_ = true;
             result_ = e.value;
@@ -248,11 +254,11 @@ void View::tick(machine::Millis now) {
   std::string out;
   const char* mark = spinner[frame_++ % std::size(spinner)];
   for (const auto& [act, p] : progress_) {
-    const auto& [started, total] = p;
-    const size_t cells = total == 0 ? 0 : static_cast<size_t>(started * 20 / total);
+    const auto& [done, total] = p;
+    const size_t cells = total == 0 ? 0 : static_cast<size_t>(done * 20 / total);
     std::string bar;
     for (size_t i = 0; i < 20; ++i) bar += i < cells ? "█" : "░";
-    out += fmt::format("  {} {}/{}\n", bar, started, total);
+    out += fmt::format("  {} {}/{}\n", bar, done, total);
     ++drawn_;
   }
   size_t left = active_.size();

@@ -68,6 +68,7 @@ class View {
   std::map<machine::ActId, Active> active_;
   std::set<machine::ActId> inner_;  // tools that models called, and all inside them
   std::map<machine::ActId, std::pair<uint64_t, uint64_t>> progress_;  // of for: done, total
+  std::map<machine::ActId, machine::ActId> iterations_;  // under way, and their for
   size_t drawn_ = 0;
   size_t frame_ = 0;
 };

@@ -140,3 +140,42 @@ TEST_CASE("every verb has an example") {
   CHECK(verbs > 20);
   CHECK(verbs == examples);
 }
+
+TEST_CASE("a result is Markdown on a terminal, and the text itself elsewhere") {
+  Project p;
+  p.write("md.kflow", R"k(workflow w() -> string {
+  return """
+    # Title
+    Some **bold** and `code` and [a link](https://example.org).
+
+    - one
+    - two
+      1. inner
+    - [x] done
+
+    | a | bb |
+    |---|----|
+    | 1 | 2  |
+
+    ```
+    x = 1
+    ```
+    > said
+    """
+})k");
+  const std::string plain = p.sh("kflow run md.kflow");
+  CHECK(has(plain, "# Title"));
+  CHECK(has(plain, "| 1 | 2  |"));
+  const std::string shown = p.sh("kflow run md.kflow --color always");
+  CHECK(has(shown, "\x1b[1;4mTitle\x1b[0m"));
+  CHECK(has(shown, "\x1b[1mbold\x1b[0m"));
+  CHECK(has(shown, "\x1b[36mcode\x1b[0m"));
+  CHECK(has(shown, "(https://example.org)"));
+  CHECK(has(shown, "• one\n• two\n  1. inner\n☑ done\n"));
+  CHECK(has(shown, "\n1  2\n"));
+  CHECK(has(shown, "    x = 1\n"));
+  CHECK(has(shown, "│\x1b[0m said"));
+  // What a model writes does not drive the terminal.
+  p.write("evil.kflow", "workflow w() -> string { return \"a\\u001b]0;title\\u0007b\\u001b[2Jc\" }");
+  CHECK(p.sh("kflow run evil.kflow --color always") == "a]0;titleb[2Jc\n");
+}
