@@ -56,6 +56,7 @@ struct GetOptions {
   bool events = false;
   bool input = false;
   bool wait = false;
+  bool all = false;
 };
 int get(const Common& common, const GetOptions& options);
 

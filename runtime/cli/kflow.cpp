@@ -72,6 +72,8 @@ int main(int argc, char** argv) {
   get_verb->add_option("--step", getting.step, "one step: its input, output, error");
   get_verb->add_flag("--events", getting.events, "its events as JSON Lines");
   get_verb->add_flag("--input", getting.input, "its input");
+  get_verb->add_flag("--all", getting.all,
+                     "all steps; without it, of a very long run the latest ones");
   get_verb->add_flag("--wait", getting.wait, "wait for its end first");
   get_verb->footer("example: kflow get @last --step fetch");
 
