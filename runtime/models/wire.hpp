@@ -9,6 +9,7 @@
 #include "compiler/base/json.hpp"
 #include "compiler/cel/value.hpp"
 #include "runtime/models/dialect.hpp"
+#include "runtime/models/event_json.hpp"
 #include "runtime/models/sse.hpp"
 
 namespace kflow::models {
@@ -75,6 +76,7 @@ class JsonReader : public AnswerReader {
  private:
   bool stream_;
   SseParser sse_;
+  EventJson json_;
   std::string body_;
   size_t bytes_ = 0;
 };
