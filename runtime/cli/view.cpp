@@ -101,6 +101,9 @@ bool View::is_inner(const machine::Event& event) {
     return false;
   }
   const bool begins_inside = inner_.contains(event.parent);
+  if (inside && (std::holds_alternative<machine::StepCompleted>(event.data) ||
+                 std::holds_alternative<machine::ContainerEnded>(event.data)))
+    inner_.erase(event.act);  // never heard of again
   const bool own_line = active_.contains(event.act);
   return (begins_inside || (inside && !own_line)) &&
          !std::holds_alternative<machine::Asked>(event.data) &&
@@ -111,6 +114,16 @@ bool View::is_inner(const machine::Event& event) {
 // What the author calls the step, else where it stands.
 std::string View::name_of(const machine::Event& event) {
   return event.label.empty() ? event.path : event.label;
+}
+
+// Of an agent or tool that goes on after it had ended, in a resumed run, what is known of it.
+View::Active& View::active(const machine::Event& event) {
+  const auto [it, added] = active_.try_emplace(event.act);
+  if (added) {
+    it->second.path = name_of(event);
+    it->second.since = since_.contains(event.act) ? since_[event.act] : event.time;
+  }
+  return it->second;
 }
 
 void View::show(const machine::Event& event) {
@@ -135,15 +148,15 @@ void View::show(const machine::Event& event) {
                                e.attempt));
           },
           [&](const machine::ToolEntered&) {
-            active_[event.act] = {.path = name_of(event), .callee = "tool", .since = event.time};
+            since_.emplace(event.act, event.time);
+            active(event).callee = "tool";
           },
           [&](const machine::AgentEntered&) {
-            const auto& step = std::get<ir::StepNode>((*program_)[event.node].data);
-            active_[event.act] = {
-                .path = name_of(event), .callee = step.call.name, .since = event.time};
+            since_.emplace(event.act, event.time);
+            active(event).callee = std::get<ir::StepNode>((*program_)[event.node].data).call.name;
           },
-          [&](const machine::AgentFailed& e) { active_[event.act].usage = usage_text(e.usage); },
-          [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
+          [&](const machine::AgentFailed& e) { active(event).usage = usage_text(e.usage); },
+          [&](const machine::AgentEnded& e) { active(event).usage = usage_text(e.usage); },
           [&](const machine::ContentDelta& e) {
             std::string& text = active_[event.act].text;
             if (e.kind == machine::DeltaKind::text) text += e.text;
@@ -152,6 +165,8 @@ void View::show(const machine::Event& event) {
           [&](const machine::ContentReset&) { active_[event.act].text.clear(); },
           [&](const machine::RunMoved&) { line("▶", "1", "goes on with another program"); },
           [&](const machine::StepCompleted& e) {
+            if (since_.contains(event.act)) active(event);
+            since_.erase(event.act);
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
             if (it->second.model) {
