@@ -17,6 +17,8 @@ class LargeSink {
   virtual ~LargeSink() = default;
   /// Keeps a copy; gives its SHA-256 (32 bytes).
   virtual std::string put(std::string_view text) = 0;
+  /// What is written refers to bytes of this SHA-256, which are kept already.
+  virtual void refer(std::string_view hash) { (void)hash; }
 };
 class LargeSource {
  public:

@@ -25,6 +25,47 @@ Sha256 sha256(std::string_view data) {
   return out;
 }
 
+struct Sha256Stream::Context {
+  EVP_MD_CTX* md = EVP_MD_CTX_new();
+};
+
+Sha256Stream::Sha256Stream() : context_(std::make_unique<Context>()) {
+  KFLOW_CHECK(context_->md != nullptr &&
+                  EVP_DigestInit_ex(context_->md, EVP_sha256(), nullptr) == 1,
+              "SHA-256 is not available");
+}
+Sha256Stream::~Sha256Stream() { EVP_MD_CTX_free(context_->md); }
+
+void Sha256Stream::add(std::string_view data) {
+  KFLOW_CHECK(EVP_DigestUpdate(context_->md, data.data(), data.size()) == 1,
+              "SHA-256 is not available");
+}
+
+Sha256 Sha256Stream::finish() {
+  Sha256 out{};
+  unsigned length = 0;
+  KFLOW_CHECK(EVP_DigestFinal_ex(context_->md, out.data(), &length) == 1 && length == out.size(),
+              "SHA-256 is not available");
+  return out;
+}
+
+std::optional<Sha256> sha256_from_hex(std::string_view text) {
+  Sha256 out{};
+  if (text.size() != out.size() * 2) return std::nullopt;
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
+  for (size_t i = 0; i < out.size(); ++i) {
+    const int high = digit(text[2 * i]);
+    const int low = digit(text[2 * i + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    out[i] = static_cast<uint8_t>(high * 16 + low);
+  }
+  return out;
+}
+
 std::string to_hex(std::string_view bytes) {
   static constexpr char digits[] = "0123456789abcdef";
   std::string out;

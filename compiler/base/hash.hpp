@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +17,25 @@ Sha256 sha256(std::string_view data);
 /// Lower-case hexadecimal of any bytes.
 std::string to_hex(std::string_view bytes);
 std::string to_hex(const Sha256& hash);
+/// 64 hexadecimal digits; none of anything else.
+std::optional<Sha256> sha256_from_hex(std::string_view text);
+
+/// SHA-256 of what comes in pieces. One owner.
+class Sha256Stream {
+ public:
+  Sha256Stream();
+  ~Sha256Stream();
+  Sha256Stream(const Sha256Stream&) = delete;
+  Sha256Stream& operator=(const Sha256Stream&) = delete;
+  void add(std::string_view data);
+  /// Of all that was added; once.
+  Sha256 finish();
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
 /// 64-bit XXH3, stable across versions and machines.
 uint64_t xxh3(std::string_view data);
 

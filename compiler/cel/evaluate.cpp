@@ -251,12 +251,21 @@ Value Evaluator::select(const Op& op, const Value& operand) {
   if (operand.kind() == Kind::optional) {
     const Value* inner = operand.as_optional();
     if (inner == nullptr || (inner->is_null() && !p_.strict)) return Value::none();
+    if (inner->kind() == Kind::file) {
+      const auto part = file_field(inner->as_file(), field);
+      return part ? Value::some(*part) : Value::none();
+    }
     if (inner->kind() != Kind::map) return no_field(op, *inner, field);
     const Value* found = inner->find(field);
     return found == nullptr ? Value::none() : Value::some(*found);
   }
   const bool optional = op.flags & op_flag::optional;
   if (optional && operand.is_null() && !p_.strict) return Value::none();
+  if (operand.kind() == Kind::file) {
+    const auto part = file_field(operand.as_file(), field);
+    if (optional) return part ? Value::some(*part) : Value::none();
+    return part ? *part : no_field(op, operand, field);
+  }
   if (operand.kind() != Kind::map) return no_field(op, operand, field);
   const Value* found = operand.find(field);
   if (optional) return found == nullptr ? Value::none() : Value::some(*found);
@@ -282,6 +291,8 @@ Value Evaluator::has(const Op& op, const Value& operand, std::string_view field)
     if (target == nullptr) return Value::boolean(false);
   }
   if (target->is_null() && !p_.strict) return Value::boolean(false);
+  if (target->kind() == Kind::file)
+    return Value::boolean(file_field(target->as_file(), field).has_value());
   if (target->kind() != Kind::map) return no_field(op, *target, field);
   return Value::boolean(target->find(field) != nullptr);
 }

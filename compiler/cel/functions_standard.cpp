@@ -293,6 +293,7 @@ bool is_zero(const Value& v) {
       return v.as_duration() == Duration{};
     case Kind::type:
     case Kind::optional:
+    case Kind::file:
       return false;
   }
   std::unreachable();

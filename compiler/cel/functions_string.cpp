@@ -440,6 +440,7 @@ class Formatter {
       case Kind::map:
         return map_text(v, out);
       case Kind::optional:
+      case Kind::file:
         return wrong('s', v);
     }
     return c_.charge(1);

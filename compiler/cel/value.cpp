@@ -110,6 +110,8 @@ std::string_view type_name(Kind kind) {
       return "map";
     case Kind::optional:
       return "optional_type";
+    case Kind::file:
+      return "file";
   }
   std::unreachable();
 }
@@ -176,6 +178,13 @@ Value Value::some(Value v) {
   return Value(Kind::optional, Bits{.object = object});
 }
 
+Value Value::file(File file) {
+  auto* object = new detail::FileObject;
+  object->weight = sizeof(Value) + sizeof(File) + file.name.size() + file.media_type.size();
+  object->file = std::move(file);
+  return Value(Kind::file, Bits{.object = object});
+}
+
 void Value::release() noexcept {
   if (bits_.object->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   switch (kind_) {
@@ -191,6 +200,9 @@ void Value::release() noexcept {
       return;
     case Kind::optional:
       delete static_cast<detail::OptionalObject*>(bits_.object);
+      return;
+    case Kind::file:
+      delete static_cast<detail::FileObject*>(bits_.object);
       return;
     default:
       std::unreachable();
@@ -299,6 +311,8 @@ bool operator==(const Value& a, const Value& b) {
       const Value* y = b.as_optional();
       return x == nullptr || y == nullptr ? x == y : *x == *y;
     }
+    case Kind::file:
+      return a.as_file() == b.as_file();
   }
   std::unreachable();
 }
@@ -394,6 +408,40 @@ Value make_record(std::initializer_list<std::pair<std::string_view, Value>> fiel
   return Value::map(std::move(entries));
 }
 
+std::optional<Value> file_field(const File& file, std::string_view name) {
+  if (name == "name") return Value::string(file.name);
+  if (name == "media_type") return Value::string(file.media_type);
+  if (name == "size") return Value::integer(static_cast<int64_t>(file.size));
+  if (name == "sha256") return Value::string(to_hex(file.sha256));
+  return std::nullopt;
+}
+
+Value file_record(const File& file) {
+  std::vector<MapEntry> fields;
+  for (const char* name : {"name", "media_type", "size", "sha256"})
+    fields.push_back({Value::string(name), *file_field(file, name)});
+  return Value::map(std::move(fields));
+}
+
+std::optional<File> file_from_record(const Value& v) {
+  if (v.kind() != Kind::map || v.size() != 4) return std::nullopt;
+  const Value* name = v.find("name");
+  const Value* type = v.find("media_type");
+  const Value* size = v.find("size");
+  const Value* hash = v.find("sha256");
+  const bool whole = name != nullptr && type != nullptr && size != nullptr && hash != nullptr &&
+                     name->kind() == Kind::string && type->kind() == Kind::string &&
+                     size->kind() == Kind::int_ && size->as_int() >= 0 &&
+                     hash->kind() == Kind::string;
+  if (!whole) return std::nullopt;
+  const auto sha = sha256_from_hex(hash->as_string());
+  if (!sha) return std::nullopt;
+  return File{.name = std::string(name->as_string()),
+              .media_type = std::string(type->as_string()),
+              .size = static_cast<uint64_t>(size->as_int()),
+              .sha256 = *sha};
+}
+
 std::partial_ordering compare_numbers(const Value& a, const Value& b) {
   if (a.kind() == Kind::double_ && b.kind() == Kind::double_)
     return a.as_double() <=> b.as_double();
@@ -479,6 +527,9 @@ class Display {
         value(*v.as_optional());
         out.push_back(')');
         return;
+      case Kind::file:
+        out.append("file");
+        return map(file_record(v.as_file()));
     }
   }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "compiler/base/check.hpp"
+#include "compiler/base/hash.hpp"
 
 namespace kflow::cel {
 
@@ -33,6 +34,7 @@ enum class Kind : uint8_t {
   list,
   map,
   optional,
+  file,  ///< of the dialect: a reference to bytes that are kept by their hash
 };
 
 /// Lower-case CEL name of the runtime type ("int", "null_type", "google.protobuf.Timestamp",
@@ -53,6 +55,15 @@ struct Duration {
   friend auto operator<=>(const Duration&, const Duration&) = default;
 };
 
+/// What is known of a file; its bytes are kept by whoever keeps the values.
+struct File {
+  std::string name;        ///< without folders; may be ""
+  std::string media_type;  ///< "image/png"
+  uint64_t size = 0;
+  Sha256 sha256{};
+  friend bool operator==(const File&, const File&) = default;
+};
+
 /// Deepest nesting of lists, maps and optionals that an expression may build; decoders accept
 /// somewhat more.
 inline constexpr uint32_t max_value_depth = 500;
@@ -67,6 +78,7 @@ struct StringObject;
 struct ListObject;
 struct MapObject;
 struct OptionalObject;
+struct FileObject;
 }  // namespace detail
 
 struct MapEntry;
@@ -128,6 +140,7 @@ class Value {
   static Value map(std::vector<MapEntry> entries);
   static Value none();
   static Value some(Value v);
+  static Value file(File file);
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::null; }
@@ -147,6 +160,7 @@ class Value {
   std::span<const MapEntry> as_map() const;
   /// The value inside an optional; nullptr for none.
   const Value* as_optional() const;
+  const File& as_file() const;
 
   /// Map entry by CEL key equality (int, uint and integral double keys are interchangeable);
   /// nullptr if missing or if `key` cannot be a key. Constant time for large maps.
@@ -214,6 +228,9 @@ struct MapObject : Object {
 struct OptionalObject : Object {
   std::optional<Value> value;
 };
+struct FileObject : Object {
+  File file;
+};
 }  // namespace detail
 
 inline std::string_view Value::text() const {
@@ -230,6 +247,17 @@ inline const Value* Value::as_optional() const {
   const auto& value = static_cast<const detail::OptionalObject*>(bits_.object)->value;
   return value ? &*value : nullptr;
 }
+
+inline const File& Value::as_file() const {
+  return expect(Kind::file), static_cast<const detail::FileObject*>(bits_.object)->file;
+}
+
+/// `name`, `media_type`, `size` or `sha256` (in hex) of a file; none: it has no such field.
+std::optional<Value> file_field(const File& file, std::string_view name);
+/// All of them, as a record.
+Value file_record(const File& file);
+/// The other way round; none of anything else.
+std::optional<File> file_from_record(const Value& record);
 
 /// Builds a map, keeping order; finds duplicate keys by CEL key equality.
 class MapBuilder {

@@ -1,6 +1,9 @@
 // Tagged binary form and JSON form of values.
 #include "compiler/cel/value_codec.hpp"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "compiler/base/json.hpp"
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
@@ -30,6 +33,7 @@ enum class Tag : uint8_t {
   some = 14,
   large_string = 15,  // its SHA-256
   large_bytes = 16,
+  file = 17,  // name, media type, size, SHA-256
 };
 
 Value decode(ByteReader& in, int depth);
@@ -62,6 +66,21 @@ Value decode_large(ByteReader& in, bool text) {
   return text ? Value::string(std::move(*found)) : Value::bytes(*found);
 }
 
+Value decode_file(ByteReader& in) {
+  File file{.name = std::string(in.string()),
+            .media_type = std::string(in.string()),
+            .size = in.varint(),
+            .sha256 = {}};
+  const std::string_view hash = in.raw(file.sha256.size());
+  if (find_invalid_utf8(file.name) != std::string_view::npos ||
+      find_invalid_utf8(file.media_type) != std::string_view::npos ||
+      file.size > static_cast<uint64_t>(INT64_MAX))
+    in.fail();
+  if (in.failed()) return {};
+  std::copy(hash.begin(), hash.end(), file.sha256.begin());
+  return Value::file(std::move(file));
+}
+
 Value decode(ByteReader& in, int depth) {
   if (depth > max_value_depth) return in.fail(), Value();
   const auto tag = static_cast<Tag>(in.u8());
@@ -92,7 +111,7 @@ Value decode(ByteReader& in, int depth) {
       return Value::duration({in.svarint()});
     case Tag::type: {
       const uint8_t kind = in.u8();
-      if (kind > static_cast<uint8_t>(Kind::optional)) in.fail();
+      if (kind > static_cast<uint8_t>(Kind::file)) in.fail();
       return in.failed() ? Value() : Value::type(static_cast<Kind>(kind));
     }
     case Tag::string: {
@@ -113,6 +132,8 @@ Value decode(ByteReader& in, int depth) {
       return Value::none();
     case Tag::some:
       return Value::some(decode(in, depth + 1));
+    case Tag::file:
+      return decode_file(in);
   }
   return in.fail(), Value();
 }
@@ -212,6 +233,8 @@ void write_json(const Value& v, JsonWriter& out) {
       return out.end_object();
     case Kind::optional:
       return v.as_optional() == nullptr ? out.null() : write_json(*v.as_optional(), out);
+    case Kind::file:
+      return write_json(file_record(v.as_file()), out);
   }
 }
 
@@ -267,6 +290,17 @@ void encode_value(const Value& v, ByteWriter& out) {
       put(out, v.as_optional() == nullptr ? Tag::none : Tag::some);
       if (v.as_optional() != nullptr) encode_value(*v.as_optional(), out);
       return;
+    case Kind::file: {
+      const File& f = v.as_file();
+      const std::string_view hash(reinterpret_cast<const char*>(f.sha256.data()), f.sha256.size());
+      put(out, Tag::file);
+      out.string(f.name);
+      out.string(f.media_type);
+      out.varint(f.size);
+      out.raw(hash);
+      if (out.large() != nullptr) out.large()->refer(hash);
+      return;
+    }
   }
 }
 

@@ -697,6 +697,8 @@ TypeId type_of(Model& m, const cel::Value& v) {
     case cel::Kind::type:
     case cel::Kind::optional:
       return TypeTable::simple(TypeKind::any);
+    case cel::Kind::file:
+      return TypeTable::simple(TypeKind::file);
     case cel::Kind::list: {
       TypeId element;
       for (const cel::Value& item : v.as_list())

@@ -190,6 +190,18 @@ Info ExpressionChecker::select(uint32_t id) {
       result = joined;
       break;
     }
+    case TypeKind::file:
+      if (text == "size") {
+        result = simple(TypeKind::int_);
+      } else if (text == "name" || text == "media_type" || text == "sha256") {
+        result = simple(TypeKind::string);
+      } else {
+        m_.sink.report(Kind::unknown_field, span(id), fmt::format("a file has no field `{}`", text))
+            .suggest(text, {"name", "media_type", "size", "sha256"})
+            .note("fields: name, media_type, size, sha256; `file.text` and `file.bytes` read it");
+        return poison();
+      }
+      break;
     case TypeKind::any:
     case TypeKind::poison:
       break;

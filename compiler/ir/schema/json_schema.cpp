@@ -114,7 +114,8 @@ class Writer {
         note = "a length of time such as 90s or 1h30m";
         break;
       case TypeKind::file:
-        simple("object");
+        file();
+        note = "a file that the store holds";
         break;
       case TypeKind::list:
         simple("array");
@@ -152,6 +153,24 @@ class Writer {
     }
     rules(t.kind, constraints);
     describe(constraints, doc.empty() ? note : note.empty() ? doc : doc + "\n" + note);
+  }
+
+  void file() {
+    simple("object");
+    out_.key("properties");
+    out_.begin_object();
+    for (const char* name : {"name", "media_type", "size", "sha256"}) {
+      out_.key(name);
+      out_.begin_object();
+      simple(std::string_view(name) == "size" ? "integer" : "string");
+      out_.end_object();
+    }
+    out_.end_object();
+    out_.key("required");
+    out_.begin_array();
+    for (const char* name : {"name", "media_type", "size", "sha256"}) out_.string(name);
+    out_.end_array();
+    out_.key("additionalProperties"), out_.boolean(false);
   }
 
   void nested(TypeId id, const std::vector<Constraint>& constraints = {}) {

@@ -88,7 +88,7 @@ class Validator {
         return expect(v, Kind::duration, id, path);
       }
       case TypeKind::file:
-        return expect(v, Kind::map, id, path);
+        return file(id, v, path);
       case TypeKind::list: {
         if (v.kind() != Kind::list) return wrong(id, v, path);
         std::vector<Value> items;
@@ -137,6 +137,19 @@ class Validator {
   }
   Value expect(const Value& v, Kind kind, TypeId id, const std::string& path) {
     return v.kind() == kind ? v : wrong(id, v, path);
+  }
+
+  // From outside, a record of what is known of a file that the store holds.
+  Value file(TypeId id, const Value& v, const std::string& path) {
+    if (v.kind() == Kind::file) return v;
+    if (json_) {
+      if (auto known = cel::file_from_record(v)) return Value::file(std::move(*known));
+    }
+    if (json_) {
+      add(path, "expected a file: a record of name, media_type, size and sha256", v);
+      return v;
+    }
+    return wrong(id, v, path);
   }
 
   Value number(TypeId id, const Value& v, const std::string& path) {

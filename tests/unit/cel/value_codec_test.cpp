@@ -4,6 +4,7 @@
 #include <limits>
 #include <random>
 
+#include "compiler/base/hash.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/unit/cel/support.hpp"
 
@@ -163,4 +164,43 @@ TEST_CASE("JSON out") {
 }
 
 }  // namespace
+}  // namespace kflow::cel
+
+namespace kflow::cel {
+
+TEST_CASE("a file is written as what is known of it, and its bytes are referred to") {
+  class Sink : public LargeSink {
+   public:
+    std::string put(std::string_view) override { return ""; }
+    void refer(std::string_view hash) override { referred.emplace_back(hash); }
+    std::vector<std::string> referred;
+  };
+  const Value file = Value::file({.name = "cat.png",
+                                  .media_type = "image/png",
+                                  .size = 12'345'678'901,
+                                  .sha256 = sha256("cat")});
+  Sink sink;
+  ByteWriter out(&sink);
+  encode_value(Value::list({file, Value::integer(1)}), out);
+  REQUIRE(sink.referred.size() == 1);
+  CHECK(to_hex(sink.referred[0]) == to_hex(sha256("cat")));
+  ByteReader in(out.buffer());
+  const Value back = decode_value(in);
+  REQUIRE(in.done());
+  CHECK(Value::identical(back.as_list()[0], file));
+  CHECK(file_field(file.as_file(), "size")->as_int() == 12'345'678'901);
+  CHECK_FALSE(file_field(file.as_file(), "bytes"));
+  const Value record = from_json(to_json(file)).value();
+  REQUIRE(file_from_record(record));
+  CHECK(*file_from_record(record) == file.as_file());
+  CHECK_FALSE(file == record);
+  CHECK_FALSE(file_from_record(make_record({{"name", Value::string("x")}})));
+  // Cut off anywhere, it is malformed.
+  for (size_t size = 0; size < out.size(); ++size) {
+    ByteReader part(std::string_view(out.buffer()).substr(0, size));
+    (void)decode_value(part);
+    CHECK(part.failed());
+  }
+}
+
 }  // namespace kflow::cel
