@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/base/blobs.hpp"
 #include "compiler/base/hash.hpp"
 #include "compiler/base/result.hpp"
 #include "runtime/machine/events.hpp"
@@ -69,6 +70,7 @@ struct InboxMessage {
   Kind kind = Kind::cancel;
   std::string dedup;  ///< a second message of the same run with the same non-empty key is dropped
   std::string body;   ///< by kind: encoded by the engine
+  std::vector<Sha256> files = {};  ///< that the body names, kept until it is consumed; not read back
 };
 
 /// A message from one run to another, in the transaction of the sender's events. If there is no
@@ -103,6 +105,7 @@ struct SideWrite {
   std::string key;                   ///< at most max_side_key bytes
   std::optional<std::string> value;  ///< none: erased
   Millis expires = machine::never;
+  std::vector<Sha256> files = {};  ///< that the value names: kept as long as it is
 };
 inline constexpr size_t max_side_key = 400;
 /// Rows that a removal erases in one transaction.
@@ -114,6 +117,7 @@ struct SessionWrite {
   std::string id;
   uint64_t expected_version = 0;  ///< 0: the session must not exist yet
   std::string state;
+  std::vector<Sha256> files = {};  ///< that the state names
 };
 struct Session {
   uint64_t version = 0;  ///< +1 at every write; 0: there is none yet
@@ -124,7 +128,10 @@ struct Session {
 struct Blob {
   Sha256 hash{};
   std::string_view bytes;
+  bool held = false;  ///< a file that the store holds: a reference, without `bytes`
 };
+/// From this size on a blob is a file beside the tables.
+inline constexpr size_t file_blob_bytes = 256U << 10;
 
 struct NewRun;
 
@@ -152,6 +159,7 @@ struct RunCommit {
   std::vector<SideWrite> writes;
   std::optional<SessionWrite> session;
   std::vector<Blob> blobs;  ///< that the events refer to; those already there are only counted
+  std::vector<StageId> stages = {};  ///< not needed any more: the events refer to what they kept
   std::span<const NewRun>
       children;  ///< started in the same transaction; one that is refused is not started
 };
@@ -178,7 +186,8 @@ struct NewRun {
   /// queue, and the oldest running one gets a cancel message.
   enum class WhenFull : uint8_t { queue, reject, cancel_oldest };
   WhenFull when_full = WhenFull::queue;
-  std::vector<Blob> blobs;
+  std::vector<Blob> blobs;  ///< refused with `not_found` if one is `held` and the store has it not
+  std::vector<StageId> stages = {};
 };
 struct Started {
   RunKey key = 0;
@@ -215,8 +224,10 @@ struct StoreInfo {
   uint32_t format = 0;
   Durability durability = Durability::sync;
   uint64_t runs = 0;
-  uint64_t bytes_used = 0;
+  uint64_t bytes_used = 0;  ///< files of blobs included
   uint64_t bytes_limit = 0;
+  uint64_t files = 0;  ///< of large blobs
+  uint64_t file_bytes = 0;
 };
 
 /// A workflow that starts by itself. What `spec` says is the engine's; the store keeps the due
@@ -241,9 +252,8 @@ struct OwnerInfo {
 
 /// Thread-safe. Reads see a consistent, committed state. Every call may fail with unavailable,
 /// timeout, no_space, io or corrupt, and has then changed nothing.
-class Store {
+class Store : public BlobStore {
  public:
-  virtual ~Store() = default;
 
   // -- runs and their log
   virtual Result<std::vector<Started>> start(std::span<const NewRun> runs) = 0;
@@ -284,6 +294,8 @@ class Store {
   virtual Result<Session> session(std::string_view id) = 0;
   /// Verified against its hash.
   virtual Result<std::string> blob(const Sha256& hash) = 0;
+  /// What was staged and will not be referred to.
+  virtual Result<void> release_stages(std::span<const StageId> stages) = 0;
 
   // -- schedules
   virtual Result<void> put_schedule(const Schedule& schedule) = 0;

@@ -12,7 +12,8 @@ constexpr size_t max_findings = 1000;
 
 class Checker {
  public:
-  Checker(Transaction& txn, std::vector<Store::Finding>& out) : txn_(txn), out_(out) {}
+  Checker(Transaction& txn, Store& store, std::vector<Store::Finding>& out)
+      : txn_(txn), store_(store), out_(out) {}
 
   Result<void> run() {
     KFLOW_TRY(each(Table::runs,
@@ -35,6 +36,8 @@ class Checker {
                    [&](std::string_view key, std::string_view value) { check_slot(key, value); }));
     for (const auto& [run, id] : in_slots_)
       found(Table::runs, std::string(Key(run)), "run `" + id + "` has no place in its slot");
+    KFLOW_TRY(
+        each(Table::blobrefs, [&](std::string_view key, std::string_view) { check_blob(key); }));
     KFLOW_TRY(each(Table::timers, [&](std::string_view key, std::string_view) {
       check_index(Table::timers, key, number_at(key, 8));
     }));
@@ -122,11 +125,34 @@ class Checker {
       found(Table::slots, key, "a place of run " + std::to_string(run) + ", which has ended");
   }
 
+  // A user of a blob that is there; a file that is whole.
+  void check_blob(std::string_view key) {
+    const std::string hash(key.substr(key.starts_with('r') ? 9 : 1, sizeof(Sha256)));
+    if (hash.size() != sizeof(Sha256)) return found(Table::blobrefs, key, "a malformed key");
+    const auto row = exists(txn_, Table::blobs, hash);
+    const auto file = exists(txn_, Table::blobrefs, blob_file_key(hash));
+    if (!row || !file) return found(Table::blobrefs, key, "cannot be read");
+    if (!*row && !*file)
+      return found(Table::blobrefs, key, "a reference to a blob that is not there");
+    if (!key.starts_with('f')) return;
+    Sha256 wanted{};
+    std::copy(hash.begin(), hash.end(), wanted.begin());
+    auto reader = store_.open_blob(wanted);
+    if (!reader) return found(Table::blobrefs, key, reader.error().message);
+    std::string buffer(1U << 20, '\0');
+    for (;;) {
+      const auto n = (*reader)->read(buffer);
+      if (!n) return found(Table::blobrefs, key, n.error().message);
+      if (*n == 0) return;
+    }
+  }
+
   void check_index(Table table, std::string_view key, RunKey run) {
     if (!known_.contains(run)) found(table, key, "an index row of a run that is not there");
   }
 
   Transaction& txn_;
+  Store& store_;
   std::vector<Store::Finding>& out_;
   std::unordered_map<RunKey, std::string> ids_;
   std::unordered_map<RunKey, char> known_;
@@ -142,11 +168,14 @@ Result<std::vector<Store::Finding>> TableStore::check() {
   auto txn = tables_->read();
   if (!txn) return std::unexpected(std::move(txn).error());
   std::vector<Finding> out;
-  KFLOW_TRY(Checker(**txn, out).run());
+  KFLOW_TRY(Checker(**txn, *this, out).run());
   return out;
 }
 
 Result<void> TableStore::backup(const std::string& folder, bool compact) {
+  // Meanwhile no file goes that the copy of the tables may name.
+  BlobFiles* files = tables_->blob_files();
+  const auto hold = files == nullptr ? BlobFiles::Hold(-1) : files->hold_shared();
   return tables_->copy_to(folder, compact);
 }
 

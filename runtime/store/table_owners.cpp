@@ -15,8 +15,16 @@ constexpr std::string_view last_owner_key = "last owner";
 }  // namespace
 
 Result<OwnerId> TableStore::register_owner(std::string_view doorbell) {
-  if (own_ != no_owner)
+  if (own_ != no_owner && !nameless_.exchange(false))
     return fail(ErrorCode::invalid_argument, "this process is an owner already");
+  if (own_ != no_owner) {
+    const Key key(own_);
+    const OwnerInfo info{.id = own_, .pid = ::getpid(), .doorbell = std::string(doorbell)};
+    KFLOW_TRY(change([&](Transaction& txn) {
+      return txn.put(Table::owners, key, encode_owner(key, info), {}, PutMode::replace);
+    }));
+    return OwnerId(own_);
+  }
   OwnerId id = no_owner;
   auto done = change([&](Transaction& txn) -> Result<void> {
     const auto last = txn.get(Table::meta, last_owner_key);
@@ -223,9 +231,10 @@ void TableStore::sweep(const std::vector<OwnerId>& dead) {
   tables_->clear_stale_readers();
   const auto swept = change([&](Transaction& txn) -> Result<void> {
     for (const OwnerId id : dead) KFLOW_TRY(txn.erase(Table::owners, Key(id)));
-    return {};
+    return drop_stages_of(txn, [&](OwnerId id) { return std::ranges::find(dead, id) != dead.end(); });
   });
   if (!swept) return;
+  sweep_files();
   for (const OwnerId id : dead) peers_->forget(id);
 }
 

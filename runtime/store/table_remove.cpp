@@ -27,15 +27,6 @@ Result<std::vector<std::string>> keys_with(Transaction& txn, Table table, std::s
   return keys;
 }
 
-// One reference less; without any the blob goes too.
-Result<void> drop_blob(Transaction& txn, RunKey run, std::string_view hash) {
-  KFLOW_TRY(txn.erase(Table::blobrefs, blob_user_key(hash, run)));
-  KFLOW_TRY(txn.erase(Table::blobrefs, run_blob_key(run, hash)));
-  const auto others = keys_with(txn, Table::blobrefs, 'h' + std::string(hash), 1);
-  if (!others) return std::unexpected(others.error());
-  return others->empty() ? txn.erase(Table::blobs, hash) : Result<void>();
-}
-
 Millis age_of(const Store::Retention& retention, const RunHeader& h) {
   if (h.retention_ms > 0) return h.retention_ms;
   for (const auto& [status, age] : retention.ages) {
@@ -78,7 +69,10 @@ Result<bool> TableStore::erase_rows(Transaction& txn, RunKey run, size_t& budget
        {Table::events, Table::snapshots, Table::inbox, Table::dedup, Table::watchers}) {
     const auto keys = keys_with(txn, table, Key(run), budget);
     if (!keys) return std::unexpected(keys.error());
-    for (const std::string& key : *keys) KFLOW_TRY(txn.erase(table, key));
+    for (const std::string& key : *keys) {
+      KFLOW_TRY(txn.erase(table, key));
+      if (table == Table::inbox) KFLOW_TRY(drop_user(txn, side_user(table, key)));
+    }
     budget -= keys->size();
     if (budget == 0) return false;
   }
@@ -101,6 +95,7 @@ Result<void> TableStore::finish_removals(Collected& out) {
       if (!runs) return std::unexpected(runs.error());
       size_t budget = removal_slice;
       const uint64_t blobs = txn.count(Table::blobs);
+      const size_t files = unused_files_.size();
       for (const std::string& key : *runs) {
         const auto whole = erase_rows(txn, number_at(key, 0), budget);
         if (!whole) return std::unexpected(whole.error());
@@ -108,10 +103,11 @@ Result<void> TableStore::finish_removals(Collected& out) {
         if (more) break;
       }
       more = more || runs->size() == removal_slice;
-      out.blobs += blobs - txn.count(Table::blobs);
+      out.blobs += blobs - txn.count(Table::blobs) + unused_files_.size() - files;
       return {};
     });
     if (!done) return done;
+    sweep_files();
   }
   return {};
 }
@@ -261,6 +257,7 @@ Result<void> TableStore::collect_cache(Millis now, Collected& out) {
         if (value->number == 0 || static_cast<Millis>(value->number) > now)
           continue;  // renewed meanwhile
         KFLOW_TRY(txn.erase(Table::cache, expired[i]));
+        KFLOW_TRY(drop_user(txn, side_user(Table::cache, expired[i])));
         ++out.cache_entries;
       }
       return {};
@@ -293,6 +290,7 @@ Result<Store::Collected> TableStore::collect(const Retention& retention) {
   KFLOW_TRY(finish_removals(out));
   KFLOW_TRY(collect_cache(retention.now, out));
   KFLOW_TRY(collect_programs(out));
+  KFLOW_TRY(collect_files());
   return out;
 }
 

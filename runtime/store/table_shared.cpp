@@ -94,6 +94,8 @@ Result<void> TableStore::post_in(Transaction& txn, const RunRow& target,
   const auto seq = next_number(txn, last_message_key);
   if (!seq) return std::unexpected(seq.error());
   const Key key(run, *seq);
+  if (!message.files.empty())
+    KFLOW_TRY(set_files(txn, side_user(Table::inbox, key), message.files));
   return txn.put(Table::inbox, key, encode_message(key, message), {}, PutMode::replace);
 }
 
@@ -239,18 +241,6 @@ Result<bool> TableStore::session_is_at(Transaction& txn, const SessionWrite& wri
   return session->number == write.expected_version;
 }
 
-Result<void> TableStore::put_blobs(Transaction& txn, RunKey run, const std::vector<Blob>& blobs) {
-  for (const Blob& blob : blobs) {
-    const std::string_view key = key_of(blob.hash);
-    const auto known = exists(txn, Table::blobs, key);
-    if (!known) return std::unexpected(known.error());
-    if (!*known) KFLOW_TRY(txn.put(Table::blobs, key, seal(key, blob.bytes), {}, PutMode::replace));
-    KFLOW_TRY(txn.put(Table::blobrefs, blob_user_key(key, run), {}, {}, PutMode::replace));
-    KFLOW_TRY(txn.put(Table::blobrefs, run_blob_key(run, key), {}, {}, PutMode::replace));
-  }
-  return {};
-}
-
 Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit) {
   if (commit.session) {
     const std::string key = bounded(commit.session->id);
@@ -258,6 +248,7 @@ Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit)
         txn.put(Table::sessions, key,
                 encode_numbered(key, commit.session->expected_version + 1, commit.session->state),
                 {}, PutMode::replace));
+    KFLOW_TRY(set_files(txn, side_user(Table::sessions, key), commit.session->files));
   }
   for (const SideWrite& write : commit.writes) {
     if (write.kind == SideWrite::Kind::history) {
@@ -278,6 +269,7 @@ Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit)
     } else {
       KFLOW_TRY(txn.erase(table, write.key));
     }
+    KFLOW_TRY(set_files(txn, side_user(table, write.key), write.files));
   }
   for (const Post& post : commit.posts) {
     const auto target = run_of_id(txn, post.run_id);
@@ -335,20 +327,6 @@ Result<Session> TableStore::session(std::string_view id) {
   auto session = decode_numbered(key, **row, "the state of a session");
   if (!session) return std::unexpected(std::move(session).error());
   return Session{session->number, std::move(session->bytes)};
-}
-
-Result<std::string> TableStore::blob(const Sha256& hash) {
-  auto txn = tables_->read();
-  if (!txn) return std::unexpected(std::move(txn).error());
-  const std::string_view key = key_of(hash);
-  const auto row = (*txn)->get(Table::blobs, key);
-  if (!row) return std::unexpected(row.error());
-  if (!*row) return fail(ErrorCode::not_found, "the store does not hold blob " + to_hex(hash));
-  const auto bytes = unseal(key, **row, "a blob");
-  if (!bytes) return std::unexpected(bytes.error());
-  if (sha256(*bytes) != hash)
-    return fail(ErrorCode::corrupt, "blob " + to_hex(hash) + " is damaged");
-  return std::string(*bytes);
 }
 
 }  // namespace kflow::store

@@ -11,7 +11,11 @@ TableStore::~TableStore() {
   const OwnerId own = own_;
   if (own == no_owner) return;
   // If this fails, others find us dead by our lock.
-  (void)change([&](Transaction& txn) { return txn.erase(Table::owners, Key(own)); });
+  (void)change([&](Transaction& txn) -> Result<void> {
+    KFLOW_TRY(drop_stages_of(txn, [&](OwnerId id) { return id == own; }));
+    return txn.erase(Table::owners, Key(own));
+  });
+  sweep_files();
 }
 
 Result<void> TableStore::change(const std::function<Result<void>(Transaction&)>& body) {
@@ -62,11 +66,17 @@ Result<TableStore::Tail> TableStore::tail_of(Transaction& txn, RunKey run, uint6
 Result<StoreInfo> TableStore::info() {
   auto txn = tables_->read();
   if (!txn) return std::unexpected(std::move(txn).error());
-  return StoreInfo{.format = store_format,
-                   .durability = tables_->durability(),
-                   .runs = (*txn)->count(Table::runs),
-                   .bytes_used = tables_->bytes_used(),
-                   .bytes_limit = tables_->bytes_limit()};
+  StoreInfo out{.format = store_format,
+                .durability = tables_->durability(),
+                .runs = (*txn)->count(Table::runs),
+                .bytes_used = 0,
+                .bytes_limit = tables_->bytes_limit()};
+  const auto bytes = file_bytes(**txn, &out.files);
+  if (!bytes) return std::unexpected(bytes.error());
+  out.file_bytes = *bytes;
+  txn->reset();
+  out.bytes_used = tables_->bytes_used() + out.file_bytes;
+  return out;
 }
 
 }  // namespace kflow::store

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "runtime/store/blob_files.hpp"
 #include "runtime/store/keys.hpp"
 #include "runtime/store/owners.hpp"
 #include "runtime/store/peers.hpp"
@@ -52,6 +54,9 @@ class TableStore final : public Store {
                                                 Millis now) override;
   Result<Session> session(std::string_view id) override;
   Result<std::string> blob(const Sha256& hash) override;
+  Result<std::unique_ptr<BlobWriter>> new_blob(uint64_t expected) override;
+  Result<std::unique_ptr<BlobReader>> open_blob(const Sha256& hash) override;
+  Result<void> release_stages(std::span<const StageId> stages) override;
   Result<void> put_schedule(const Schedule& schedule) override;
   Result<void> remove_schedule(std::string_view id) override;
   Result<std::vector<Schedule>> schedules() override;
@@ -86,9 +91,30 @@ class TableStore final : public Store {
   Result<void> change_run(Transaction& txn, const RunCommit& commit, Tail tail);
   Result<void> take(Transaction& txn, RunRow& run);
 
+  // table_blobs.cpp
+  class Writer;
+  using Prepared = std::map<Sha256, std::unique_ptr<NewBlobFile>>;
+  Result<void> be_owner();
+  Result<uint64_t> file_bytes(Transaction& txn, uint64_t* count);
+  Result<StagedBlob> stage(const Sha256& hash, uint64_t size, std::string_view text,
+                           std::unique_ptr<NewBlobFile> file);
+  Result<void> put_file(Transaction& txn, NewBlobFile& file, const Sha256& hash);
+  Result<void> prepare_blobs(const std::vector<Blob>& blobs, Prepared& prepared);
+  Result<void> put_blobs(Transaction& txn, uint64_t user, const std::vector<Blob>& blobs);
+  /// The files that something beside the runs names, from now on.
+  Result<void> set_files(Transaction& txn, uint64_t user, std::span<const Sha256> hashes);
+  /// The first held blob that is not there.
+  Result<std::optional<Sha256>> missing_file(Transaction& txn, const std::vector<Blob>& blobs);
+  Result<void> drop_stages(Transaction& txn, std::span<const StageId> stages);
+  Result<void> drop_stages_of(Transaction& txn, const std::function<bool(OwnerId)>& is_dead);
+  Result<void> drop_user(Transaction& txn, uint64_t user);
+  Result<void> drop_messages(Transaction& txn, RunKey run);
+  Result<void> drop_blob(Transaction& txn, uint64_t user, std::string_view hash);
+  void sweep_files();
+  Result<void> collect_files();
+
   // table_shared.cpp: what a commit touches besides its own run
   Result<bool> session_is_at(Transaction& txn, const SessionWrite& write);
-  Result<void> put_blobs(Transaction& txn, RunKey run, const std::vector<Blob>& blobs);
   Result<void> write_shared(Transaction& txn, const RunCommit& commit);
   Result<std::optional<RunRow>> run_of_id(Transaction& txn, std::string_view id);
   Result<void> post_in(Transaction& txn, const RunRow& target, const InboxMessage& message);
@@ -120,6 +146,11 @@ class TableStore final : public Store {
   std::unique_ptr<Peers> peers_;
   std::atomic<OwnerId> own_ = no_owner;
   std::mutex writing_;  // threads of this process, so that the next two belong to one at a time
+  std::mutex registering_;
+  std::atomic<bool> nameless_ = false;  // an owner without a doorbell yet
+  std::atomic<uint64_t> last_stage_ = 0;
+  std::vector<Sha256> unused_files_;  // their rows went in a transaction under way, or before
+  Prepared* prepared_ = nullptr;      // of the batch that is being written
   std::unordered_map<RunKey, Tail> tails_;
   std::vector<std::pair<RunKey, std::optional<Tail>>> undo_;
 };

@@ -149,8 +149,16 @@ Result<Store::BatchResult> TableStore::write(std::span<const NewRun> runs,
   hashes.reserve(runs.size() + batch.size());
   for (const NewRun& run : runs) hashes.push_back(xxh3(run.events));
   for (const RunCommit& commit : batch) hashes.push_back(xxh3(commit.events));
+  Prepared prepared;
+  for (const NewRun& run : runs) KFLOW_TRY(prepare_blobs(run.blobs, prepared));
+  for (const RunCommit& commit : batch) KFLOW_TRY(prepare_blobs(commit.blobs, prepared));
   BatchResult out;
   auto done = change([&](Transaction& txn) -> Result<void> {
+    prepared_ = &prepared;
+    struct Forget {
+      Prepared*& which;
+      ~Forget() { which = nullptr; }
+    } forget{prepared_};
     out.started.resize(runs.size());
     out.outcomes.reserve(batch.size());
     // Starts come first in the row order of `runs`; a full store refuses them and goes on with the
@@ -235,6 +243,13 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
     out.refused = Error{ErrorCode::already_exists, "there is a run `" + h.id + "` already"};
     return {};
   }
+  const auto missing = missing_file(txn, run.blobs);
+  if (!missing) return std::unexpected(missing.error());
+  if (*missing) {
+    out.refused = Error{ErrorCode::not_found, "the store does not hold the file with the SHA-256 " +
+                                                  to_hex(**missing) + " that the input names"};
+    return {};
+  }
   KFLOW_TRY(put_program(txn, h.program, run.program));
 
   const auto number = next_number(txn, last_run_key);
@@ -267,6 +282,7 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
   }
   KFLOW_TRY(put_new_indexes(txn, row));
   KFLOW_TRY(put_blobs(txn, h.key, run.blobs));
+  KFLOW_TRY(drop_stages(txn, run.stages));
   out = {.key = h.key, .id = h.id, .queued = *queued};
   if (h.owner != no_owner) {
     set_tail(h.key, {.epoch = h.epoch,
@@ -312,7 +328,9 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
     tail->next_public += commit.public_count;
   }
   for (const uint64_t message : commit.consumed) {
-    KFLOW_TRY(txn.erase(Table::inbox, Key(commit.run, message)));
+    const Key row_key(commit.run, message);
+    KFLOW_TRY(txn.erase(Table::inbox, row_key));
+    KFLOW_TRY(drop_user(txn, side_user(Table::inbox, row_key)));
   }
   if (!commit.snapshot.empty()) {
     KFLOW_TRY(txn.put(Table::snapshots, key, encode_snapshot(key, tail->next_seq, commit.snapshot),
@@ -328,6 +346,7 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
     KFLOW_TRY(insert(txn, child, xxh3(child.events), children.emplace_back()));
   }
   KFLOW_TRY(write_shared(txn, commit));
+  KFLOW_TRY(drop_stages(txn, commit.stages));
   const bool unowned = fence->owner == no_owner;
   if (commit.header || (unowned && commit.next_due)) {
     KFLOW_TRY(change_run(txn, commit, *tail));
@@ -368,6 +387,7 @@ Result<void> TableStore::change_run(Transaction& txn, const RunCommit& commit, T
   if (final) {
     KFLOW_TRY(tell_watchers(txn, commit.run));
     if (!is_final(from.header.status)) KFLOW_TRY(leave_slot(txn, h));
+    KFLOW_TRY(drop_messages(txn, commit.run));
     KFLOW_TRY(erase_all_of(txn, Table::inbox, commit.run));
     KFLOW_TRY(erase_all_of(txn, Table::dedup, commit.run));
   }

@@ -84,6 +84,8 @@ class Transaction {
   virtual uint64_t count(Table table) = 0;
 };
 
+class BlobFiles;
+
 /// Thread-safe.
 class Tables {
  public:
@@ -99,6 +101,8 @@ class Tables {
   virtual Durability durability() = 0;
   /// A consistent copy into an empty folder, while the tables are in use.
   virtual Result<void> copy_to(const std::string& folder, bool compact) = 0;
+  /// Where blobs are that are too large for a row; null: there is no such place.
+  virtual BlobFiles* blob_files() { return nullptr; }
   /// Something died: forget what it held.
   virtual void clear_stale_readers() = 0;
 };

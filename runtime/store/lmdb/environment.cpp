@@ -236,7 +236,8 @@ Result<void> write_marker(const std::string& folder) {
 }  // namespace
 
 // The mark comes last: a copy that was cut off is no store.
-Result<void> copy_environment(const Environment& e, const std::string& folder, bool compact) {
+Result<void> copy_environment(const Environment& e, const BlobFiles& blobs,
+                              const std::string& folder, bool compact) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return os_error(error.value(), "cannot make " + in_quotes(folder));
@@ -248,6 +249,8 @@ Result<void> copy_environment(const Environment& e, const std::string& folder, b
     const std::string what = "cannot copy the store to " + in_quotes(folder);
     return code > 0 ? os_error(code, what) : std::unexpected(lmdb_error(code, what));
   }
+  // After the tables: every file that they name is there then.
+  KFLOW_TRY(blobs.copy_to(folder));
   for (const std::string& path : {folder + "/data.mdb", folder}) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     const bool synced = fd >= 0 && ::fsync(fd) == 0;

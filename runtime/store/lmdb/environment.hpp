@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "runtime/store/lmdb/lmdb_store.hpp"
+#include "runtime/store/blob_files.hpp"
 #include "runtime/store/process_lock.hpp"
 #include "runtime/store/tables.hpp"
 
@@ -52,6 +53,7 @@ Result<std::shared_ptr<Environment>> open_environment(const std::string& folder,
 
 /// A consistent copy that is a store of its own, made while this one is in use. The folder must be
 /// new or empty.
-Result<void> copy_environment(const Environment& e, const std::string& folder, bool compact);
+Result<void> copy_environment(const Environment& e, const BlobFiles& blobs,
+                              const std::string& folder, bool compact);
 
 }  // namespace kflow::store

@@ -163,7 +163,8 @@ class LmdbTransaction final : public Transaction {
 
 class LmdbTables final : public Tables {
  public:
-  explicit LmdbTables(std::shared_ptr<Environment> e) : e_(std::move(e)) {}
+  explicit LmdbTables(std::shared_ptr<Environment> e)
+      : e_(std::move(e)), blobs_(e_->folder + "/blobs", e_->durability == Durability::sync) {}
 
   Result<std::unique_ptr<Transaction>> read() override {
     auto txn = std::make_unique<LmdbTransaction>(e_);
@@ -202,7 +203,7 @@ class LmdbTables final : public Tables {
   }
 
   Result<void> copy_to(const std::string& folder, bool compact) override {
-    return copy_environment(*e_, folder, compact);
+    return copy_environment(*e_, blobs_, folder, compact);
   }
 
   uint64_t bytes_used() override {
@@ -213,6 +214,7 @@ class LmdbTables final : public Tables {
   }
   uint64_t bytes_limit() override { return e_->options.max_bytes; }
   Durability durability() override { return e_->durability; }
+  BlobFiles* blob_files() override { return &blobs_; }
   void clear_stale_readers() override {
     int dead = 0;
     mdb_reader_check(e_->env, &dead);
@@ -228,6 +230,7 @@ class LmdbTables final : public Tables {
                                          " MiB; remove runs, or raise the limit");
   }
   std::shared_ptr<Environment> e_;
+  BlobFiles blobs_;
 };
 
 }  // namespace
