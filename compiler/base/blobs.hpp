@@ -1,5 +1,5 @@
-// Blobs: bytes that are kept by their SHA-256 and read and written in pieces, however many they are.
-// The seam between those who move bytes and the store that keeps them.
+// Blobs: bytes that are kept by their SHA-256 and read and written in pieces, however many they
+// are. The seam between those who move bytes and the store that keeps them.
 #pragma once
 
 #include <cstdint>

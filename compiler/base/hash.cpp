@@ -30,9 +30,9 @@ struct Sha256Stream::Context {
 };
 
 Sha256Stream::Sha256Stream() : context_(std::make_unique<Context>()) {
-  KFLOW_CHECK(context_->md != nullptr &&
-                  EVP_DigestInit_ex(context_->md, EVP_sha256(), nullptr) == 1,
-              "SHA-256 is not available");
+  KFLOW_CHECK(
+      context_->md != nullptr && EVP_DigestInit_ex(context_->md, EVP_sha256(), nullptr) == 1,
+      "SHA-256 is not available");
 }
 Sha256Stream::~Sha256Stream() { EVP_MD_CTX_free(context_->md); }
 

@@ -10,19 +10,30 @@ constexpr std::string_view http_answer =
 #define KFLOW_HTTP_COMMON                                                                      \
   {"headers", "map<string, string>", false, "{}"}, {"query", "map<string, any>", false, "{}"}, \
       {"expect_status", "any", false, "200 to 299"}, {"max_bytes", "int", false, "67108864"},  \
-      {"follow", "bool", false, "true"}, {"bearer", "secret?", false, "none"}
+      {"follow", "bool", false, "true"}, {"bearer", "secret?", false, "none"},                 \
+      {"save", "bool", false, "false: `body` is a file"}
 
 constexpr BuiltinParam http_get[] = {{"url", "string | secret"}, KFLOW_HTTP_COMMON};
+constexpr BuiltinParam http_download[] = {{"url", "string | secret"},
+                                          {"name", "string", false, "what the answer says"},
+                                          {"headers", "map<string, string>", false, "{}"},
+                                          {"query", "map<string, any>", false, "{}"},
+                                          {"expect_status", "any", false, "200 to 299"},
+                                          {"max_bytes", "int", false, "17179869184"},
+                                          {"follow", "bool", false, "true"},
+                                          {"bearer", "secret?", false, "none"}};
 constexpr BuiltinParam http_body[] = {{"url", "string | secret"},
                                       {"body", "any", false, "none"},
                                       {"json", "any", false, "none"},
                                       {"form", "map<string, any>", false, "none"},
+                                      {"multipart", "map<string, any>", false, "none"},
                                       KFLOW_HTTP_COMMON};
 constexpr BuiltinParam http_request[] = {{"method", "string"},
                                          {"url", "string | secret"},
                                          {"body", "any", false, "none"},
                                          {"json", "any", false, "none"},
                                          {"form", "map<string, any>", false, "none"},
+                                         {"multipart", "map<string, any>", false, "none"},
                                          KFLOW_HTTP_COMMON};
 #undef KFLOW_HTTP_COMMON
 constexpr BuiltinParam exec_run[] = {{"argv", "string[]"},
@@ -34,6 +45,12 @@ constexpr BuiltinParam exec_run[] = {{"argv", "string[]"},
 constexpr BuiltinParam path_only[] = {{"path", "string"}};
 constexpr BuiltinParam file_write[] = {{"path", "string"}, {"content", "any"}};
 constexpr BuiltinParam file_read[] = {{"path", "string"}, {"binary", "bool", false, "false"}};
+constexpr BuiltinParam file_open[] = {{"path", "string"},
+                                      {"media_type", "string", false, "by the name"}};
+constexpr BuiltinParam file_save[] = {{"file", "file"}, {"path", "string"}};
+constexpr BuiltinParam file_only[] = {{"file", "file"}};
+constexpr BuiltinParam file_make[] = {
+    {"content", "any"}, {"name", "string"}, {"media_type", "string", false, "by the name"}};
 constexpr BuiltinParam glob[] = {{"pattern", "string"}};
 constexpr BuiltinParam sql[] = {{"database", "string | secret"},
                                 {"statement", "string"},
@@ -74,6 +91,8 @@ constexpr Builtin table[] = {
     {"random", {}, "double", true, true, "a random number in [0, 1), recorded"},
     {"log", log, "null", true, true, "writes a value to the log of the process"},
     {"http.get", http_get, http_answer, true, true, "GET; a JSON body is decoded"},
+    {"http.download", http_download, "file", true, true,
+     "GET; the body goes into the store as it comes, however long it is"},
     {"http.head", http_get, http_answer, true, true, "HEAD"},
     {"http.delete", http_get, http_answer, true, true, "DELETE"},
     {"http.put", http_body, http_answer, true, true, "PUT"},
@@ -88,6 +107,14 @@ constexpr Builtin table[] = {
      "the content of a file: string, or bytes with `binary: true`"},
     {"file.write", file_write, "null", true, true, "writes a file atomically"},
     {"file.append", file_write, "null", false, true, "appends to a file"},
+    {"file.open", file_open, "file", true, true,
+     "takes a file into the store: what it holds now is kept"},
+    {"file.save", file_save, "null", true, true,
+     "writes a file of the store to a path, atomically"},
+    {"file.make", file_make, "file", true, true,
+     "a file of a text, of bytes, or of another value as JSON"},
+    {"file.text", file_only, "string", true, true, "the content of a file of the store as text"},
+    {"file.bytes", file_only, "bytes", true, true, "the content of a file of the store"},
     {"file.glob", glob, "string[]", true, true,
      "paths that match a pattern (`*`, `?`, `**`), sorted"},
     {"file.exists", path_only, "bool", true, true, "whether a file or folder exists"},

@@ -40,6 +40,7 @@ struct Activities::Parts {
   std::unique_ptr<Worker> databases;
   std::unique_ptr<Worker> database_servers;
   std::unique_ptr<Worker> mail;
+  std::unique_ptr<Worker> file_values;
   std::unordered_map<uint64_t, Worker*> running;
 
   void finish(Completion completion) {
@@ -66,6 +67,7 @@ Activities::~Activities() {
   parts_->databases.reset();
   parts_->database_servers.reset();
   parts_->mail.reset();
+  parts_->file_values.reset();
 }
 
 void Activities::start(Request request) {
@@ -83,6 +85,9 @@ void Activities::start(Request request) {
     if (request.model != nullptr || request.callee.starts_with("http.")) {
       if (!p.http) p.http = make_http_worker(p.options, finish);
       worker = p.http.get();
+    } else if (is_file_value_callee(request.callee)) {
+      if (!p.file_values) p.file_values = make_pool_worker(file_value_job(p.options), finish);
+      worker = p.file_values.get();
     } else if (request.callee.starts_with("file.")) {
       if (!p.files) p.files = make_file_worker(p.options, finish);
       worker = p.files.get();

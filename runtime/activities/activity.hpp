@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "compiler/base/blobs.hpp"
 #include "compiler/base/result.hpp"
 #include "compiler/cel/value.hpp"
 #include "runtime/conversation/conversation.hpp"
@@ -70,6 +71,8 @@ struct ActivityError {
 struct Completion {
   uint64_t token = 0;
   std::variant<cel::Value, ActivityError> outcome;
+  /// Of files in the outcome: released when its event is durable, or when it counts no more.
+  std::vector<StageId> stages = {};
 };
 
 /// Called on a thread of the activities, exactly once for each request that was started.
@@ -80,8 +83,15 @@ inline constexpr int64_t default_http_max_bytes = 64LL << 20;
 inline constexpr int64_t default_http_timeout_ms = 300'000;
 inline constexpr int64_t http_connect_timeout_ms = 30'000;
 inline constexpr int max_redirects = 10;
+/// Of a body that goes into a file of the store, and how long it may be silent: there is no limit
+/// of its whole time.
+inline constexpr int64_t default_download_max_bytes = 16LL << 30;
+inline constexpr int64_t download_silence_s = 300;
 inline constexpr int64_t default_max_output = 16LL << 20;
 inline constexpr int64_t max_file_bytes = 64LL << 20;
+inline constexpr uint64_t max_text_bytes = 16ULL << 20;           ///< of file.text and file.bytes
+inline constexpr uint64_t max_media_bytes = 20ULL << 20;          ///< one file said to a model
+inline constexpr uint64_t max_request_media_bytes = 48ULL << 20;  ///< all those of one call
 inline constexpr size_t max_glob_results = 100'000;
 inline constexpr int kill_grace_ms = 2'000;  ///< between SIGTERM and SIGKILL
 
@@ -110,6 +120,7 @@ struct Options {
   std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
   std::shared_ptr<Tape> tape;  ///< none: the network, and nothing is recorded
   std::shared_ptr<StandIn> stand_in;
+  std::shared_ptr<BlobStore> blobs;  ///< of `file` values; none: whoever needs it fails
 };
 
 /// Owns the threads, each started when first needed. Thread-safe.

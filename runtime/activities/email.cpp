@@ -11,6 +11,7 @@
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
 #include "runtime/activities/secrets.hpp"
+#include "runtime/activities/store_error.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -264,6 +265,20 @@ class Mail {
     return std::nullopt;
   }
 
+  // One whose content is a file of the store, which says what type it is too.
+  std::optional<ActivityError> read_file(const Value& item, Attachment& a) const {
+    const Value* content = item.kind() == cel::Kind::map ? item.find("content") : nullptr;
+    if (content == nullptr || content->kind() != cel::Kind::file) return std::nullopt;
+    const cel::File& file = content->as_file();
+    if (options_.blobs == nullptr) return bad("attachment", "there is no store for files here");
+    if (file.size == 0) return bad("attachment", fmt::format("the file `{}` is empty", file.name));
+    auto bytes = read_blob(*options_.blobs, file.sha256, max_body_bytes);
+    if (!bytes) return store_error(bytes.error(), file);
+    a.content = std::move(*bytes);
+    if (text_argument(item, "type").empty() && !file.media_type.empty()) a.type = file.media_type;
+    return std::nullopt;
+  }
+
   std::optional<ActivityError> attachments(const Value& in) {
     const Value* given = in.find("attachments");
     if (given == nullptr || given->kind() != cel::Kind::list) return std::nullopt;
@@ -271,13 +286,16 @@ class Mail {
       Attachment a{.name = text_argument(item, "name"),
                    .type = text_argument(item, "type", "application/octet-stream"),
                    .content = ""};
+      if (auto error = read_file(item, a)) return error;
       const Value* content = item.kind() == cel::Kind::map ? item.find("content") : nullptr;
       const bool text = content != nullptr && content->kind() == cel::Kind::string;
       if (a.name.empty() || has_control(a.name) || has_control(a.type) || !is_ascii(a.type) ||
-          !(text || (content != nullptr && content->kind() == cel::Kind::bytes)))
+          !(text || !a.content.empty() ||
+            (content != nullptr && content->kind() == cel::Kind::bytes)))
         return bad("attachment",
-                   "an attachment has a name and a content, which is a string or bytes");
-      a.content = text ? content->as_string() : content->as_bytes();
+                   "an attachment has a name and a content, which is a string, bytes or a file");
+      if (text) a.content = content->as_string();
+      if (!text && content->kind() == cel::Kind::bytes) a.content = content->as_bytes();
       attached_bytes_ += a.content.size();
       attachments_.push_back(std::move(a));
     }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
@@ -17,6 +16,7 @@
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/atomic_file.hpp"
 #include "runtime/activities/roots.hpp"
 #include "runtime/activities/worker.hpp"
 
@@ -54,11 +54,16 @@ class Files {
       text = content->as_string();
     } else if (content->kind() == cel::Kind::bytes) {
       text = content->as_bytes();
+    } else if (content->kind() == cel::Kind::file) {
+      return ActivityError{
+          .kind = "type",
+          .code = "content",
+          .message = "`content` is a file of the store; `file.save` writes it to a path"};
     } else {
       text = cel::to_json(*content, 2) + "\n";
     }
     if (r.callee == "file.append") return append(base.fd, inner, path, text);
-    return write(base.fd, inner, path, text);
+    return write(path, text);
   }
 
  private:
@@ -92,69 +97,18 @@ class Files {
     return file_error("look at", path, errno);
   }
 
-  // Makes the folders above a file; gives the folder opened beneath the root, and the file's name.
-  static int parent(int base, const std::string& inner, std::string& name) {
-    const fs::path normal = fs::path(inner).lexically_normal();
-    name = normal.filename().string();
-    std::string so_far = ".";
-    int current = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
-    for (const fs::path& part : normal.parent_path()) {
-      if (current < 0) return current;
-      so_far = so_far == "." ? part.string() : so_far + "/" + part.string();
-      int next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
-      if (next < 0 && errno == ENOENT) {
-        if (::mkdirat(current, part.c_str(), 0777) == 0 || errno == EEXIST)
-          next = open_beneath(base, so_far, O_PATH | O_DIRECTORY);
-      }
-      const int error = errno;
-      ::close(current);
-      errno = error;
-      current = next;
-    }
-    return current;
-  }
-
-  static bool write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t n = ::write(fd, text.data(), text.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return false;
-      text.remove_prefix(static_cast<size_t>(n));
-    }
-    return true;
-  }
-
-  static Outcome write(int base, const std::string& inner, const std::string& path,
-                       const std::string& text) {
-    std::string name;
-    Fd folder{parent(base, inner, name)};
-    if (folder.fd < 0) return file_error("write", path, errno);
-    if (name.empty() || name == "." || name == "..") return file_error("write", path, EISDIR);
-    // A symbolic link is replaced, never followed; the mode of an existing file is kept.
-    struct stat old{};
-    const bool existed = ::fstatat(folder.fd, name.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
-    if (existed && S_ISDIR(old.st_mode)) return file_error("write", path, EISDIR);
-    const std::string temporary =
-        fmt::format(".{}.{}.{}.tmp", name.substr(0, 100), ::getpid(), counter_.fetch_add(1));
-    Fd file{::openat(folder.fd, temporary.c_str(),
-                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)};
-    if (file.fd < 0) return file_error("write", path, errno);
-    if (existed && S_ISREG(old.st_mode)) ::fchmod(file.fd, old.st_mode & 07777);
-    if (!write_all(file.fd, text) || ::fsync(file.fd) != 0 ||
-        ::renameat(folder.fd, temporary.c_str(), folder.fd, name.c_str()) != 0) {
-      const int error = errno;
-      ::unlinkat(folder.fd, temporary.c_str(), 0);
-      return file_error("write", path, error);
-    }
-    Fd synced{::openat(folder.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (synced.fd >= 0) ::fsync(synced.fd);
+  Outcome write(const std::string& path, const std::string& text) const {
+    AtomicFile out(roots_, path);
+    if (auto error = out.open()) return std::move(*error);
+    if (auto error = out.write(text)) return std::move(*error);
+    if (auto error = out.finish()) return std::move(*error);
     return Value();
   }
 
   static Outcome append(int base, const std::string& inner, const std::string& path,
                         const std::string& text) {
     std::string name;
-    Fd folder{parent(base, inner, name)};
+    Fd folder{make_parent(base, inner, name)};
     if (folder.fd < 0) return file_error("append to", path, errno);
     Fd file{open_beneath(base, inner, O_WRONLY | O_CREAT | O_APPEND, 0666)};
     if (file.fd < 0) return file_error("append to", path, errno);
@@ -244,7 +198,6 @@ class Files {
   }
 
   Roots roots_;
-  static inline std::atomic<uint64_t> counter_ = 0;
 };
 
 class FileWorker final : public Worker {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -16,6 +17,7 @@
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/activities/charset.hpp"
 #include "runtime/activities/secrets.hpp"
+#include "runtime/activities/store_error.hpp"
 #include "runtime/activities/tape.hpp"
 #include "runtime/activities/transfer.hpp"
 #include "runtime/activities/worker.hpp"
@@ -114,9 +116,63 @@ std::string shown_url(const Transfer& t) {
                               : fmt::format("the URL in the secret `{}`", t.secret_url);
 }
 
+bool expected(const Value& in, long status) {
+  const Value* wanted = in.find("expect_status");
+  if (wanted == nullptr || wanted->is_null()) return status >= 200 && status < 300;
+  if (wanted->kind() == cel::Kind::int_) return wanted->as_int() == status;
+  if (wanted->kind() != cel::Kind::list) return false;
+  const auto items = wanted->as_list();
+  return std::any_of(items.begin(), items.end(),
+                     [&](const Value& v) { return v == Value::integer(status); });
+}
+
+// Bodies that come whole are made durable here, so that no other transfer waits for the disk.
+class Closer {
+ public:
+  explicit Closer(std::function<void(std::unique_ptr<Transfer>)> close)
+      : close_(std::move(close)) {}
+  ~Closer() {
+    {
+      const std::lock_guard guard(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+  void add(std::unique_ptr<Transfer> transfer) {
+    {
+      const std::lock_guard guard(mutex_);
+      queue_.push_back(std::move(transfer));
+      if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    }
+    changed_.notify_one();
+  }
+
+ private:
+  void loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      auto transfer = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      close_(std::move(transfer));
+      lock.lock();
+    }
+  }
+  std::function<void(std::unique_ptr<Transfer>)> close_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<Transfer>> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
 size_t on_body(char* data, size_t size, size_t count, void* user) {
   auto& t = *static_cast<Transfer*>(user);
   if (t.status == 0) curl_easy_getinfo(t.easy, CURLINFO_RESPONSE_CODE, &t.status);
+  if (t.saved) t.wanted = expected(t.request.input, t.status);
   return t.take({data, size * count}) ? size * count : 0;
 }
 
@@ -222,7 +278,7 @@ class HttpWorker final : public Worker {
         curl_easy_setopt(t->easy, CURLOPT_PROXY, t->model->endpoint.proxy.c_str());
       curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
     }
-    if (options_.tape && from_tape(*t)) return;
+    if (options_.tape && from_tape(t)) return;
     if (t->model) {
       waiting_.push_back(std::move(t));
       return admit();
@@ -264,10 +320,11 @@ class HttpWorker final : public Worker {
   }
 
   // True: answered by the tape, or refused, as the answer is not there and nothing else is asked.
-  bool from_tape(Transfer& t) {
+  bool from_tape(std::unique_ptr<Transfer>& transfer) {
+    Transfer& t = *transfer;
     const uint64_t token = t.request.token;
     const std::string& url = t.tape_url.empty() ? t.url : t.tape_url;
-    const auto found = options_.tape->find(t.method, url, t.body);
+    const auto found = options_.tape->find(t.method, url, t.body_for_tape());
     if (!found && !options_.tape->replays()) return false;
     if (!found) {
       fail(token, {.kind = t.model ? "model" : "http",
@@ -276,10 +333,18 @@ class HttpWorker final : public Worker {
                                           options_.tape->path(), t.method, shown_url(t))});
       return true;
     }
-    options_.tape->record(t.method, url, t.body, *found);
+    options_.tape->record(t.method, url, t.body_for_tape(), *found);
     t.status = found->status;
     for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;
+    if (t.saved) {
+      t.wanted = expected(t.request.input, t.status);
+      t.saved->taped = true;
+    }
     const bool fits = t.take(found->body);
+    if (fits && t.saved && t.wanted) {
+      closer_.add(std::move(transfer));
+      return true;
+    }
     done_({token, outcome(t, fits ? CURLE_OK : CURLE_WRITE_ERROR)});
     return true;
   }
@@ -309,7 +374,19 @@ class HttpWorker final : public Worker {
     const Value& in = t.request.input;
     std::string method = t.request.callee.substr(5);
     for (char& c : method) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    const bool download = method == "DOWNLOAD";
+    if (download) method = "GET";
     if (method == "REQUEST") method = text_argument(in, "method", "GET");
+    if ((download || bool_argument(in, "save", false)) && method != "HEAD") {
+      if (options_.blobs == nullptr)
+        return ActivityError{
+            .kind = "internal", .code = "no_store", .message = "there is no store for files here"};
+      t.saved = std::make_unique<SavedBody>();
+      t.saved->blobs = options_.blobs;
+      t.saved->name = text_argument(in, "name");
+      t.saved->alone = download;
+      t.saved->copy = options_.tape && !options_.tape->replays();
+    }
     t.method = method;
     const bool method_ok = !method.empty() && std::all_of(method.begin(), method.end(), [](char c) {
       return (c >= 'A' && c <= 'Z') || c == '-';
@@ -369,23 +446,39 @@ class HttpWorker final : public Worker {
     }
     if (auto error = authorize(t, secret_argument(in, "bearer"))) return error;
     if (method == "POST") curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, "");
-    set_body(t, in, content_type);
+    if (auto error = set_body(t, in, content_type)) return error;
     if ((method == "POST" || method == "PATCH") && !own_key)
       t.headers =
           curl_slist_append(t.headers, ("Idempotency-Key: " + t.request.idempotency_key).c_str());
     t.headers = curl_slist_append(t.headers, "Expect:");
-    t.max_bytes = std::max<int64_t>(1, int_argument(in, "max_bytes", default_http_max_bytes));
+    t.max_bytes = std::max<int64_t>(
+        1, int_argument(in, "max_bytes",
+                        t.saved ? default_download_max_bytes : default_http_max_bytes));
     options(t, method, bool_argument(in, "follow", true));
+    if (t.saved || !t.uploads.empty()) {
+      curl_easy_setopt(t.easy, CURLOPT_TIMEOUT_MS, 0L);
+      curl_easy_setopt(t.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+      curl_easy_setopt(t.easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(download_silence_s));
+    }
     if (!user_agent) curl_easy_setopt(t.easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
     return std::nullopt;
   }
 
-  static void set_body(Transfer& t, const Value& in, bool content_type) {
+  std::optional<ActivityError> set_body(Transfer& t, const Value& in, bool content_type) const {
     const auto given = [&](std::string_view name) {
       const Value* v = in.find(name);
       return v == nullptr || v->is_null() ? nullptr : v;
     };
     std::string type;
+    if (const Value* fields = given("multipart");
+        fields != nullptr && fields->kind() == cel::Kind::map)
+      return set_multipart(t, options_.blobs.get(), *fields);
+    if (const Value* file = given("body"); file != nullptr && file->kind() == cel::Kind::file) {
+      type = file->as_file().media_type;
+      if (!content_type && !type.empty() && header_is_safe(type))
+        t.headers = curl_slist_append(t.headers, ("Content-Type: " + type).c_str());
+      return set_file_body(t, options_.blobs.get(), file->as_file());
+    }
     if (const Value* json = given("json")) {
       t.body = cel::to_json(*json);
       type = "application/json";
@@ -403,11 +496,12 @@ class HttpWorker final : public Worker {
              : bytes ? "application/octet-stream"
                      : "application/json";
     } else {
-      return;
+      return std::nullopt;
     }
     curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, t.body.data());
     curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body.size()));
     if (!content_type) t.headers = curl_slist_append(t.headers, ("Content-Type: " + type).c_str());
+    return std::nullopt;
   }
 
   static void options(Transfer& t, const std::string& method, bool follow) {
@@ -467,12 +561,39 @@ class HttpWorker final : public Worker {
   void ended(Transfer* t, CURLcode code) {
     curl_multi_remove_handle(multi_, t->easy);
     if (code == CURLE_OK) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+    if (code == CURLE_OK && t->saved) {
+      t->wanted = expected(t->request.input, t->status);
+      if (t->wanted) {
+        auto whole = std::move(transfers_.at(t->request.token));
+        transfers_.erase(t->request.token);
+        return closer_.add(std::move(whole));
+      }
+    }
     Completion completion{t->request.token, outcome(*t, code)};
     if (t->model) gates_[t->model->gate].ended(tokens_of(completion), now_ms());
-    if (options_.tape && code == CURLE_OK)
-      options_.tape->record(t->method, t->tape_url.empty() ? t->url : t->tape_url, t->body,
-                            {.status = t->status, .headers = t->answer_headers, .body = t->answer});
+    if (code == CURLE_OK) record(*t);
     transfers_.erase(t->request.token);
+    done_(std::move(completion));
+  }
+
+  void record(const Transfer& t) const {
+    if (!options_.tape || options_.tape->replays()) return;
+    options_.tape->record(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body_for_tape(),
+                          {.status = t.status, .headers = t.answer_headers, .body = t.answer});
+  }
+
+  // On the closer's thread.
+  void close(std::unique_ptr<Transfer> t) {
+    Completion completion{t->request.token, Value()};
+    auto file = finish_saved(*t, completion.stages);
+    if (auto* error = std::get_if<ActivityError>(&file)) {
+      completion.outcome = std::move(*error);
+    } else {
+      if (!t->saved->taped) record(*t);
+      completion.outcome = t->saved->alone ? std::get<Value>(std::move(file))
+                                           : answer(*t, std::get<Value>(std::move(file)));
+    }
+    t.reset();
     done_(std::move(completion));
   }
 
@@ -485,32 +606,28 @@ class HttpWorker final : public Worker {
   static std::variant<Value, ActivityError> outcome(Transfer& t, CURLcode code) {
     if (code != CURLE_OK) return transport_error(t, code);
     if (t.model) return model_outcome(t);
-    const long status = t.status;
-    char* final_url = nullptr;
-    curl_easy_getinfo(t.easy, CURLINFO_EFFECTIVE_URL, &final_url);
+    if (!expected(t.request.input, t.status)) return status_error(t, t.status, header_record(t));
+    auto body = decoded(t);
+    if (auto* error = std::get_if<ActivityError>(&body)) return std::move(*error);
+    return answer(t, std::get<Value>(std::move(body)));
+  }
+
+  static Value header_record(const Transfer& t) {
     cel::MapBuilder headers;
     for (const auto& [name, value] : t.answer_headers)
       headers.add(replace_invalid_utf8(name), Value::string(value));
-    const Value header_record = std::move(headers).take();
-    if (!expected(t.request.input, status)) return status_error(t, status, header_record);
-    auto body = decoded(t);
-    if (auto* error = std::get_if<ActivityError>(&body)) return std::move(*error);
-    return cel::make_record({{"status", Value::integer(status)},
-                             {"headers", header_record},
-                             {"body", std::get<Value>(std::move(body))},
+    return std::move(headers).take();
+  }
+
+  static Value answer(const Transfer& t, Value body) {
+    char* final_url = nullptr;
+    curl_easy_getinfo(t.easy, CURLINFO_EFFECTIVE_URL, &final_url);
+    return cel::make_record({{"status", Value::integer(t.status)},
+                             {"headers", header_record(t)},
+                             {"body", std::move(body)},
                              {"url", Value::string(final_url == nullptr || !t.secret_url.empty()
                                                        ? ""
                                                        : replace_invalid_utf8(final_url))}});
-  }
-
-  static bool expected(const Value& in, long status) {
-    const Value* wanted = in.find("expect_status");
-    if (wanted == nullptr || wanted->is_null()) return status >= 200 && status < 300;
-    if (wanted->kind() == cel::Kind::int_) return wanted->as_int() == status;
-    if (wanted->kind() != cel::Kind::list) return false;
-    const auto items = wanted->as_list();
-    return std::any_of(items.begin(), items.end(),
-                       [&](const Value& v) { return v == Value::integer(status); });
   }
 
   static std::variant<Value, ActivityError> decoded(const Transfer& t) {
@@ -550,6 +667,7 @@ class HttpWorker final : public Worker {
 
   static ActivityError transport_error(const Transfer& t, CURLcode code) {
     const std::string url = shown_url(t);
+    if (t.trouble) return store_error(*t.trouble);
     if (t.too_large)
       return {.kind = "limit",
               .code = "body_size",
@@ -636,6 +754,7 @@ class HttpWorker final : public Worker {
   std::map<std::string, Gate> gates_;
   int64_t next_admission_ms_ = 0;
   bool stopping_ = false;
+  Closer closer_{[this](std::unique_ptr<Transfer> t) { close(std::move(t)); }};
   std::thread thread_;
 };
 

@@ -104,7 +104,17 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
                      call.endpoint.api_key_variable.empty();
   if (endpoint.api_key.empty() && !local && !options.tape) return no_key(spec, variable);
 
-  auto wire = call.dialect->encode(request, endpoint);
+  const bool files = has_files(request);
+  ModelRequest loaded;
+  if (files) {
+    loaded = request;
+    if (auto error = load_files(loaded, options)) return error;
+  }
+  auto wire = call.dialect->encode(files ? loaded : request, endpoint);
+  if (files && wire && options.tape) {
+    if (auto named = call.dialect->encode(with_names_of_files(request), endpoint))
+      t.tape_body = std::move(named->body);
+  }
   if (!wire) {
     return ActivityError{
         .kind = "model", .code = "invalid_request", .message = wire.error().message};
@@ -133,6 +143,11 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
 }
 
 bool Transfer::take(std::string_view bytes) {
+  if (saved && wanted) return save_piece(*this, bytes);
+  if (saved) {  // what a server says of an error
+    answer.append(bytes.substr(0, max_error_body - std::min(max_error_body, answer.size())));
+    return true;
+  }
   const bool refused = model && status != 200;
   const size_t most = refused ? max_error_body : static_cast<size_t>(max_bytes);
   if (answer.size() + bytes.size() > most) {

@@ -15,7 +15,7 @@ namespace {
 
 class PoolWorker final : public Worker {
  public:
-  PoolWorker(Job job, CompletionHandler done, size_t threads)
+  PoolWorker(StoringJob job, CompletionHandler done, size_t threads)
       : job_(std::move(job)), done_(std::move(done)), most_(threads) {}
   ~PoolWorker() override {
     {
@@ -70,15 +70,17 @@ class PoolWorker final : public Worker {
       mine.token = request.token;
       mine.stopped = stopping_;
       lock.unlock();
-      Outcome outcome = mine.stopped ? Outcome(cancelled_error()) : job_(request, mine.stopped);
+      std::vector<StageId> stages;
+      Outcome outcome =
+          mine.stopped ? Outcome(cancelled_error()) : job_(request, mine.stopped, stages);
       // What is done in spite of the request to stop is told as it is.
-      done_({request.token, std::move(outcome)});
+      done_({request.token, std::move(outcome), std::move(stages)});
       lock.lock();
       running_.remove_if([&](const Running& r) { return &r == &mine; });
     }
   }
 
-  Job job_;
+  StoringJob job_;
   CompletionHandler done_;
   const size_t most_;
   std::mutex mutex_;
@@ -92,8 +94,15 @@ class PoolWorker final : public Worker {
 
 }  // namespace
 
-std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done, size_t threads) {
+std::unique_ptr<Worker> make_pool_worker(StoringJob job, CompletionHandler done, size_t threads) {
   return std::make_unique<PoolWorker>(std::move(job), std::move(done), threads);
+}
+
+std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done, size_t threads) {
+  return make_pool_worker(
+      StoringJob([job = std::move(job)](const Request& request, const std::atomic<bool>& stopped,
+                                        std::vector<StageId>&) { return job(request, stopped); }),
+      std::move(done), threads);
 }
 
 }  // namespace kflow::activities

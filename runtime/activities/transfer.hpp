@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -22,6 +23,17 @@ struct ModelCall {
   std::string gate;  ///< what its limits are counted under
   std::unique_ptr<models::AnswerReader> reader;
   std::vector<models::Delta> deltas;  ///< not passed on yet
+};
+
+/// The part that only transfers have whose body goes into the store (http_files.cpp).
+struct SavedBody {
+  std::shared_ptr<BlobStore> blobs;
+  std::unique_ptr<BlobWriter> writer;
+  uint64_t size = 0;
+  std::string name;    ///< as the step wants it; "": as the answer says
+  bool alone = false;  ///< the step's value is the file itself
+  bool copy = false;   ///< for a tape too
+  bool taped = false;  ///< it comes from one
 };
 
 struct Transfer {
@@ -44,19 +56,44 @@ struct Transfer {
   std::unique_ptr<ModelCall> model;
   std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
 
+  std::unique_ptr<SavedBody> saved;
+  bool wanted = true;                                ///< its status is one that was expected
+  std::vector<std::unique_ptr<BlobReader>> uploads;  ///< files in the body
+  curl_mime* mime = nullptr;
+  std::string tape_body;         ///< how a tape knows a body with files; "": `body`
+  std::optional<Error> trouble;  ///< of the store, while bytes went in or out
+
   Transfer() = default;
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer() {
+    curl_mime_free(mime);
     if (easy != nullptr) curl_easy_cleanup(easy);
     curl_slist_free_all(headers);
   }
+  const std::string& body_for_tape() const { return tape_body.empty() ? body : tape_body; }
   /// Takes a piece of the body; false: it is too large.
   bool take(std::string_view bytes);
 };
 
+/// Whether a request names files of the store; reads them, checked first; and the same request with
+/// their hashes in their places, which is what a tape knows it by.
+bool has_files(const conversation::ModelRequest& request);
+std::optional<ActivityError> load_files(conversation::ModelRequest& request,
+                                        const Options& options);
+conversation::ModelRequest with_names_of_files(const conversation::ModelRequest& request);
 /// Url, headers and body of a call of a model, or why it cannot be made.
 std::optional<ActivityError> prepare_model(Transfer& transfer, const Options& options);
+/// A body that is a file, or `multipart` fields; `multipart`: the latter.
+std::optional<ActivityError> set_file_body(Transfer& transfer, BlobStore* blobs,
+                                           const cel::File& file);
+std::optional<ActivityError> set_multipart(Transfer& transfer, BlobStore* blobs,
+                                           const cel::Value& fields);
+/// Takes a piece of a body that goes into the store; false: it cannot.
+bool save_piece(Transfer& transfer, std::string_view bytes);
+/// The file of a body that has come whole. Waits for the disk.
+std::variant<cel::Value, ActivityError> finish_saved(Transfer& transfer,
+                                                     std::vector<StageId>& stages);
 /// What came of a call of a model whose answer has been read to its end.
 std::variant<cel::Value, ActivityError> model_outcome(Transfer& transfer);
 /// Milliseconds of a Retry-After header (RFC 9110 §10.2.3); 0: there is none.

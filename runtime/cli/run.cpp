@@ -8,14 +8,17 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <thread>
 
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 #include "compiler/ir/direct.hpp"
+#include "runtime/activities/media_types.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
@@ -58,10 +61,79 @@ Result<cel::Value> read_input_file(const std::string& path) {
   return value;
 }
 
-// `-i name=value`: text for a string parameter, otherwise JSON, or text where it is none.
-Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workflow,
-                                const RunOptions& options) {
+/// A file given as `-i name=@PATH`: what is known of it before it is taken into the store.
+Result<cel::File> look_at_file(const std::string& path) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  if (error)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("cannot read the file `{}`: {}", path, error.message()));
+  const std::string name = activities::file_name_of(path);
+  return cel::File{.name = name, .media_type = activities::media_type_of(name), .size = size};
+}
+
+/// Which parameters are files, and their paths.
+using FileInputs = std::vector<std::pair<std::string, std::string>>;
+
+enum class Takes : uint8_t { other, text, file, files };
+Takes takes(const ir::Program& program, ir::CallableId workflow, const std::string& name) {
+  using schema::TypeKind;
+  for (const ir::Param& p : program[workflow].params) {
+    if (p.name != name) continue;
+    const schema::Type& type = program.types[program.types.without_null(p.type)];
+    if (type.kind == TypeKind::file) return Takes::file;
+    if (type.kind == TypeKind::list && program.types[type.element].kind == TypeKind::file)
+      return Takes::files;
+    const bool text =
+        type.kind == TypeKind::string ||
+        (type.kind == TypeKind::literal_union && type.literals[0].kind() == cel::Kind::string);
+    return text ? Takes::text : Takes::other;
+  }
+  return Takes::other;
+}
+
+// Takes the files into the store, each in place of what was known of it.
+Result<cel::Value> take_files(store::Store& store, const FileInputs& files, const cel::Value& input,
+                              std::vector<StageId>& stages) {
   cel::MapBuilder out;
+  for (const cel::MapEntry& e : input.as_map()) out.add(e.key, e.value);
+  std::map<std::string, std::vector<cel::Value>> taken;
+  std::string buffer(1U << 20, '\0');
+  for (const auto& [name, path] : files) {
+    auto file = look_at_file(path);
+    if (!file) return std::unexpected(std::move(file).error());
+    std::ifstream in(path, std::ios::binary);
+    if (!in)
+      return fail(ErrorCode::invalid_argument, fmt::format("cannot read the file `{}`", path));
+    auto writer = store.new_blob(file->size);
+    if (!writer) return std::unexpected(std::move(writer).error());
+    while (in) {
+      in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+      KFLOW_TRY(
+          (*writer)->write(std::string_view(buffer).substr(0, static_cast<size_t>(in.gcount()))));
+    }
+    if (in.bad()) return fail(ErrorCode::io, fmt::format("cannot read the file `{}`", path));
+    auto staged = (*writer)->finish();
+    if (!staged) return std::unexpected(std::move(staged).error());
+    stages.push_back(staged->stage);
+    file->size = staged->size;
+    file->sha256 = staged->hash;
+    taken[name].push_back(cel::Value::file(std::move(*file)));
+  }
+  for (auto& [name, values] : taken) {
+    const cel::Value* given = input.find(name);
+    const bool list = given != nullptr && given->kind() == cel::Kind::list;
+    out.set(name, list ? cel::Value::list(std::move(values)) : std::move(values.back()));
+  }
+  return std::move(out).take();
+}
+
+// `-i name=value`: text for a string parameter, otherwise JSON, or text where it is none; `@PATH`
+// for a file.
+Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workflow,
+                                const RunOptions& options, FileInputs& files) {
+  cel::MapBuilder out;
+  std::map<std::string, std::vector<cel::Value>> lists;
   if (!options.input_file.empty()) {
     auto file = read_input_file(options.input_file);
     if (!file) return file;
@@ -75,16 +147,23 @@ Result<cel::Value> gather_input(const ir::Program& program, ir::CallableId workf
       return fail(ErrorCode::invalid_argument, fmt::format("`-i {}` is not name=value", input));
     const std::string name = input.substr(0, equal);
     const std::string text = input.substr(equal + 1);
-    bool is_text = false;
-    for (const ir::Param& p : program[workflow].params) {
-      if (p.name != name) continue;
-      const schema::Type& type = program.types[program.types.without_null(p.type)];
-      is_text =
-          type.kind == schema::TypeKind::string || (type.kind == schema::TypeKind::literal_union &&
-                                                    type.literals[0].kind() == cel::Kind::string);
+    const Takes kind = takes(program, workflow, name);
+    if ((kind == Takes::file || kind == Takes::files) && text.starts_with('@')) {
+      auto file = look_at_file(text.substr(1));
+      if (!file) return std::unexpected(std::move(file).error());
+      if (kind == Takes::file) std::erase_if(files, [&](const auto& f) { return f.first == name; });
+      files.emplace_back(name, text.substr(1));
+      auto& list = lists[name];
+      list.push_back(cel::Value::file(std::move(*file)));
+      out.set(name, kind == Takes::files ? cel::Value::list(list) : list.back());
+      continue;
+    }
+    if (kind == Takes::file && !text.starts_with('{')) {
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("the input `{}` is a file: give it with -i {}=@PATH", name, name));
     }
     cel::Value value = cel::Value::string(text);
-    if (!is_text) {
+    if (kind != Takes::text) {
       if (auto json = cel::from_json(text)) value = std::move(*json);
     }
     out.set(name, std::move(value));
@@ -179,7 +258,8 @@ int run(const Common& common, const RunOptions& options) {
     *workflow = direct.workflow;
     program = std::make_shared<const ir::Program>(std::move(direct.program));
   }
-  auto input = gather_input(**program, *workflow, options);
+  FileInputs files;
+  auto input = gather_input(**program, *workflow, options, files);
   if (!input) return fail_with(input.error());
   auto checked = engine::check_input(**program, *workflow, *input);
   if (!checked) return fail_with(checked.error());
@@ -208,6 +288,10 @@ int run(const Common& common, const RunOptions& options) {
   options_of_engine->activities.tape = *tape;
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
+  if (!files.empty()) {
+    input = take_files(**store, files, *input, start.stages);
+    if (!input) return fail_with(input.error());
+  }
   auto started = (*engine)->start(*program, *workflow, *input, start);
   if (!started) return fail_with(started.error());
   if (options.background) {

@@ -12,7 +12,6 @@
 
 #include "compiler/base/json.hpp"
 #include "compiler/cel/time.hpp"
-#include "compiler/source/source.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/config/settings.hpp"
@@ -21,8 +20,6 @@
 
 namespace kflow::cli {
 namespace {
-
-constexpr size_t max_import_bytes = 2ULL << 30;
 
 std::string size_text(uint64_t bytes) {
   if (bytes < 1U << 20) return fmt::format("{} KiB", (bytes + 1023) >> 10);
@@ -139,37 +136,57 @@ int export_run(const Common& common, const std::string& run, const std::string& 
   if (!store) return fail_with(store.error());
   auto header = find_run(**store, run);
   if (!header) return fail_with(header.error());
-  auto bytes = engine::export_run(**store, *header);
-  if (!bytes) return fail_with(bytes.error());
   const std::string path = file.empty() ? header->id + ".kfrun" : file;
+  uint64_t size = 0;
+  const auto write_to = [&](std::ostream& out, const std::string& name) -> Result<void> {
+    auto done = engine::export_run(**store, *header, [&](std::string_view piece) -> Result<void> {
+      size += piece.size();
+      out.write(piece.data(), static_cast<std::streamsize>(piece.size()));
+      if (!out) return fail(ErrorCode::io, "cannot write " + name);
+      return {};
+    });
+    if (done && !out.flush()) return fail(ErrorCode::io, "cannot write " + name);
+    return done;
+  };
   if (path == "-") {
     if (::isatty(STDOUT_FILENO) != 0)
       return fail_with({ErrorCode::invalid_argument,
                         "an exported run is no text for a terminal; name a file with -o"});
-    std::cout.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
-    return std::cout ? Exit::ok : fail_with({ErrorCode::io, "cannot write to standard output"});
+    const auto done = write_to(std::cout, "to standard output");
+    return done ? Exit::ok : fail_with(done.error());
   }
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush();
-  if (!out) return fail_with({ErrorCode::io, "cannot write `" + path + "`"});
+  // Whole, or not there.
+  const std::string part = path + ".part";
+  std::ofstream out(part, std::ios::binary | std::ios::trunc);
+  auto done = write_to(out, "`" + path + "`");
+  out.close();
+  if (done && std::rename(part.c_str(), path.c_str()) != 0)
+    done = fail(ErrorCode::io, "cannot write `" + path + "`");
+  if (!done) {
+    std::remove(part.c_str());
+    return fail_with(done.error());
+  }
   std::fprintf(stderr, "run %s is in %s (%s)\n", short_id(header->id).c_str(), path.c_str(),
-               size_text(bytes->size()).c_str());
+               size_text(size).c_str());
   return Exit::ok;
 }
 
 int import_run(const Common& common, const std::string& file, const std::string& id) {
-  std::string bytes;
-  if (file == "-") {
-    bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    auto content = source::read_file(file, max_import_bytes);
-    if (!content) return fail_with(content.error());
-    bytes = std::move(*content);
+  std::ifstream named;
+  if (file != "-") {
+    named.open(file, std::ios::binary);
+    if (!named) return fail_with({ErrorCode::not_found, "cannot read `" + file + "`"});
   }
+  std::istream& in = file == "-" ? std::cin : named;
+  const auto source = [&](std::span<char> into) -> Result<size_t> {
+    in.read(into.data(), static_cast<std::streamsize>(into.size()));
+    if (in.bad()) return fail(ErrorCode::io, "cannot read `" + file + "`");
+    return static_cast<size_t>(in.gcount());
+  };
   const Place place = find_place(common.store);
   auto store = open_store(place, true);
   if (!store) return fail_with(store.error());
-  auto made = engine::import_run(**store, bytes, id);
+  auto made = engine::import_run(**store, source, id);
   if (!made) return fail_with(made.error());
   std::printf("%s\n", made->id.c_str());
   return Exit::ok;
@@ -192,6 +209,8 @@ int store_info(const Common& common) {
     out.key("runs"), out.unsigned_integer(info->runs);
     out.key("bytes_used"), out.unsigned_integer(info->bytes_used);
     out.key("bytes_limit"), out.unsigned_integer(info->bytes_limit);
+    out.key("files"), out.unsigned_integer(info->files);
+    out.key("file_bytes"), out.unsigned_integer(info->file_bytes);
     out.key("pids");
     out.begin_array();
     for (const auto& owner : *owners) {
@@ -207,6 +226,8 @@ int store_info(const Common& common) {
       place.store.c_str(), info->format, std::string(store::to_string(info->durability)).c_str(),
       static_cast<unsigned long>(info->runs), size_text(info->bytes_used).c_str(),
       size_text(info->bytes_limit).c_str());
+  std::printf("files       %lu, %s\n", static_cast<unsigned long>(info->files),
+              size_text(info->file_bytes).c_str());
   for (const auto& owner : *owners) {
     if ((*store)->alive(owner.id)) std::printf("process     %ld\n", static_cast<long>(owner.pid));
   }

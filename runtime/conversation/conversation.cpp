@@ -42,7 +42,11 @@ Value to_value(const Part& p) {
   text("text", p.text), text("id", p.id), text("name", p.name), text("arguments", p.arguments);
   if (p.is_error) out.add("is_error", Value::boolean(true));
   text("media_type", p.media_type), text("url", p.url);
-  if (!p.data.empty()) out.add("data", Value::bytes(p.data));
+  if (p.file) {
+    out.add("file", Value::file(*p.file));
+  } else if (!p.data.empty()) {
+    out.add("data", Value::bytes(p.data));
+  }
   text("filename", p.filename), text("provider", p.provider), text("opaque", p.opaque);
   return std::move(out).take();
 }
@@ -52,6 +56,7 @@ std::optional<Part> part_from(const Value& v) {
   const auto kind = index_of(kinds, v.find("kind"));
   if (!kind) return std::nullopt;
   const Value* is_error = v.find("is_error");
+  const Value* file = v.find("file");
   return Part{.kind = static_cast<PartKind>(*kind),
               .text = text_at(v, "text"),
               .id = text_at(v, "id"),
@@ -62,6 +67,9 @@ std::optional<Part> part_from(const Value& v) {
               .media_type = text_at(v, "media_type"),
               .url = text_at(v, "url"),
               .data = text_at(v, "data"),
+              .file = file != nullptr && file->kind() == cel::Kind::file
+                          ? std::optional(file->as_file())
+                          : std::nullopt,
               .filename = text_at(v, "filename"),
               .provider = text_at(v, "provider"),
               .opaque = text_at(v, "opaque")};
@@ -89,6 +97,17 @@ std::optional<std::vector<Part>> parts_from(const Value* v) {
 
 Message user_text(std::string text) {
   return {.role = Role::user, .parts = {{.kind = PartKind::text, .text = std::move(text)}}};
+}
+
+Message user_message(std::string text, const std::vector<cel::File>& files) {
+  Message out{.role = Role::user, .parts = {}};
+  for (const cel::File& f : files) {
+    out.parts.push_back(
+        {.kind = PartKind::media, .media_type = f.media_type, .file = f, .filename = f.name});
+  }
+  if (!text.empty() || files.empty())
+    out.parts.push_back({.kind = PartKind::text, .text = std::move(text)});
+  return out;
 }
 
 std::string text_of(const Message& message) {

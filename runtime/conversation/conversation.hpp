@@ -20,7 +20,7 @@ enum class PartKind : uint8_t {
   reasoning,    ///< a summary of the model's thinking, or nothing but `opaque`
   tool_call,    ///< `id`, `name`, `arguments`
   tool_result,  ///< `id` and `name` of the call, `text`, `is_error`
-  media,        ///< an image, audio or document: `media_type` and `url` or `data`
+  media,        ///< an image, audio or document: `media_type` and `url`, `data` or `file`
 };
 
 /// A piece of a message. Fields that its kind does not use are empty.
@@ -34,6 +34,8 @@ struct Part {
   std::string media_type;
   std::string url;
   std::string data;  ///< octets
+  /// Media that the store holds: this is what is recorded, its `data` is read when it is sent.
+  std::optional<cel::File> file;
   std::string filename;
   std::string provider;  ///< whose `opaque` is
   std::string
@@ -50,6 +52,9 @@ struct Message {
 Message user_text(std::string text);
 /// The texts of a message, one after another.
 std::string text_of(const Message& message);
+
+/// What may be said to a model in one message: a text, and the files it is about.
+Message user_message(std::string text, const std::vector<cel::File>& files);
 
 /// The recorded form: `{role, parts: [{kind, …}]}` without what is empty.
 cel::Value to_value(const Message& message);

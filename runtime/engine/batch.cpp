@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "compiler/base/check.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/engine/impl.hpp"
 
@@ -133,6 +134,7 @@ void Engine::Impl::serve_sessions(Run& run, Part& part, machine::Turn& turn, Mil
     for (machine::Event& event : more.events) {
       if (const auto* set = std::get_if<machine::SessionSet>(&event.data)) {
         write.state = encoded(set->state);
+        write.files = cel::file_hashes(set->state);
         part.session = write;
       }
       turn.events.push_back(std::move(event));
@@ -177,7 +179,10 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
     } else if (auto* write = std::get_if<machine::WriteValue>(&action)) {
       store::SideWrite row{
           .kind = store::SideWrite::Kind::kv, .key = kv_row(write->key), .value = {}};
-      if (write->value) row.value = encoded(*write->value);
+      if (write->value) {
+        row.value = encoded(*write->value);
+        row.files = cel::file_hashes(*write->value);
+      }
       part.writes.push_back(std::move(row));
     } else if (auto* said = std::get_if<machine::WriteHistory>(&action)) {
       ByteWriter pair;
@@ -190,7 +195,8 @@ void Engine::Impl::add_turn(Run& run, Part& part, machine::Turn turn, Millis t) 
       part.writes.push_back({.kind = store::SideWrite::Kind::cache,
                              .key = cache_row(run, cache->key, cache->of_program),
                              .value = encoded(cache->value),
-                             .expires = cache->expires});
+                             .expires = cache->expires,
+                             .files = cel::file_hashes(cache->value)});
     } else {
       part.actions.push_back(std::move(action));
     }
@@ -394,10 +400,12 @@ void Engine::Impl::advance(Run& run, Millis t) {
   part.sent.insert(part.sent.end(), std::make_move_iterator(run.posts.begin()),
                    std::make_move_iterator(run.posts.end()));
   run.posts.clear();
+  part.stages.insert(part.stages.end(), run.stages.begin(), run.stages.end());
+  run.stages.clear();
   settle(run, part, t);
   set_timer(run);
   if (part.event_count == 0 && !part.header && part.consumed.empty() && !part.next_due &&
-      part.sent.empty()) {
+      part.sent.empty() && part.stages.empty()) {
     gathered_.parts.pop_back();
     if (run.more) wake(run);
     return;

@@ -16,9 +16,19 @@ std::string BlobSink::put(std::string_view text) {
   return std::string(reinterpret_cast<const char*>(hash.data()), hash.size());
 }
 
+void BlobSink::refer(std::string_view hash) {
+  Sha256 key{};
+  if (hash.size() != key.size()) return;
+  std::copy(hash.begin(), hash.end(), key.begin());
+  held_.insert(key);
+}
+
 std::vector<store::Blob> BlobSink::blobs() const {
   std::vector<store::Blob> out;
   for (const auto& [hash, text] : texts_) out.push_back({hash, text});
+  for (const Sha256& hash : held_) {
+    if (!texts_.contains(hash)) out.push_back({.hash = hash, .bytes = {}, .held = true});
+  }
   return out;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,14 @@ namespace kflow::engine {
 class BlobSink final : public LargeSink {
  public:
   std::string put(std::string_view text) override;
+  void refer(std::string_view hash) override;
   /// What a commit has to bring along; the texts stay here.
   std::vector<store::Blob> blobs() const;
-  bool empty() const { return texts_.empty(); }
+  bool empty() const { return texts_.empty() && held_.empty(); }
 
  private:
   std::map<Sha256, std::string> texts_;
+  std::set<Sha256> held_;  // files of the store
 };
 
 /// Finds them again; the last ones read are kept, since a value often follows itself in a log.

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "compiler/base/check.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/engine/impl.hpp"
 #include "runtime/engine/messages.hpp"
@@ -116,6 +117,7 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
     run.idempotency_key = p.start->options.idempotency_key;
     run.input_hash = p.input_hash;
     run.blobs = p.blobs->blobs();
+    run.stages = p.start->options.stages;
     run.when_full = static_cast<NewRun::WhenFull>(
         (*p.start->program)[p.start->workflow].workflow.concurrency.when_full);
     starts.push_back(std::move(run));
@@ -137,6 +139,7 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
                        .writes = p.writes,
                        .session = p.session,
                        .blobs = p.blobs->blobs(),
+                       .stages = p.stages,
                        .children = p.child_rows});
     auto& posts = commits.back().posts;
     posts.insert(posts.end(), p.sent.begin(), p.sent.end());
@@ -378,6 +381,7 @@ bool Engine::Impl::perform(Run& run, const machine::StartActivity& start,
     message.kind = store::InboxMessage::Kind::signal;
     message.body = encode_signal(
         {activities::text_argument(start.input, "name"), value == nullptr ? cel::Value() : *value});
+    if (value != nullptr) message.files = cel::file_hashes(*value);
   }
   run.posts.push_back({id, std::move(message)});
   return true;
@@ -419,6 +423,7 @@ void Engine::Impl::refold(Part& part, const Error& error) {
   run.due = machine::never;
   run.consumed.insert(run.consumed.begin(), part.consumed.begin(), part.consumed.end());
   run.posts.insert(run.posts.begin(), part.sent.begin(), part.sent.end());
+  run.stages.insert(run.stages.end(), part.stages.begin(), part.stages.end());
   run.children = 0;
   // The folded state has nothing decided yet that was lost; its inputs come again, in order, before
   // newer ones.

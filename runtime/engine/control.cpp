@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "compiler/base/bytes.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
@@ -51,7 +52,8 @@ Result<void> send_signal(store::Store& store, const RunHeader& run, const std::s
   return send(store, run,
               {.kind = InboxMessage::Kind::signal,
                .dedup = key.empty() ? "" : "signal key " + key,
-               .body = encode_signal({name, value})});
+               .body = encode_signal({name, value}),
+               .files = cel::file_hashes(value)});
 }
 
 Result<std::vector<machine::Requirement>> open_requirements(store::Store& store,
@@ -78,7 +80,8 @@ Result<void> answer(store::Store& store, const RunHeader& run, const ir::Program
   return send(store, run,
               {.kind = InboxMessage::Kind::answer,
                .dedup = "answer " + requirement.id,
-               .body = encode_answer(answer)});
+               .body = encode_answer(answer),
+               .files = answer.value ? cel::file_hashes(*answer.value) : std::vector<Sha256>()});
 }
 
 namespace {

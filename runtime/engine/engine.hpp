@@ -47,7 +47,8 @@ struct StartOptions {
   std::vector<std::string> tags;
   std::string idempotency_key;
   std::string project_root;
-  bool detached = false;  ///< not run here: the first adopting process takes it
+  std::vector<StageId> stages;  ///< of files in the input
+  bool detached = false;        ///< not run here: the first adopting process takes it
 };
 
 struct StartedRun {

@@ -115,6 +115,7 @@ class Engine::Impl {
     uint64_t last_message = 0;       // newest message taken from the store's inbox
     bool more = false;               // the last turn was cut off by its limit
     std::vector<store::Post> posts;  // to go with the next commit: what native steps sent
+    std::vector<StageId> stages;     // of files that outcomes brought, to be let go with it
     size_t children = 0;             // attached ones that have not ended
     size_t log_bytes = 0;            // written since the last snapshot
     size_t snapshot_bytes = 0;       // size of that
@@ -144,6 +145,7 @@ class Engine::Impl {
     std::vector<uint64_t> consumed;
     std::vector<store::Post> posts;
     std::vector<store::Post> sent;  // of native steps: kept if the commit fails
+    std::vector<StageId> stages;
     std::vector<store::Watch> watches;
     std::vector<store::SideWrite> writes;
     std::optional<store::SessionWrite> session;

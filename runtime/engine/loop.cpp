@@ -27,6 +27,7 @@ Result<void> Engine::Impl::open() {
   options_.activities.on_delta = [this](uint64_t token, bool reasoning, std::string text) {
     on_delta(token, reasoning, std::move(text));
   };
+  options_.activities.blobs = store_;
   activities_ = std::make_unique<activities::Activities>(
       options_.activities, [this](activities::Completion c) { on_completion(std::move(c)); });
   committer_ = std::thread([this] { commit_loop(); });
@@ -181,11 +182,17 @@ void Engine::Impl::take_deltas() {
 
 void Engine::Impl::take(activities::Completion completion) {
   const auto it = effects_.find(completion.token);
-  if (it == effects_.end()) return;  // of a run that is not ours any more
+  const auto unused = [&] {
+    if (completion.stages.empty()) return;
+    if (auto done = store_->release_stages(completion.stages); !done) trouble(done.error().message);
+  };
+  if (it == effects_.end()) return unused();  // of a run that is not ours any more
   const Effect effect = it->second;
   effects_.erase(it);
   const auto run = runs_.find(effect.run);
-  if (run == runs_.end()) return;
+  if (run == runs_.end()) return unused();
+  auto& stages = run->second->stages;
+  stages.insert(stages.end(), completion.stages.begin(), completion.stages.end());
   run->second->tokens.erase({effect.act, effect.attempt});
   machine::OutcomeInput input{.act = effect.act, .attempt = effect.attempt, .outcome = {}};
   if (auto* value = std::get_if<cel::Value>(&completion.outcome)) {

@@ -1,5 +1,5 @@
-// Layout: "KFRUN", version, checksum of the rest; header, program, events. Versions are never
-// reused.
+// Layout: "KFRUN", version, checksum and length of the body; body (header, program, events, hashes
+// and sizes of files); the files, one after another. Versions are never reused.
 #include "runtime/engine/portable.hpp"
 
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "compiler/base/bytes.hpp"
@@ -18,7 +19,7 @@ namespace kflow::engine {
 namespace {
 
 constexpr std::string_view magic = "KFRUN";
-constexpr uint8_t version = 1;
+constexpr uint8_t version = 2;
 
 void write_header(ByteWriter& out, const RunHeader& h) {
   out.string(h.id);
@@ -108,16 +109,43 @@ Result<void> check_log(const store::NewRun& run,
 
 }  // namespace
 
-Result<std::string> export_run(store::Store& store, const RunHeader& run) {
+namespace {
+
+constexpr size_t piece_bytes = 1U << 20;
+
+// The files that are named, in order; what is missing in the store is left out.
+Result<std::vector<std::pair<Sha256, uint64_t>>> sizes_of(store::Store& store,
+                                                          const std::vector<store::Blob>& blobs) {
+  std::vector<std::pair<Sha256, uint64_t>> out;
+  for (const store::Blob& blob : blobs) {
+    if (!blob.held) continue;
+    const auto reader = store.open_blob(blob.hash);
+    if (!reader && reader.error().code == ErrorCode::not_found) continue;
+    if (!reader) return std::unexpected(reader.error());
+    out.emplace_back(blob.hash, (*reader)->size());
+  }
+  return out;
+}
+
+std::string_view view_of(const Sha256& hash) {
+  return {reinterpret_cast<const char*>(hash.data()), hash.size()};
+}
+
+}  // namespace
+
+Result<void> export_run(store::Store& store, const RunHeader& run, const ByteSink& sink) {
   const auto program = store.program(run.program);
   if (!program) return std::unexpected(program.error());
   ByteWriter body;
   write_header(body, run);
   body.string(*program);
   ByteWriter events;
+  BlobSink named;  // long texts too, which stand in the log itself
   uint32_t count = 0;
   auto read = read_events(store, run.key, 0, [&](const machine::Event& event, uint64_t, uint64_t) {
     machine::encode_event(event, events);
+    ByteWriter scratch(&named);
+    machine::encode_event(event, scratch);
     ++count;
     return true;
   });
@@ -125,30 +153,113 @@ Result<std::string> export_run(store::Store& store, const RunHeader& run) {
   body.varint(machine::events_format);
   body.varint(count);
   body.string(events.buffer());
+  const auto files = sizes_of(store, named.blobs());
+  if (!files) return std::unexpected(files.error());
+  body.varint(files->size());
+  for (const auto& [hash, size] : *files) {
+    body.raw(view_of(hash));
+    body.varint(size);
+  }
   ByteWriter out;
   out.raw(magic);
   out.u8(version);
   out.u64(xxh3(body.buffer()));
-  out.raw(body.buffer());
-  return out.take();
+  out.u64(body.size());
+  KFLOW_TRY(sink(out.buffer()));
+  KFLOW_TRY(sink(body.buffer()));
+  std::string buffer(piece_bytes, '\0');
+  for (const auto& [hash, size] : *files) {
+    auto reader = store.open_blob(hash);
+    if (!reader) return std::unexpected(std::move(reader).error());
+    for (;;) {
+      const auto n = (*reader)->read(buffer);
+      if (!n) return std::unexpected(n.error());
+      if (*n == 0) break;
+      KFLOW_TRY(sink(std::string_view(buffer).substr(0, *n)));
+    }
+  }
+  return {};
 }
 
-Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const std::string& id) {
-  if (!bytes.starts_with(magic)) return fail(ErrorCode::incompatible, "this is no exported run");
-  ByteReader outer(bytes.substr(magic.size()));
-  if (const uint8_t v = outer.u8(); v != version)
-    return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
-  const uint64_t sum = outer.u64();
-  const std::string_view body = outer.raw(outer.remaining());
-  if (outer.failed() || xxh3(body) != sum)
-    return fail(ErrorCode::corrupt, "the exported run is damaged");
+namespace {
+
+// Exactly so many bytes.
+Result<void> fill(const ByteSource& source, std::span<char> into) {
+  while (!into.empty()) {
+    const auto n = source(into);
+    if (!n) return std::unexpected(n.error());
+    if (*n == 0) return fail(ErrorCode::corrupt, "the exported run is cut off");
+    into = into.subspan(*n);
+  }
+  return {};
+}
+
+Result<std::string> read_body(const ByteSource& source) {
+  char head[magic.size() + 1 + 2 * sizeof(uint64_t)];
+  const auto foreign = [] { return fail(ErrorCode::incompatible, "this is no exported run"); };
+  if (!fill(source, std::span(head, magic.size() + 1))) return foreign();
+  if (!std::string_view(head, sizeof head).starts_with(magic)) return foreign();
+  if (static_cast<uint8_t>(head[magic.size()]) != version)
+    return fail(ErrorCode::incompatible, "the run was exported by another version of kflow");
+  KFLOW_TRY(fill(source, std::span(head).subspan(magic.size() + 1)));
+  ByteReader in(std::string_view(head, sizeof head).substr(magic.size() + 1));
+  const uint64_t sum = in.u64();
+  const uint64_t size = in.u64();
+  if (size > max_exported_log)
+    return fail(ErrorCode::limit, "the log of the exported run is longer than " +
+                                      std::to_string(max_exported_log >> 30) + " GiB");
+  std::string body;
+  while (body.size() < size) {  // as it comes: the length may be a lie
+    const size_t at = body.size();
+    body.resize(at + static_cast<size_t>(std::min<uint64_t>(piece_bytes, size - at)));
+    KFLOW_TRY(fill(source, std::span(body).subspan(at)));
+  }
+  if (xxh3(body) != sum) return fail(ErrorCode::corrupt, "the exported run is damaged");
+  return body;
+}
+
+// Takes the files of the export into the store.
+Result<void> take_files(store::Store& store, const ByteSource& source, ByteReader& in,
+                        std::vector<StageId>& stages) {
+  std::string buffer(piece_bytes, '\0');
+  std::vector<std::pair<std::string, uint64_t>> files;
+  for (size_t n = in.count(); n > 0 && !in.failed(); --n) {
+    const std::string hash(in.raw(sizeof(Sha256)));
+    files.emplace_back(hash, in.varint());
+  }
+  if (!in.done()) return fail(ErrorCode::corrupt, "the exported run is malformed");
+  for (const auto& [hash, size] : files) {
+    auto writer = store.new_blob(size);
+    if (!writer) return std::unexpected(std::move(writer).error());
+    for (uint64_t left = size; left > 0;) {
+      const auto piece =
+          std::span(buffer).first(static_cast<size_t>(std::min<uint64_t>(buffer.size(), left)));
+      KFLOW_TRY(fill(source, piece));
+      KFLOW_TRY((*writer)->write({piece.data(), piece.size()}));
+      left -= piece.size();
+    }
+    auto staged = (*writer)->finish();
+    if (!staged) return std::unexpected(std::move(staged).error());
+    stages.push_back(staged->stage);
+    if (view_of(staged->hash) != hash)
+      return fail(ErrorCode::corrupt, "a file of the exported run is damaged");
+  }
+  char more = 0;
+  const auto rest = source(std::span(&more, 1));
+  if (!rest) return std::unexpected(rest.error());
+  if (*rest != 0) return fail(ErrorCode::corrupt, "something follows the exported run");
+  return {};
+}
+
+Result<StartedRun> import_body(store::Store& store, const ByteSource& source, std::string_view body,
+                               const std::string& id, std::vector<StageId>& stages) {
   ByteReader in(body);
   store::NewRun run{.header = read_header(in), .program = "", .events = ""};
   const std::string program(in.string());
   const uint32_t format = in.varint32();
   const uint32_t count = in.varint32();
   const std::string events(in.string());
-  if (!in.done()) return fail(ErrorCode::corrupt, "the exported run is malformed");
+  if (in.failed()) return fail(ErrorCode::corrupt, "the exported run is malformed");
   if (format > machine::events_format)
     return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
   auto decoded = ir::decode(program);
@@ -167,6 +278,8 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   }
   if (!log.done() || count == 0)
     return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
+  KFLOW_TRY(take_files(store, source, in, stages));
+  run.stages = stages;
   if (!id.empty()) run.header.id = id;
   run.program = program;
   run.events = kept.buffer();
@@ -179,7 +292,20 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   if (!started) return std::unexpected(started.error());
   const store::Started& row = started->front();
   if (row.refused) return std::unexpected(*row.refused);
+  stages.clear();
   return StartedRun{row.key, row.id, false, false};
+}
+
+}  // namespace
+
+Result<StartedRun> import_run(store::Store& store, const ByteSource& source,
+                              const std::string& id) {
+  const auto body = read_body(source);
+  if (!body) return std::unexpected(body.error());
+  std::vector<StageId> stages;
+  auto made = import_body(store, source, *body, id, stages);
+  if (!stages.empty()) (void)store.release_stages(stages);  // if not now, with this process
+  return made;
 }
 
 }  // namespace kflow::engine

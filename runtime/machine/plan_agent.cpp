@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "compiler/base/check.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/machine/planner.hpp"
 #include "runtime/machine/prompts.hpp"
@@ -69,7 +70,9 @@ void Planner::launch_agent(Launch& launch, const ir::StepNode& node, Millis dead
   entered.system = system_text(program_, agent, value(0), value(1));
   const std::string message =
       agent.agent.prompt ? text_of(value(2)) : message_text(agent, launch.input);
-  entered.message = conversation::to_value(conversation::user_text(message));
+  std::vector<cel::File> files;
+  cel::files_in(launch.input, files);
+  entered.message = conversation::to_value(conversation::user_message(message, files));
   if (const auto usd = money(value(3))) entered.usd_limit = *usd;
   if (value(4).kind() == cel::Kind::int_) entered.token_limit = value(4).as_int();
   // Members of a team that shares its conversation see what was said so far.
@@ -194,7 +197,14 @@ std::string Planner::message_of(const Act& act) const {
   const AgentData& data = *act.agent;
   if (data.context == 0 || data.context > data.messages.size()) return "";
   const auto message = conversation::message_from(data.messages[data.context - 1]);
-  return message ? conversation::text_of(*message) : "";
+  if (!message) return "";
+  std::string text = conversation::text_of(*message);
+  if (!text.empty()) return text;
+  // Of a message that is nothing but files, their names.
+  for (const conversation::Part& p : message->parts) {
+    if (p.file) text += (text.empty() ? "(the file `" : ", `") + p.file->name + "`";
+  }
+  return text.empty() ? text : text + ")";
 }
 
 void Planner::launch_part(Act& act, ir::NodeId id, std::string path, Value input) {

@@ -2,6 +2,7 @@
 #include "runtime/machine/prompts.hpp"
 
 #include "compiler/base/json.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/ir/schema/json_schema.hpp"
 
@@ -14,6 +15,21 @@ namespace {
 
 std::string text_of(const Value& v) {
   return v.kind() == cel::Kind::string ? std::string(v.as_string()) : cel::to_json(v);
+}
+
+// A message without its files, which go along as they are: nothing of a file alone, the texts of a
+// list of texts and files.
+std::string told(const Value& v) {
+  if (v.kind() == cel::Kind::file) return "";
+  std::vector<cel::File> files;
+  cel::files_in(v, files);
+  if (files.empty() || v.kind() != cel::Kind::list) return text_of(v);
+  std::string out;
+  for (const Value& item : v.as_list()) {
+    if (item.kind() == cel::Kind::file) continue;
+    out += (out.empty() ? "" : "\n\n") + text_of(item);
+  }
+  return out;
 }
 
 void paragraph(std::string& out, std::string_view text) {
@@ -119,12 +135,16 @@ std::string system_text(const ir::Program&, const ir::Callable& agent, const Val
 std::string message_text(const ir::Callable& agent, const Value& input) {
   if (agent.agent.message) {
     const Value* message = input.find("message");
-    return message == nullptr ? "" : text_of(*message);
+    return message == nullptr ? "" : told(*message);
   }
   std::string out;
   for (const ir::Param& p : agent.params) {
     const Value* v = input.find(p.name);
-    out += (out.empty() ? "" : "\n\n") + p.name + ": " + (v == nullptr ? "null" : cel::to_json(*v));
+    const bool file = v != nullptr && v->kind() == cel::Kind::file;
+    out += (out.empty() ? "" : "\n\n") + p.name + ": " +
+           (v == nullptr ? "null"
+            : file       ? "the file `" + v->as_file().name + "`"
+                         : cel::to_json(*v));
   }
   return out;
 }

@@ -74,6 +74,7 @@ void part(JsonWriter& out, const Part& p) {
         out.key("data"), out.string(url.substr(url.find(',') + 1));
       }
       out.end_object();
+      if (!image && !p.filename.empty()) out.key("title"), out.string(p.filename);
       break;
     }
     case PartKind::reasoning:

@@ -36,6 +36,14 @@ void user(JsonWriter& out, const Message& m) {
       out.begin_object();
       out.key("url"), out.string(data_url(p));
       out.end_object();
+    } else if (p.media_type.starts_with("audio/")) {
+      const std::string url = data_url(p);
+      out.key("type"), out.string("input_audio");
+      out.key("input_audio");
+      out.begin_object();
+      out.key("data"), out.string(url.substr(url.find(',') + 1));
+      out.key("format"), out.string(p.media_type.ends_with("wav") ? "wav" : "mp3");
+      out.end_object();
     } else {
       out.key("type"), out.string("file");
       out.key("file");

@@ -25,12 +25,13 @@ constexpr size_t copy_bytes = 1U << 20;
 
 std::unexpected<Error> os_error(int error, const std::string& what) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  const ErrorCode code = full                                                  ? ErrorCode::no_space
-                         : error == EACCES || error == EPERM || error == EROFS ? ErrorCode::permission
-                         : error == ENOENT                                     ? ErrorCode::not_found
-                                                                               : ErrorCode::io;
-  return fail(code,
-              what + ": " + std::strerror(error) + (full ? "; free some space, then try again" : ""));
+  const ErrorCode code = full ? ErrorCode::no_space
+                         : error == EACCES || error == EPERM || error == EROFS
+                             ? ErrorCode::permission
+                         : error == ENOENT ? ErrorCode::not_found
+                                           : ErrorCode::io;
+  return fail(
+      code, what + ": " + std::strerror(error) + (full ? "; free some space, then try again" : ""));
 }
 
 Result<void> write_all(int fd, std::string_view bytes, const std::string& path) {
@@ -156,8 +157,8 @@ Result<BlobFiles::Opened> BlobFiles::open(const Sha256& hash) const {
   const std::string path = path_of(hash);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0 && errno == ENOENT)
-    return fail(ErrorCode::corrupt, "the store has lost the file `" + path +
-                                        "`; restore it from a backup");
+    return fail(ErrorCode::corrupt,
+                "the store has lost the file `" + path + "`; restore it from a backup");
   if (fd < 0) return os_error(errno, "cannot read `" + path + "`");
   struct stat info{};
   if (::fstat(fd, &info) != 0) {
@@ -233,8 +234,6 @@ int open_hold(const std::string& folder, int operation) {
 }  // namespace
 
 BlobFiles::Hold BlobFiles::hold_shared() const { return Hold(open_hold(folder_, LOCK_SH)); }
-BlobFiles::Hold BlobFiles::try_hold() const {
-  return Hold(open_hold(folder_, LOCK_EX | LOCK_NB));
-}
+BlobFiles::Hold BlobFiles::try_hold() const { return Hold(open_hold(folder_, LOCK_EX | LOCK_NB)); }
 
 }  // namespace kflow::store

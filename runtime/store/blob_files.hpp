@@ -58,8 +58,8 @@ class BlobFiles {
   /// Copies all into the folder of a copy of the store.
   Result<void> copy_to(const std::string& store) const;
 
-  /// While one is held shared, nobody has one exclusively: copies are made under a shared one, files
-  /// erased under an exclusive one.
+  /// While one is held shared, nobody has one exclusively: copies are made under a shared one,
+  /// files erased under an exclusive one.
   class Hold {
    public:
     explicit Hold(int fd) : fd_(fd) {}

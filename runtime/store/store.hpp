@@ -70,7 +70,8 @@ struct InboxMessage {
   Kind kind = Kind::cancel;
   std::string dedup;  ///< a second message of the same run with the same non-empty key is dropped
   std::string body;   ///< by kind: encoded by the engine
-  std::vector<Sha256> files = {};  ///< that the body names, kept until it is consumed; not read back
+  std::vector<Sha256> files =
+      {};  ///< that the body names, kept until it is consumed; not read back
 };
 
 /// A message from one run to another, in the transaction of the sender's events. If there is no
@@ -254,7 +255,6 @@ struct OwnerInfo {
 /// timeout, no_space, io or corrupt, and has then changed nothing.
 class Store : public BlobStore {
  public:
-
   // -- runs and their log
   virtual Result<std::vector<Started>> start(std::span<const NewRun> runs) = 0;
   /// One transaction for the whole batch; fenced entries are left out, the others go in.

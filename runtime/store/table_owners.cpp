@@ -231,7 +231,8 @@ void TableStore::sweep(const std::vector<OwnerId>& dead) {
   tables_->clear_stale_readers();
   const auto swept = change([&](Transaction& txn) -> Result<void> {
     for (const OwnerId id : dead) KFLOW_TRY(txn.erase(Table::owners, Key(id)));
-    return drop_stages_of(txn, [&](OwnerId id) { return std::ranges::find(dead, id) != dead.end(); });
+    return drop_stages_of(txn,
+                          [&](OwnerId id) { return std::ranges::find(dead, id) != dead.end(); });
   });
   if (!swept) return;
   sweep_files();

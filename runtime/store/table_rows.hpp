@@ -38,8 +38,8 @@ inline std::string bounded(std::string text) {
   return text.size() <= longest_id ? std::move(text) : to_hex(sha256(text));
 }
 
-/// Users of blobs: runs by their keys; stages, which begin with the bits 10; and what is kept beside
-/// the runs (shared values, sessions, messages), with the bits 11 and a hash of where it is.
+/// Users of blobs: runs by their keys; stages, which begin with the bits 10; and what is kept
+/// beside the runs (shared values, sessions, messages), with the bits 11 and a hash of where it is.
 inline constexpr uint64_t side_user_bits = 3ULL << 62;
 inline uint64_t side_user(Table table, std::string_view key) {
   return side_user_bits | (xxh3(static_cast<char>(table) + std::string(key)) >> 2);

@@ -1,6 +1,8 @@
 // A full disk, a broken disk and a power loss under the real program on a real store: what was
 // shown or done is never forgotten, and every run goes on. Writes are made to fail, or are
 // recorded, by a preloaded library (support/fault_shim.cpp).
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,7 +56,7 @@ Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments,
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (std::freopen(out.c_str(), "w", stdout) == nullptr ||
         std::freopen((folder / "stderr").c_str(), "w", stderr) == nullptr ||
-        std::freopen("/dev/null", "r", stdin) == nullptr)
+        std::freopen("/dev/null", "r", stdin) == nullptr || ::chdir(folder.c_str()) != 0)
       ::_exit(99);
     std::vector<std::string> all{KFLOW_CLI, "--store", (folder / "store").string()};
     all.insert(all.end(), arguments.begin(), arguments.end());
@@ -313,4 +315,120 @@ TEST_CASE("a damaged data file: the check of the store says so, and is never end
     found += checked.status != 0;
   }
   CHECK(found > 0);
+}
+
+namespace {
+
+// A file from a path into the store, as an input and by a step, and out again.
+constexpr const char* files_workflow = R"(
+workflow w(given: file) -> string {
+  step taken = file.open("source")
+  step out = file.save(taken, "copy")
+  step kept = kv.put("kept", given)
+  return "${given.name} ${given.size} ${taken.sha256 == given.sha256}"
+}
+)";
+constexpr size_t file_size = 700'000;
+
+const std::string blob_files = "/store/blobs/";
+
+std::vector<std::string> files_arguments(const fs::path& folder) {
+  return {"run",
+          (folder / "w.kflow").string(),
+          "w",
+          "--quiet",
+          "-i",
+          "given=@" + (folder / "source").string(),
+          "--idempotency-key",
+          "once"};
+}
+
+void make_source(const fs::path& folder) {
+  std::ofstream(folder / "w.kflow") << files_workflow;
+  std::string bytes(file_size, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 % 251);
+  std::ofstream(folder / "source", std::ios::binary) << bytes;
+}
+
+size_t stored_files(const fs::path& folder) {
+  size_t n = 0;
+  std::error_code failed;
+  for (const auto& e : fs::recursive_directory_iterator(folder / "store" / "blobs", failed))
+    n += e.is_regular_file() && e.path().filename() != "lock";
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a file that cannot be written into the store: a clear error, nothing half, and it heals") {
+  size_t all = 0;
+  {
+    const Folder folder;
+    make_source(folder.path);
+    const Ran ran = run_cli(folder.path, files_arguments(folder.path),
+                            {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+                             {"KFLOW_FAULT_PATH", blob_files},
+                             {"KFLOW_FAULT_JOURNAL", (folder.path / "journal").string()}});
+    INFO(text_of(folder.path / "stderr"));
+    REQUIRE(ran.status == 0);
+    CHECK(ran.out == "source 700000 true\n");
+    all = read_journal(folder.path / "journal").size();
+    CHECK(stored_files(folder.path) == 1);
+  }
+  REQUIRE(all >= 4);  // written and synced as an input, and by the step
+  for (const int code : {ENOSPC, EIO}) {
+    for (size_t at = 1; at <= all; at += default_step(all, 8)) {
+      INFO("call " << at << " of " << all << " fails: " << std::strerror(code));
+      const Folder folder;
+      make_source(folder.path);
+      const Ran ran =
+          run_cli(folder.path, files_arguments(folder.path),
+                  {{"LD_PRELOAD", KFLOW_FAULT_SHIM},
+                   {"KFLOW_FAULT_PATH", blob_files},
+                   {"KFLOW_FAULT_FAIL", std::to_string(code) + ":" + std::to_string(at) + ":1"}});
+      const std::string said = text_of(folder.path / "stderr");
+      INFO(said);
+      CHECK(ran.status < 1000);
+      if (ran.status != 0) CHECK(said.find(std::strerror(code)) != std::string::npos);
+      // Whatever happened, the same command gives the result now.
+      Ran again = run_cli(folder.path, files_arguments(folder.path));
+      INFO(text_of(folder.path / "stderr"));
+      CHECK(again.status == 0);
+      CHECK(again.out == "source 700000 true\n");
+      CHECK(text_of(folder.path / "copy") == text_of(folder.path / "source"));
+      CHECK(run_cli(folder.path, {"store", "check"}).status == 0);
+      CHECK(run_cli(folder.path, {"gc"}).status == 0);
+      CHECK(stored_files(folder.path) == 1);
+    }
+  }
+}
+
+TEST_CASE("a process killed while a file goes into the store leaves nothing of it") {
+  const Folder folder;
+  make_source(folder.path);
+  fs::resize_file(folder.path / "source", 64U << 20);
+  for (const int after_ms : {20, 40, 60, 90}) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const int null = ::open("/dev/null", O_RDWR);
+      ::dup2(null, 0), ::dup2(null, 1), ::dup2(null, 2);
+      if (::chdir(folder.path.c_str()) != 0) ::_exit(99);
+      ::execl(KFLOW_CLI, KFLOW_CLI, "--store", "store", "run", "w.kflow", "w", "-i",
+              "given=@source", nullptr);
+      ::_exit(98);
+    }
+    ::usleep(static_cast<useconds_t>(after_ms * 1000));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+  if (!fs::exists(folder.path / "store" / "KFLOW")) return;  // a slow machine: not even a store
+  CHECK(run_cli(folder.path, {"resume", "--all"}).status == 0);
+  CHECK(run_cli(folder.path, {"gc"}).status == 0);
+  CHECK(run_cli(folder.path, {"store", "check"}).status == 0);
+  CHECK(stored_files(folder.path) <= 1);
+  std::error_code failed;
+  for (const auto& e : fs::directory_iterator(folder.path / "store" / "blobs" / "new", failed))
+    FAIL("left: " << e.path());
 }

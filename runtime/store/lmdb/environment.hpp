@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/store/lmdb/lmdb_store.hpp"
 #include "runtime/store/blob_files.hpp"
+#include "runtime/store/lmdb/lmdb_store.hpp"
 #include "runtime/store/process_lock.hpp"
 #include "runtime/store/tables.hpp"
 

@@ -3,6 +3,7 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/models/dialects.hpp"
+#include "runtime/models/media.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fake_model/fake_model.hpp"
 
@@ -339,4 +340,47 @@ TEST_CASE("servers that speak Chat Completions a little differently") {
            true, {});
   REQUIRE(b.answer);
   CHECK(conversation::text_of(b.answer->message) == "hi");
+}
+
+TEST_CASE("what each provider is told beside text") {
+  for (const std::string_view provider : providers) {
+    INFO(provider);
+    CHECK(takes_media(provider, "image/png"));
+    CHECK(takes_media(provider, "application/pdf"));
+    CHECK_FALSE(takes_media(provider, "application/zip"));
+    CHECK(media_taken(provider).find("PDF") != std::string_view::npos);
+  }
+  CHECK(takes_media("gemini", "video/mp4"));
+  CHECK_FALSE(takes_media("anthropic", "audio/mpeg"));
+  CHECK_FALSE(takes_media("nobody", "image/png"));
+  conversation::ModelRequest r{.model = {.provider = "x", .id = "m"}};
+  r.messages.push_back(
+      {.role = conversation::Role::user,
+       .parts = {{.kind = PartKind::media, .media_type = "audio/wav", .data = "abc"},
+                 {.kind = PartKind::media,
+                  .media_type = "application/pdf",
+                  .data = "abc",
+                  .filename = "a.pdf"}}});
+  const auto body = [&](std::string_view provider) {
+    return find_dialect(provider)->encode(r, {}).value().body;
+  };
+  CHECK(body("openai_chat")
+            .find(R"({"type":"input_audio","input_audio":{"data":"YWJj","format":"wav"}})") !=
+        std::string::npos);
+  CHECK(
+      body("openai_chat")
+          .find(
+              R"({"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,YWJj"}})") !=
+      std::string::npos);
+  CHECK(
+      body("openai").find(
+          R"({"type":"input_file","filename":"a.pdf","file_data":"data:application/pdf;base64,YWJj"})") !=
+      std::string::npos);
+  CHECK(
+      body("anthropic")
+          .find(
+              R"({"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"YWJj"},"title":"a.pdf"})") !=
+      std::string::npos);
+  CHECK(body("gemini").find(R"({"inlineData":{"mimeType":"audio/wav","data":"YWJj"}})") !=
+        std::string::npos);
 }

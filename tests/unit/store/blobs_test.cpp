@@ -20,7 +20,8 @@ namespace {
 
 std::string bytes_of(size_t size, char seed = 'a') {
   std::string out(size, '\0');
-  for (size_t i = 0; i < size; ++i) out[i] = static_cast<char>(seed + static_cast<char>(i * 7 % 31));
+  for (size_t i = 0; i < size; ++i)
+    out[i] = static_cast<char>(seed + static_cast<char>(i * 7 % 31));
   return out;
 }
 
@@ -48,7 +49,9 @@ void end(Store& store, RunKey run, std::vector<Blob> blobs = {}, std::vector<Sta
   REQUIRE(store.commit({&commit, 1})->front() == CommitOutcome::committed);
 }
 
-Blob reference(const StagedBlob& staged) { return {.hash = staged.hash, .bytes = {}, .held = true}; }
+Blob reference(const StagedBlob& staged) {
+  return {.hash = staged.hash, .bytes = {}, .held = true};
+}
 
 size_t files_in(const fs::path& folder) {
   size_t n = 0;
@@ -72,8 +75,8 @@ TEST_CASE("bytes go in and come out in pieces, small and large") {
   on_each([](World& world) {
     const auto store = world.open();
     join(*store);
-    for (const size_t size : {size_t{0}, size_t{1}, file_blob_bytes - 1, file_blob_bytes,
-                              3 * file_blob_bytes + 17}) {
+    for (const size_t size :
+         {size_t{0}, size_t{1}, file_blob_bytes - 1, file_blob_bytes, 3 * file_blob_bytes + 17}) {
       INFO(size);
       const std::string bytes = bytes_of(size);
       const StagedBlob staged = put(*store, bytes);
