@@ -117,6 +117,8 @@ struct GcOptions {
 int gc(const Common& common, const GcOptions& options);
 int store_info(const Common& common);
 int store_check(const Common& common);
+/// `path`: "" or "-" for standard output.
+int store_file(const Common& common, const std::string& sha256, const std::string& path);
 int store_copy(const Common& common, const std::string& folder, bool compact);
 /// The detached process behind --background: takes the runs of a project until none is left.
 int work(const Common& common, const std::string& run);

@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
   auto* run_verb = app.add_subcommand("run", "check a file, start a workflow, follow it");
   run_verb->add_option("FILE", running.file, "the .kflow file")->required();
   run_verb->add_option("WORKFLOW", running.workflow, "which workflow, if the file has several");
-  run_verb->add_option("-i", running.inputs, "an input: name=value")->allow_extra_args(false);
+  run_verb->add_option("-i", running.inputs, "an input: name=value, or name=@PATH of a file")
+      ->allow_extra_args(false);
   run_verb->add_option("--input", running.input_file,
                        "inputs from a JSON or YAML file, - for standard input");
   run_verb->add_flag("--background", running.background,
@@ -182,6 +183,10 @@ int main(int argc, char** argv) {
   auto* backup_verb = store_verb->add_subcommand("backup", "a consistent copy, while it is in use");
   backup_verb->add_option("FOLDER", file, "a new folder")->required();
   backup_verb->footer("example: kflow store backup /var/backups/kflow");
+  auto* file_verb = store_verb->add_subcommand("file", "write a file that the store holds");
+  file_verb->add_option("SHA256", target, "as runs show it")->required();
+  file_verb->add_option("-o", file, "where to; else standard output");
+  file_verb->footer("example: kflow store file 9f86d0…0a08 -o cat.png");
   auto* compact_verb = store_verb->add_subcommand("compact", "the same without free space");
   compact_verb->add_option("FOLDER", file, "a new folder")->required();
   compact_verb->footer("example: kflow store compact /var/lib/kflow.new");
@@ -229,6 +234,7 @@ int main(int argc, char** argv) {
   if (gc_verb->parsed()) return gc(common, collecting);
   if (info_verb->parsed()) return store_info(common);
   if (check_verb->parsed()) return store_check(common);
+  if (file_verb->parsed()) return store_file(common, target, file);
   if (backup_verb->parsed() || compact_verb->parsed())
     return store_copy(common, file, compact_verb->parsed());
   return work(common, target);

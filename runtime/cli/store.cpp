@@ -38,6 +38,32 @@ Result<int64_t> duration_ms(const std::string& text) {
   return d->nanos / 1'000'000;
 }
 
+// Writes what `body` gives, to standard output or to a file that is whole or not there.
+Result<void> write_out(const std::string& path,
+                       const std::function<Result<void>(const engine::ByteSink&)>& body) {
+  const bool named = path != "-";
+  const std::string part = path + ".part";
+  std::ofstream file;
+  if (named) file.open(part, std::ios::binary | std::ios::trunc);
+  std::ostream& out = named ? file : std::cout;
+  const auto failed = [&] {
+    return fail(ErrorCode::io, named ? "cannot write `" + path + "`" : "cannot write the output");
+  };
+  Result<void> done = out ? Result<void>() : failed();
+  if (done) {
+    done = body([&](std::string_view piece) -> Result<void> {
+      out.write(piece.data(), static_cast<std::streamsize>(piece.size()));
+      return out ? Result<void>() : failed();
+    });
+  }
+  if (done && !out.flush()) done = failed();
+  if (!named) return done;
+  file.close();
+  if (done && std::rename(part.c_str(), path.c_str()) != 0) done = failed();
+  if (!done) std::remove(part.c_str());
+  return done;
+}
+
 }  // namespace
 
 int remove(const Common& common, const std::vector<std::string>& runs) {
@@ -80,9 +106,8 @@ int gc(const Common& common, const GcOptions& options) {
     retention.default_age_ms = *age;
     retention.ages.clear();
   }
-  engine::Trim trim{.now = retention.now,
-                    .age_ms = settings->retention.deltas_ms,
-                    .dry_run = options.dry_run};
+  engine::Trim trim{
+      .now = retention.now, .age_ms = settings->retention.deltas_ms, .dry_run = options.dry_run};
   if (!options.deltas.empty()) {
     const auto age = duration_ms(options.deltas);
     if (!age) return fail_with(age.error());
@@ -137,35 +162,18 @@ int export_run(const Common& common, const std::string& run, const std::string& 
   auto header = find_run(**store, run);
   if (!header) return fail_with(header.error());
   const std::string path = file.empty() ? header->id + ".kfrun" : file;
+  if (path == "-" && ::isatty(STDOUT_FILENO) != 0)
+    return fail_with({ErrorCode::invalid_argument,
+                      "an exported run is no text for a terminal; name a file with -o"});
   uint64_t size = 0;
-  const auto write_to = [&](std::ostream& out, const std::string& name) -> Result<void> {
-    auto done = engine::export_run(**store, *header, [&](std::string_view piece) -> Result<void> {
+  auto done = write_out(path, [&](const engine::ByteSink& sink) {
+    return engine::export_run(**store, *header, [&](std::string_view piece) {
       size += piece.size();
-      out.write(piece.data(), static_cast<std::streamsize>(piece.size()));
-      if (!out) return fail(ErrorCode::io, "cannot write " + name);
-      return {};
+      return sink(piece);
     });
-    if (done && !out.flush()) return fail(ErrorCode::io, "cannot write " + name);
-    return done;
-  };
-  if (path == "-") {
-    if (::isatty(STDOUT_FILENO) != 0)
-      return fail_with({ErrorCode::invalid_argument,
-                        "an exported run is no text for a terminal; name a file with -o"});
-    const auto done = write_to(std::cout, "to standard output");
-    return done ? Exit::ok : fail_with(done.error());
-  }
-  // Whole, or not there.
-  const std::string part = path + ".part";
-  std::ofstream out(part, std::ios::binary | std::ios::trunc);
-  auto done = write_to(out, "`" + path + "`");
-  out.close();
-  if (done && std::rename(part.c_str(), path.c_str()) != 0)
-    done = fail(ErrorCode::io, "cannot write `" + path + "`");
-  if (!done) {
-    std::remove(part.c_str());
-    return fail_with(done.error());
-  }
+  });
+  if (!done) return fail_with(done.error());
+  if (path == "-") return Exit::ok;
   std::fprintf(stderr, "run %s is in %s (%s)\n", short_id(header->id).c_str(), path.c_str(),
                size_text(size).c_str());
   return Exit::ok;
@@ -267,6 +275,28 @@ static int check_here(const Common& common) {
 
 int store_check(const Common& common) {
   return isolated([&] { return check_here(common); });
+}
+
+int store_file(const Common& common, const std::string& sha256, const std::string& path) {
+  const auto hash = sha256_from_hex(sha256);
+  if (!hash)
+    return fail_with({ErrorCode::invalid_argument, "`" + sha256 + "` is no SHA-256: 64 digits"});
+  const Place place = find_place(common.store);
+  auto store = open_store(place, false);
+  if (!store) return fail_with(store.error());
+  auto reader = (*store)->open_blob(*hash);
+  if (!reader) return fail_with(reader.error());
+  std::string buffer(1U << 20, '\0');
+  auto done =
+      write_out(path.empty() ? "-" : path, [&](const engine::ByteSink& sink) -> Result<void> {
+        for (;;) {
+          const auto n = (*reader)->read(buffer);
+          if (!n) return std::unexpected(n.error());
+          if (*n == 0) return {};
+          KFLOW_TRY(sink(std::string_view(buffer).substr(0, *n)));
+        }
+      });
+  return done ? Exit::ok : fail_with(done.error());
 }
 
 int store_copy(const Common& common, const std::string& folder, bool compact) {

@@ -1,5 +1,6 @@
-// Layout: "KFRUN", version, checksum and length of the body; body (header, program, events, hashes
-// and sizes of files); the files, one after another. Versions are never reused.
+// Layout: "KFRUN", version, checksum of the body, body (header, program, events). Of a run that
+// names files, version 2: the length of the body before it, at its end the hashes and sizes of the
+// files, and after it the files, one after another. Versions are never reused.
 #include "runtime/engine/portable.hpp"
 
 #include <fcntl.h>
@@ -19,7 +20,8 @@ namespace kflow::engine {
 namespace {
 
 constexpr std::string_view magic = "KFRUN";
-constexpr uint8_t version = 2;
+constexpr uint8_t version = 1;
+constexpr uint8_t version_with_files = 2;
 
 void write_header(ByteWriter& out, const RunHeader& h) {
   out.string(h.id);
@@ -70,7 +72,9 @@ constexpr unsigned trial_seconds = 60;
   const int nowhere = ::open("/dev/null", O_WRONLY);
   ::dup2(nowhere, 2);
   const auto store = store::make_memory_store();
-  const auto started = store->start(std::span(&run, 1));
+  store::NewRun trial = run;
+  std::erase_if(trial.blobs, [](const store::Blob& blob) { return blob.held; });
+  const auto started = store->start(std::span(&trial, 1));
   if (!started || started->front().refused) ::_exit(1);
   const auto loaded = load_state(*store, started->front().key, program);
   if (!loaded) ::_exit(1);
@@ -155,16 +159,16 @@ Result<void> export_run(store::Store& store, const RunHeader& run, const ByteSin
   body.string(events.buffer());
   const auto files = sizes_of(store, named.blobs());
   if (!files) return std::unexpected(files.error());
-  body.varint(files->size());
+  if (!files->empty()) body.varint(files->size());
   for (const auto& [hash, size] : *files) {
     body.raw(view_of(hash));
     body.varint(size);
   }
   ByteWriter out;
   out.raw(magic);
-  out.u8(version);
+  out.u8(files->empty() ? version : version_with_files);
   out.u64(xxh3(body.buffer()));
-  out.u64(body.size());
+  if (!files->empty()) out.u64(body.size());
   KFLOW_TRY(sink(out.buffer()));
   KFLOW_TRY(sink(body.buffer()));
   std::string buffer(piece_bytes, '\0');
@@ -194,28 +198,44 @@ Result<void> fill(const ByteSource& source, std::span<char> into) {
   return {};
 }
 
-Result<std::string> read_body(const ByteSource& source) {
-  char head[magic.size() + 1 + 2 * sizeof(uint64_t)];
+struct Body {
+  std::string bytes;
+  bool files = false;  // follow
+};
+
+Result<Body> read_body(const ByteSource& source) {
+  char head[magic.size() + 1 + 2 * sizeof(uint64_t)] = {};
+  const auto too_long = [] {
+    return fail(ErrorCode::limit, "the log of the exported run is longer than " +
+                                      std::to_string(max_exported_log >> 30) + " GiB");
+  };
   const auto foreign = [] { return fail(ErrorCode::incompatible, "this is no exported run"); };
   if (!fill(source, std::span(head, magic.size() + 1))) return foreign();
   if (!std::string_view(head, sizeof head).starts_with(magic)) return foreign();
-  if (static_cast<uint8_t>(head[magic.size()]) != version)
-    return fail(ErrorCode::incompatible, "the run was exported by another version of kflow");
-  KFLOW_TRY(fill(source, std::span(head).subspan(magic.size() + 1)));
+  const auto written = static_cast<uint8_t>(head[magic.size()]);
+  if (written != version && written != version_with_files)
+    return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
+  Body out{.bytes = {}, .files = written == version_with_files};
+  KFLOW_TRY(fill(
+      source, std::span(head).subspan(magic.size() + 1, (out.files ? 2 : 1) * sizeof(uint64_t))));
   ByteReader in(std::string_view(head, sizeof head).substr(magic.size() + 1));
   const uint64_t sum = in.u64();
-  const uint64_t size = in.u64();
-  if (size > max_exported_log)
-    return fail(ErrorCode::limit, "the log of the exported run is longer than " +
-                                      std::to_string(max_exported_log >> 30) + " GiB");
-  std::string body;
+  const uint64_t size = out.files ? in.u64() : max_exported_log + 1;
+  if (out.files && size > max_exported_log) return too_long();
+  std::string& body = out.bytes;
   while (body.size() < size) {  // as it comes: the length may be a lie
     const size_t at = body.size();
     body.resize(at + static_cast<size_t>(std::min<uint64_t>(piece_bytes, size - at)));
-    KFLOW_TRY(fill(source, std::span(body).subspan(at)));
+    const auto n = source(std::span(body).subspan(at));
+    if (!n) return std::unexpected(n.error());
+    body.resize(at + *n);
+    if (*n == 0) break;
   }
+  if (out.files && body.size() < size)
+    return fail(ErrorCode::corrupt, "the exported run is cut off");
+  if (body.size() > max_exported_log) return too_long();
   if (xxh3(body) != sum) return fail(ErrorCode::corrupt, "the exported run is damaged");
-  return body;
+  return out;
 }
 
 // Takes the files of the export into the store.
@@ -251,15 +271,16 @@ Result<void> take_files(store::Store& store, const ByteSource& source, ByteReade
   return {};
 }
 
-Result<StartedRun> import_body(store::Store& store, const ByteSource& source, std::string_view body,
+Result<StartedRun> import_body(store::Store& store, const ByteSource& source, const Body& body,
                                const std::string& id, std::vector<StageId>& stages) {
-  ByteReader in(body);
+  ByteReader in(body.bytes);
   store::NewRun run{.header = read_header(in), .program = "", .events = ""};
   const std::string program(in.string());
   const uint32_t format = in.varint32();
   const uint32_t count = in.varint32();
   const std::string events(in.string());
-  if (in.failed()) return fail(ErrorCode::corrupt, "the exported run is malformed");
+  if (in.failed() || (!body.files && !in.done()))
+    return fail(ErrorCode::corrupt, "the exported run is malformed");
   if (format > machine::events_format)
     return fail(ErrorCode::incompatible, "the run was exported by a newer version of kflow");
   auto decoded = ir::decode(program);
@@ -278,8 +299,6 @@ Result<StartedRun> import_body(store::Store& store, const ByteSource& source, st
   }
   if (!log.done() || count == 0)
     return fail(ErrorCode::corrupt, "the log of the exported run is malformed");
-  KFLOW_TRY(take_files(store, source, in, stages));
-  run.stages = stages;
   if (!id.empty()) run.header.id = id;
   run.program = program;
   run.events = kept.buffer();
@@ -288,6 +307,8 @@ Result<StartedRun> import_body(store::Store& store, const ByteSource& source, st
   // Never due by itself: whoever imports it decides whether its steps are done here.
   run.next_due = machine::never - 1;
   KFLOW_TRY(check_log(run, std::make_shared<const ir::Program>(std::move(*decoded))));
+  if (body.files) KFLOW_TRY(take_files(store, source, in, stages));
+  run.stages = stages;
   const auto started = store.start(std::span(&run, 1));
   if (!started) return std::unexpected(started.error());
   const store::Started& row = started->front();
@@ -306,6 +327,26 @@ Result<StartedRun> import_run(store::Store& store, const ByteSource& source,
   auto made = import_body(store, source, *body, id, stages);
   if (!stages.empty()) (void)store.release_stages(stages);  // if not now, with this process
   return made;
+}
+
+Result<std::string> export_run(store::Store& store, const RunHeader& run) {
+  std::string out;
+  auto done = export_run(store, run, [&](std::string_view piece) -> Result<void> {
+    out += piece;
+    return {};
+  });
+  if (!done) return std::unexpected(std::move(done).error());
+  return out;
+}
+
+Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const std::string& id) {
+  const auto source = [&](std::span<char> into) -> Result<size_t> {
+    const size_t n = std::min(into.size(), bytes.size());
+    std::copy_n(bytes.data(), n, into.data());
+    bytes.remove_prefix(n);
+    return n;
+  };
+  return import_run(store, source, id);
 }
 
 }  // namespace kflow::engine

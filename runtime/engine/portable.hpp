@@ -23,4 +23,8 @@ Result<void> export_run(store::Store& store, const RunHeader& run, const ByteSin
 /// stays; already_exists: the store has one of that id.
 Result<StartedRun> import_run(store::Store& store, const ByteSource& source, const std::string& id);
 
+/// The same with all of it in memory.
+Result<std::string> export_run(store::Store& store, const RunHeader& run);
+Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const std::string& id);
+
 }  // namespace kflow::engine

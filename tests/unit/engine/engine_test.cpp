@@ -35,28 +35,6 @@ class TestClock final : public engine::Clock {
 
 constexpr int patience_ms = 20'000;
 
-Result<std::string> exported(store::Store& store, const store::RunHeader& run) {
-  std::string out;
-  auto done = engine::export_run(store, run, [&](std::string_view piece) -> Result<void> {
-    out += piece;
-    return {};
-  });
-  if (!done) return std::unexpected(std::move(done).error());
-  return out;
-}
-Result<engine::StartedRun> imported(store::Store& store, std::string_view bytes,
-                                    const std::string& id) {
-  return engine::import_run(
-      store,
-      [&](std::span<char> into) -> Result<size_t> {
-        const size_t n = std::min(into.size(), bytes.size());
-        std::copy_n(bytes.data(), n, into.data());
-        bytes.remove_prefix(n);
-        return n;
-      },
-      id);
-}
-
 std::shared_ptr<const ir::Program> compile(const std::string& text) {
   auto compiled = driver::compile_text("test.kflow", text);
   REQUIRE(compiled);
@@ -691,11 +669,11 @@ TEST_CASE("long texts are kept once for all that refer to them, and go with the 
   REQUIRE(log);
   for (const auto& chunk : *log) CHECK(chunk.events.size() < 10'000);
   // A portable file holds them, and gives them to another store.
-  const auto file = exported(*p.store, p.header(a.key));
+  const auto file = engine::export_run(*p.store, p.header(a.key));
   REQUIRE(file);
   CHECK(file->size() > text.size());
   Process q(std::make_shared<store::MemoryDisk>());
-  const auto copy = imported(*q.store, *file, "copy");
+  const auto copy = engine::import_run(*q.store, *file, "copy");
   REQUIRE(copy);
   CHECK(q.value(copy->key) == "100000");
   REQUIRE(p.store->remove(a.key));
