@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "runtime/activities/activity.hpp"
+#include "runtime/activities/gates.hpp"
 #include "runtime/models/dialect.hpp"
 
 namespace kflow::activities {
@@ -19,7 +20,8 @@ inline constexpr size_t max_error_body = 1U << 20;  ///< of a refused call of a 
 struct ModelCall {
   const models::Dialect* dialect = nullptr;
   ModelEndpoint endpoint;
-  std::string gate;  ///< what its limits are counted under
+  GateList gates;
+  int64_t estimate = 0;  ///< tokens, as its limits are told before it begins
   std::unique_ptr<models::AnswerReader> reader;
   std::vector<models::Delta> deltas;  ///< not passed on yet
 };
@@ -61,5 +63,7 @@ std::optional<ActivityError> prepare_model(Transfer& transfer, const Options& op
 std::variant<cel::Value, ActivityError> model_outcome(Transfer& transfer);
 /// Milliseconds of a Retry-After header (RFC 9110 §10.2.3); 0: there is none.
 int64_t retry_after_ms(const Transfer& transfer);
+/// Nobody waits for years: what asks for longer than models::max_retry_after_ms is not tried again.
+void bound_wait(ActivityError& error);
 
 }  // namespace kflow::activities
