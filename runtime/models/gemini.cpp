@@ -280,7 +280,8 @@ class Gemini final : public Dialect {
     int64_t wait = 0;
     for (const Value& detail : items(at(error, "details"))) {
       if (const auto ms = wait_ms(text_at(&detail, "retryDelay"))) wait = *ms;
-      for (const Value& v : items(at(detail, "violations"))) code += " " + text_at(&v, "quotaId");
+      for (const Value& limit : items(at(detail, "violations")))
+        code += " " + text_at(&limit, "quotaId");
     }
     ModelError out =
         classify(status, headers, code, message.empty() ? clipped(body, 200) : message);
