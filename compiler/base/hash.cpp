@@ -4,15 +4,24 @@
 #include <openssl/evp.h>
 #include <xxhash.h>
 
+#include <memory>
+
 #include "compiler/base/check.hpp"
 
 namespace kflow {
 
 Sha256 sha256(std::string_view data) {
+  // Looked up once and not at each call, under locks.
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(
+      EVP_MD_CTX_new(), &EVP_MD_CTX_free);
   Sha256 out{};
   unsigned length = 0;
-  const int ok = EVP_Digest(data.data(), data.size(), out.data(), &length, EVP_sha256(), nullptr);
-  KFLOW_CHECK(ok == 1 && length == out.size(), "SHA-256 is not available");
+  const bool good = algorithm != nullptr && context != nullptr &&
+                    EVP_DigestInit_ex2(context.get(), algorithm, nullptr) == 1 &&
+                    EVP_DigestUpdate(context.get(), data.data(), data.size()) == 1 &&
+                    EVP_DigestFinal_ex(context.get(), out.data(), &length) == 1;
+  KFLOW_CHECK(good && length == out.size(), "SHA-256 is not available");
   return out;
 }
 

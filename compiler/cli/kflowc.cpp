@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "compiler/cli/eval.hpp"
+#include "compiler/cli/shell/shell.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 
@@ -187,6 +188,7 @@ int main(int argc, char** argv) {
   auto* explain_verb =
       app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
   explain_verb->add_option("CODE", code, "such as KF2004");
+  explain_verb->footer("example: kflowc explain KF2004");
 
   cli::EvalOptions evaluation;
   auto* eval_verb = app.add_subcommand("eval", "evaluate an expression");
@@ -198,11 +200,29 @@ int main(int argc, char** argv) {
                       "run conformance tests (JSON Lines) from standard input");
   eval_verb->footer("example: kflowc eval '[1, 2, 3].map(x, x * 2)'");
 
+  std::string shell;
+  auto* completion_verb =
+      app.add_subcommand("completion", "print a script that completes this command line");
+  completion_verb->add_option("SHELL", shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion_verb->footer("example: kflowc completion bash > /etc/bash_completion.d/kflowc");
+  auto* man_verb = app.add_subcommand("man", "print the manual page");
+  man_verb->footer("example: kflowc man | man -l -");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int status = app.exit(error);
     return status == 0 ? ok : usage;
+  }
+  if (completion_verb->parsed()) {
+    std::fputs(cli::completion_script(app, shell, "").c_str(), stdout);
+    return ok;
+  }
+  if (man_verb->parsed()) {
+    std::fputs(cli::manual_page(app, KFLOW_VERSION).c_str(), stdout);
+    return ok;
   }
   if (check_verb->parsed()) return check(checking);
   if (build_verb->parsed()) return build(file, output, print);

@@ -250,7 +250,12 @@ void Lowerer::check_members(const ir::AgentOptions& out, const OptionNode& o,
   }
   for (uint32_t i = 0; i < out.members; ++i) {
     const ir::AgentTool& member = out.tools[i];
-    const TypeId result = std::get<ir::StepNode>(out_.nodes[member.node.value].data).type;
+    const auto& step = std::get<ir::StepNode>(out_.nodes[member.node.value].data);
+    const TypeId result = step.type;
+    if (step.call.kind == ir::CalleeKind::team && step.call.name == info.name) {
+      m_.sink.report(Kind::recursive, o.value.span(),
+                     fmt::format("the team `{}` is a member of itself", info.name));
+    }
     if (out.mode == ir::TeamMode::route && !t_.assignable(result, info.result)) {
       m_.sink
           .report(Kind::type_mismatch, o.value.span(),

@@ -163,28 +163,45 @@ class Files {
     return Value();
   }
 
-  // `*` and `?` within a name, `**` across folders.
+  // `*` and `?` within a name, `**` across folders. Of several stars only the last of each kind is
+  // tried again, which finds all that fits: no pattern takes more than quadratic time.
   static bool matches(std::string_view pattern, std::string_view text) {
-    if (pattern.empty()) return text.empty();
-    if (pattern.starts_with("**/")) {
-      for (size_t i = 0;; ++i) {
-        if (matches(pattern.substr(3), text.substr(i))) return true;
-        i = text.find('/', i);
-        if (i == std::string_view::npos) return false;
+    constexpr size_t none = std::string_view::npos;
+    size_t p = 0, t = 0;
+    size_t star = none, star_at = 0;        // behind the last `*`, and where it ends in the text
+    size_t folders = none, folders_at = 0;  // the same of the last `**`
+    while (t < text.size() || p < pattern.size()) {
+      const std::string_view rest = pattern.substr(p);
+      if (rest.starts_with("**/") || rest == "**") {
+        folders = p + (rest == "**" ? 2 : 3);
+        folders_at = rest == "**" ? text.size() : t;
+        star = none;
+        p = folders;
+        t = folders_at;
+        continue;
+      }
+      if (rest.starts_with('*')) {
+        star = ++p;
+        star_at = t;
+        continue;
+      }
+      const bool same = !rest.empty() && t < text.size() &&
+                        (rest.front() == '?' ? text[t] != '/' : rest.front() == text[t]);
+      if (same) {
+        ++p, ++t;
+      } else if (star != none && star_at < text.size() && text[star_at] != '/') {
+        p = star;
+        t = ++star_at;
+      } else if (folders != none && text.find('/', folders_at) != none) {
+        folders_at = text.find('/', folders_at) + 1;
+        p = folders;
+        t = folders_at;
+        star = none;
+      } else {
+        return false;
       }
     }
-    if (pattern == "**") return true;
-    if (pattern.front() == '*') {
-      for (size_t i = 0; i <= text.size(); ++i) {
-        if (matches(pattern.substr(1), text.substr(i))) return true;
-        if (i < text.size() && text[i] == '/') return false;
-      }
-      return false;
-    }
-    if (text.empty()) return false;
-    if (pattern.front() == '?' ? text.front() == '/' : pattern.front() != text.front())
-      return false;
-    return matches(pattern.substr(1), text.substr(1));
+    return true;
   }
 
   Outcome glob(const std::string& pattern) const {

@@ -13,6 +13,7 @@
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/functions.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/charset.hpp"
 #include "runtime/activities/secrets.hpp"
 #include "runtime/activities/tape.hpp"
 #include "runtime/activities/transfer.hpp"
@@ -49,15 +50,48 @@ std::string percent_encode(std::string_view s) {
   return out;
 }
 
+// Lists give one pair an item, null gives none.
 std::string form_encode(const Value& v) {
   std::string out;
-  for (const cel::MapEntry& e : v.as_map()) {
+  const auto add = [&](const Value& key, const Value& value) {
+    if (value.is_null()) return;
     if (!out.empty()) out.push_back('&');
-    const auto text = cel::interpolated_text(e.value);
-    out += percent_encode(e.key.kind() == cel::Kind::string ? e.key.as_string() : "") + "=" +
-           percent_encode(text ? *text : cel::to_json(e.value));
+    const auto text = cel::interpolated_text(value);
+    out += percent_encode(key.kind() == cel::Kind::string ? key.as_string() : "") + "=" +
+           percent_encode(text ? *text : cel::to_json(value));
+  };
+  for (const cel::MapEntry& e : v.as_map()) {
+    if (e.value.kind() == cel::Kind::list) {
+      for (const Value& item : e.value.as_list()) add(e.key, item);
+    } else {
+      add(e.key, e.value);
+    }
   }
   return out;
+}
+
+// What the types of the parameters cannot say.
+std::optional<ActivityError> check_arguments(const Value& in) {
+  const auto bad = [](std::string code, std::string message) {
+    return ActivityError{.kind = "type", .code = std::move(code), .message = std::move(message)};
+  };
+  const auto is_status = [](const Value& v) {
+    return v.kind() == cel::Kind::int_ && v.as_int() >= 100 && v.as_int() <= 599;
+  };
+  const Value* status = in.find("expect_status");
+  const bool list = status != nullptr && status->kind() == cel::Kind::list;
+  if (status != nullptr && !status->is_null() && !is_status(*status) &&
+      !(list && std::ranges::all_of(status->as_list(), is_status)))
+    return bad("expect_status", "`expect_status` is a status such as 404, or a list of them");
+  std::string first;
+  for (const char* name : {"body", "json", "form"}) {
+    const Value* v = in.find(name);
+    if (v == nullptr || v->is_null()) continue;
+    if (!first.empty())
+      return bad("body", fmt::format("a request has one body: `{}` or `{}`", first, name));
+    first = name;
+  }
+  return std::nullopt;
 }
 
 // A URL without credentials and query, for messages.
@@ -112,7 +146,7 @@ class HttpWorker final : public Worker {
     if (options_.tape && options_.secret) {  // whatever is read must not stand on it
       options_.secret = [tape = options_.tape, inner = options_.secret](std::string_view name) {
         auto value = inner(name);
-        if (value) tape->add_secret(*value);
+        if (value) tape->hide(*value);
         return value;
       };
     }
@@ -303,6 +337,7 @@ class HttpWorker final : public Worker {
       return ActivityError{.kind = "type",
                            .code = "method",
                            .message = "`method` is a word in capitals such as GET"};
+    if (auto error = check_arguments(in)) return error;
     auto url = open_or_secret(options_, in, "url");
     if (auto* error = std::get_if<ActivityError>(&url)) return std::move(*error);
     t.url = std::get<OpenOrSecret>(url).value;
@@ -331,6 +366,7 @@ class HttpWorker final : public Worker {
     }
     bool content_type = false;
     bool user_agent = false;
+    bool own_key = false;
     if (const Value* headers = in.find("headers");
         headers != nullptr && headers->kind() == cel::Kind::map) {
       for (const cel::MapEntry& e : headers->as_map()) {
@@ -345,13 +381,15 @@ class HttpWorker final : public Worker {
         }
         content_type |= lower(name) == "content-type";
         user_agent |= lower(name) == "user-agent";
+        own_key |= lower(name) == "idempotency-key";
         t.headers = curl_slist_append(
             t.headers, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
       }
     }
     if (auto error = authorize(t, secret_argument(in, "bearer"))) return error;
+    if (method == "POST") curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, "");
     set_body(t, in, content_type);
-    if (method == "POST" || method == "PATCH")
+    if ((method == "POST" || method == "PATCH") && !own_key)
       t.headers =
           curl_slist_append(t.headers, ("Idempotency-Key: " + t.request.idempotency_key).c_str());
     t.headers = curl_slist_append(t.headers, "Expect:");
@@ -394,7 +432,9 @@ class HttpWorker final : public Worker {
   static void options(Transfer& t, const std::string& method, bool follow) {
     CURL* e = t.easy;
     if (method == "HEAD") curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
-    curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method.c_str());
+    // A method that curl is told by name is kept across redirects. A POST must not be, as what a
+    // 301, 302 or 303 points to is to be read (RFC 9110 §15.4); curl knows one by its body.
+    if (method != "POST") curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method.c_str());
     curl_easy_setopt(e, CURLOPT_URL, t.url.c_str());
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, t.headers);
     curl_easy_setopt(e, CURLOPT_PRIVATE, &t);
@@ -513,7 +553,13 @@ class HttpWorker final : public Worker {
                            .message = fmt::format("{} answered with malformed JSON: {}",
                                                   shown_url(t), v.error().message)};
     }
-    if (find_invalid_utf8(t.answer) == std::string_view::npos) return Value::string(t.answer);
+    const std::string charset = charset_of(type, t.answer);
+    const bool utf8 =
+        charset.empty() || charset == "utf-8" || charset == "utf8" || charset == "us-ascii";
+    if (utf8 && find_invalid_utf8(t.answer) == std::string_view::npos)
+      return Value::string(t.answer);
+    if (auto text = charset.empty() ? std::nullopt : to_utf8(t.answer, charset))
+      return Value::string(std::move(*text));
     return Value::bytes(t.answer);
   }
 

@@ -20,6 +20,8 @@ std::string secret_argument(const Value& input, std::string_view name) {
 std::variant<std::string, ActivityError> secret_value(const Options& options,
                                                       const std::string& name) {
   auto value = options.secret ? options.secret(name) : std::nullopt;
+  // What an answer repeats of it must not stand on a tape.
+  if (value && options.tape) options.tape->hide(*value);
   if (value) return std::move(*value);
   // A tape has the answers already, and holds no secret.
   if (options.tape && options.tape->replays()) return std::string("***");

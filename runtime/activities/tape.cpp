@@ -226,7 +226,7 @@ Result<void> Tape::take(std::string_view line, size_t number) {
   return {};
 }
 
-void Tape::add_secret(const std::string& secret) {
+void Tape::hide(const std::string& secret) {
   const std::lock_guard guard(mutex_);
   scrubber_.add(secret);
 }

@@ -48,7 +48,7 @@ class Tape {
   bool replays() const { return file_ == nullptr; }
   const std::string& path() const { return path_; }
   /// A value that was read meanwhile, and must not be seen either.
-  void add_secret(const std::string& secret);
+  void hide(const std::string& secret);
   /// Equal requests are answered in the order of the tape, then again with the last answer. Of what
   /// it does not hold: how the nearest exchange differs.
   std::variant<TapeAnswer, std::string> find(std::string_view method, std::string_view url,

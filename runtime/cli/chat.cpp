@@ -9,6 +9,7 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/ir/direct.hpp"
+#include "runtime/cli/markdown.hpp"
 #include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
@@ -47,7 +48,7 @@ class Turn {
     const bool own = e.path.starts_with("answer.model[");
     if (const auto* d = std::get_if<machine::ContentDelta>(&e.data)) {
       if (!own || !terminal_ || d->kind != machine::DeltaKind::text) return;
-      std::fputs(d->text.c_str(), stdout);
+      std::fputs(printable(d->text).c_str(), stdout);
       std::fflush(stdout);
       printed_ = true;
     } else if (std::holds_alternative<machine::ContentReset>(e.data)) {

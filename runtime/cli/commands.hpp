@@ -45,6 +45,7 @@ struct PsOptions {
   std::string since;  ///< a duration: 1h, 7d
   size_t limit = 50;
   bool children = false;  ///< also runs that were started by runs
+  bool ids = false;       ///< nothing but ids
   bool watch = false;     ///< again every second, in place
 };
 int ps(const Common& common, const PsOptions& options);
@@ -55,6 +56,7 @@ struct GetOptions {
   bool events = false;
   bool input = false;
   bool wait = false;
+  bool all = false;
 };
 int get(const Common& common, const GetOptions& options);
 

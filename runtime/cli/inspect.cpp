@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -11,6 +12,7 @@
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/cli/commands.hpp"
+#include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
 
@@ -20,7 +22,11 @@ namespace {
 using machine::Millis;
 using machine::RunStatus;
 
+// Of a longer log `get` reads the end alone: however long a run is, looking at it is quick.
+constexpr uint64_t most_events_listed = 20'000;
+
 struct StepRow {
+  bool begun = false;  ///< its beginning was read
   std::string path;
   std::string label;  ///< shown instead of the path
   std::string callee;
@@ -55,6 +61,7 @@ struct StepTable {
       error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
     if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
       StepRow& row = row_of(program, e);
+      row.begun = true;
       row.attempts = s->attempt;
       row.status = "RUNNING";
       if (s->attempt == 1) row.input = s->input;
@@ -66,11 +73,13 @@ struct StepTable {
       if (model != nullptr) row.callee = model->as_string();
     } else if (const auto* t = std::get_if<machine::ToolEntered>(&e.data)) {
       StepRow& row = row_of(program, e);
+      row.begun = true;
       row.attempts = t->attempt;
       row.status = "RUNNING";
       if (t->attempt == 1) row.input = t->input;
     } else if (const auto* a = std::get_if<machine::AgentEntered>(&e.data)) {
       StepRow& row = row_of(program, e);
+      row.begun = true;
       row.status = "RUNNING";
       row.input = a->input;
     } else if (const auto* d = std::get_if<machine::AgentEnded>(&e.data)) {
@@ -87,6 +96,7 @@ struct StepTable {
     } else if (const auto* q = std::get_if<machine::Asked>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.status = "PAUSED";
+      row.begun = row.begun || q->number == 1;
       if (q->number == 1) row.input = q->input;
     } else if (std::holds_alternative<machine::Answered>(e.data)) {
       row_of(program, e).status = "RUNNING";
@@ -110,6 +120,26 @@ struct StepTable {
     }
   }
 
+  void forget_what_began_before() {
+    std::erase_if(rows, [](const StepRow& row) { return !row.begun; });
+    by_act.clear();
+  }
+  // A step that goes on, if it is not there.
+  void add_open(const machine::Waiting& w) {
+    const auto same = [&](const StepRow& row) { return row.path == w.path && row.ended_at == 0; };
+    if (std::any_of(rows.begin(), rows.end(), same)) return;
+    rows.push_back({.begun = true,
+                    .path = w.path,
+                    .label = "",
+                    .callee = w.callee,
+                    .status = w.what == "retry" ? "RETRYING" : "RUNNING",
+                    .attempts = std::max<uint32_t>(1, w.attempt),
+                    .started_at = w.since,
+                    .input = {},
+                    .output = {},
+                    .error = w.error});
+  }
+
  private:
   // A call counts for itself, for the agent whose turn it is, and for the run.
   void add_usage(machine::ActId act, const cel::Value& value) {
@@ -125,7 +155,8 @@ struct StepTable {
     const auto [it, added] = by_act.emplace(e.act, rows.size());
     if (added) {
       const auto* step = std::get_if<ir::StepNode>(&program[e.node].data);
-      rows.push_back({.path = e.path,
+      rows.push_back({.begun = false,
+                      .path = e.path,
                       .label = e.label,
                       .callee = step == nullptr ? "" : step->call.name,
                       .status = "",
@@ -317,7 +348,9 @@ int ps(const Common& common, const PsOptions& options) {
   if (options.watch) return watch_table(**store, options);
   auto runs = (*store)->list(*filter);
   if (!runs) return fail_with(runs.error());
-  if (common.json) {
+  if (options.ids) {
+    for (const auto& h : *runs) std::printf("%s\n", h.id.c_str());
+  } else if (common.json) {
     print_json(*runs);
   } else if (runs->empty()) {
     std::fprintf(stderr, "no runs\n");
@@ -327,6 +360,41 @@ int ps(const Common& common, const PsOptions& options) {
   }
   return Exit::ok;
 }
+
+namespace {
+
+// Fills the table: of a long log with its end alone, and with what still runs from before that.
+// Gives how many events were not read.
+Result<uint64_t> read_steps(store::Store& store, const store::RunHeader& header,
+                            const std::shared_ptr<const ir::Program>& program, bool whole,
+                            StepTable& table) {
+  const auto last = store.last(header.key);
+  if (!last) return std::unexpected(last.error());
+  const uint64_t events = *last ? (*last)->first_seq + (*last)->event_count : 0;
+  const uint64_t from = whole || events <= most_events_listed ? 0 : events - most_events_listed;
+  if (from > 0) {
+    // The input is in the first event.
+    KFLOW_TRY(
+        engine::read_events(store, header.key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
+          table.add(*program, e);
+          return false;
+        }));
+  }
+  KFLOW_TRY(engine::read_events(store, header.key, from,
+                                [&](const machine::Event& e, uint64_t, uint64_t) {
+                                  table.add(*program, e);
+                                  return true;
+                                }));
+  if (from == 0) return 0;
+  table.forget_what_began_before();
+  if (is_final(header.status)) return from;
+  const auto loaded = engine::load_state(store, header.key, program);
+  if (!loaded) return std::unexpected(loaded.error());
+  for (const machine::Waiting& w : machine::waiting(*loaded->state)) table.add_open(w);
+  return from;
+}
+
+}  // namespace
 
 int get(const Common& common, const GetOptions& options) {
   const Place place = find_place(common.store);
@@ -345,12 +413,9 @@ int get(const Common& common, const GetOptions& options) {
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
   StepTable table;
-  auto read = engine::read_events(**store, header->key, 0,
-                                  [&](const machine::Event& e, uint64_t, uint64_t) {
-                                    table.add(**program, e);
-                                    return true;
-                                  });
-  if (!read) return fail_with(read.error());
+  const bool whole = options.all || !options.step.empty();
+  auto left_out = read_steps(**store, *header, *program, whole, table);
+  if (!left_out) return fail_with(left_out.error());
   if (options.input) {
     std::printf("%s\n", cel::to_json(table.input, 2).c_str());
     return Exit::ok;
@@ -384,6 +449,7 @@ int get(const Common& common, const GetOptions& options) {
     json_usage(out, table.usage);
     out.key("input"), out.raw(cel::to_json(table.input));
     out.key("content"), out.raw(cel::to_json(table.result));
+    out.key("events_left_out"), out.integer(static_cast<int64_t>(*left_out));
     out.key("step_results");
     out.begin_array();
     for (const StepRow& row : table.rows) {
@@ -416,6 +482,9 @@ int get(const Common& common, const GetOptions& options) {
                 static_cast<long long>(table.usage.calls), table.usage.calls == 1 ? "" : "s");
   if (!header->tape.empty()) std::printf("tape      %s\n", header->tape.c_str());
   if (!table.rows.empty()) std::printf("\n");
+  if (*left_out > 0)
+    std::printf("  the latest steps; the %llu events before them are not listed (--all)\n",
+                static_cast<unsigned long long>(*left_out));
   const std::vector<Line> lines = as_tree(table.rows);
   size_t width = 4;
   for (const Line& line : lines)
@@ -432,7 +501,7 @@ int get(const Common& common, const GetOptions& options) {
   }
   if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
   if (header->status == RunStatus::completed && !table.result.is_null())
-    std::printf("\n%s\n", value_text(table.result).c_str());
+    std::printf("\n"), print_value(common, table.result);
   return Exit::ok;
 }
 

@@ -1,6 +1,7 @@
 // kflow: the runtime's command line.
 #include <CLI/CLI.hpp>
 
+#include "compiler/cli/shell/shell.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
 
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
   ps_verb->add_option("--since", listing.since, "only runs started within this time: 90m, 2h, 7d");
   ps_verb->add_option("--limit", listing.limit, "at most so many")->check(CLI::Range(1, 100'000));
   ps_verb->add_flag("--children", listing.children, "also the runs that were started by runs");
+  ps_verb->add_flag("--ids", listing.ids, "only ids, a line each");
   ps_verb->add_flag("--watch", listing.watch, "show it again every second, until Ctrl-C");
   ps_verb->footer("example: kflow ps --status ERROR --since 1d");
 
@@ -71,6 +73,8 @@ int main(int argc, char** argv) {
   get_verb->add_option("--step", getting.step, "one step: its input, output, error");
   get_verb->add_flag("--events", getting.events, "its events as JSON Lines");
   get_verb->add_flag("--input", getting.input, "its input");
+  get_verb->add_flag("--all", getting.all,
+                     "all steps; without it, of a very long run the latest ones");
   get_verb->add_flag("--wait", getting.wait, "wait for its end first");
   get_verb->footer("example: kflow get @last --step fetch");
 
@@ -85,6 +89,7 @@ int main(int argc, char** argv) {
   std::string target;
   auto* why_verb = app.add_subcommand("why", "what a run waits for, a sentence a step");
   why_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
+  why_verb->footer("example: kflow why @last");
 
   ResumeOptions resuming;
   auto* resume_verb = app.add_subcommand(
@@ -98,6 +103,8 @@ int main(int argc, char** argv) {
       ->excludes("RUN")
       ->excludes("--program");
 
+  resume_verb->footer("example: kflow resume @last --program fixed.kflow");
+
   std::vector<std::string> targets;
   std::string reason;
   auto* cancel_verb = app.add_subcommand("cancel", "stop runs");
@@ -106,6 +113,7 @@ int main(int argc, char** argv) {
 
   bool kill = false;
   cancel_verb->add_flag("--kill", kill, "do not wait, compensate or call on_cancel");
+  cancel_verb->footer("example: kflow cancel @last --reason \"no longer needed\"");
 
   SignalOptions signalling;
   auto* signal_verb = app.add_subcommand("signal", "put a signal into a run's mailbox");
@@ -145,12 +153,15 @@ int main(int argc, char** argv) {
   auto* export_verb = app.add_subcommand("export", "one run as one file");
   export_verb->add_option("RUN", target, "id, its beginning or end, or @last")->required();
   export_verb->add_option("-o", file, "the file; - for standard output, <id>.kfrun if not given");
+  export_verb->footer("example: kflow export @last -o run.kfrun");
   auto* import_verb = app.add_subcommand("import", "put an exported run into the store");
   import_verb->add_option("FILE", file, "the file, - for standard input")->required();
   import_verb->add_option("--id", new_id, "another id for it");
+  import_verb->footer("example: kflow import run.kfrun");
 
   auto* rm_verb = app.add_subcommand("rm", "remove runs that have ended");
   rm_verb->add_option("RUN", targets, "ids, their beginnings or ends, or @last")->required();
+  rm_verb->footer("example: kflow rm $(kflow ps --ids --status CANCELLED)");
   GcOptions collecting;
   auto* gc_verb =
       app.add_subcommand("gc", "remove what retention lets go, and what nothing refers to");
@@ -166,11 +177,25 @@ int main(int argc, char** argv) {
   auto* store_verb = app.add_subcommand("store", "look after the store");
   store_verb->require_subcommand(1);
   auto* info_verb = store_verb->add_subcommand("info", "where it is, how large, who uses it");
+  info_verb->footer("example: kflow store info --json");
   auto* check_verb = store_verb->add_subcommand("check", "read every row");
+  check_verb->footer("example: kflow store check");
   auto* backup_verb = store_verb->add_subcommand("backup", "a consistent copy, while it is in use");
   backup_verb->add_option("FOLDER", file, "a new folder")->required();
+  backup_verb->footer("example: kflow store backup /var/backups/kflow");
   auto* compact_verb = store_verb->add_subcommand("compact", "the same without free space");
   compact_verb->add_option("FOLDER", file, "a new folder")->required();
+  compact_verb->footer("example: kflow store compact /var/lib/kflow.new");
+
+  std::string shell;
+  auto* completion_verb =
+      app.add_subcommand("completion", "print a script that completes this command line");
+  completion_verb->add_option("SHELL", shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion_verb->footer("example: kflow completion bash > /etc/bash_completion.d/kflow");
+  auto* man_verb = app.add_subcommand("man", "print the manual page");
+  man_verb->footer("example: kflow man | man -l -");
 
   auto* work_verb = app.add_subcommand("work", "")->group("");
   work_verb->add_option("RUN", target)->required();
@@ -179,6 +204,14 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? Exit::ok : Exit::usage;
+  }
+  if (completion_verb->parsed()) {
+    std::fputs(completion_script(app, shell, "kflow ps --ids").c_str(), stdout);
+    return Exit::ok;
+  }
+  if (man_verb->parsed()) {
+    std::fputs(manual_page(app, KFLOW_VERSION).c_str(), stdout);
+    return Exit::ok;
   }
   if (run_verb->parsed()) return run(common, running);
   if (chat_verb->parsed()) return chat(common, chatting);

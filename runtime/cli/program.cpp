@@ -11,14 +11,28 @@
 
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
+#include "runtime/cli/markdown.hpp"
 #include "runtime/cli/session.hpp"
 
 namespace kflow::cli {
 
-bool wants_colour(const std::string& mode) {
+namespace {
+bool wants_colour(const std::string& mode, int fd) {
   if (mode == "always") return true;
   if (mode == "never") return false;
-  return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  return ::isatty(fd) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+}  // namespace
+
+bool wants_colour(const std::string& mode) { return wants_colour(mode, STDERR_FILENO); }
+
+void print_value(const Common& common, const cel::Value& value) {
+  const bool text = value.kind() == cel::Kind::string;
+  if (text && wants_colour(common.colour, STDOUT_FILENO)) {
+    std::fputs(render_markdown(value.as_string()).c_str(), stdout);
+  } else {
+    std::printf("%s\n", value_text(value).c_str());
+  }
 }
 
 namespace {

@@ -18,5 +18,7 @@ Result<ir::CallableId> choose(const ir::Program& program, const std::string& nam
 /// The agent or team of that name that takes a message; "": the only one.
 Result<ir::CallableId> choose_partner(const ir::Program& program, const std::string& name);
 bool wants_colour(const std::string& mode);
+/// A value on standard output: a text as Markdown where that is a terminal, else as it is.
+void print_value(const Common& common, const cel::Value& value);
 
 }  // namespace kflow::cli

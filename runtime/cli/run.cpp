@@ -114,7 +114,7 @@ int report_end(const View& view) {
 void print_result(const Common& common, const View& view) {
   if (common.json || view.status() != machine::RunStatus::completed || view.result().is_null())
     return;
-  std::printf("%s\n", value_text(view.result()).c_str());
+  print_value(common, view.result());
 }
 
 // Follows a run that this process executes, until it ends or the user interrupts.

@@ -101,6 +101,9 @@ bool View::is_inner(const machine::Event& event) {
     return false;
   }
   const bool begins_inside = inner_.contains(event.parent);
+  if (inside && (std::holds_alternative<machine::StepCompleted>(event.data) ||
+                 std::holds_alternative<machine::ContainerEnded>(event.data)))
+    inner_.erase(event.act);  // never heard of again
   const bool own_line = active_.contains(event.act);
   return (begins_inside || (inside && !own_line)) &&
          !std::holds_alternative<machine::Asked>(event.data) &&
@@ -111,6 +114,16 @@ bool View::is_inner(const machine::Event& event) {
 // What the author calls the step, else where it stands.
 std::string View::name_of(const machine::Event& event) {
   return event.label.empty() ? event.path : event.label;
+}
+
+// Of an agent or tool that goes on after it had ended, in a resumed run, what is known of it.
+View::Active& View::active(const machine::Event& event) {
+  const auto [it, added] = active_.try_emplace(event.act);
+  if (added) {
+    it->second.path = name_of(event);
+    it->second.since = since_.contains(event.act) ? since_[event.act] : event.time;
+  }
+  return it->second;
 }
 
 void View::show(const machine::Event& event) {
@@ -135,15 +148,15 @@ void View::show(const machine::Event& event) {
                                e.attempt));
           },
           [&](const machine::ToolEntered&) {
-            active_[event.act] = {.path = name_of(event), .callee = "tool", .since = event.time};
+            since_.emplace(event.act, event.time);
+            active(event).callee = "tool";
           },
           [&](const machine::AgentEntered&) {
-            const auto& step = std::get<ir::StepNode>((*program_)[event.node].data);
-            active_[event.act] = {
-                .path = name_of(event), .callee = step.call.name, .since = event.time};
+            since_.emplace(event.act, event.time);
+            active(event).callee = std::get<ir::StepNode>((*program_)[event.node].data).call.name;
           },
-          [&](const machine::AgentFailed& e) { active_[event.act].usage = usage_text(e.usage); },
-          [&](const machine::AgentEnded& e) { active_[event.act].usage = usage_text(e.usage); },
+          [&](const machine::AgentFailed& e) { active(event).usage = usage_text(e.usage); },
+          [&](const machine::AgentEnded& e) { active(event).usage = usage_text(e.usage); },
           [&](const machine::ContentDelta& e) {
             std::string& text = active_[event.act].text;
             if (e.kind == machine::DeltaKind::text) text += e.text;
@@ -152,6 +165,8 @@ void View::show(const machine::Event& event) {
           [&](const machine::ContentReset&) { active_[event.act].text.clear(); },
           [&](const machine::RunMoved&) { line("▶", "1", "goes on with another program"); },
           [&](const machine::StepCompleted& e) {
+            if (since_.contains(event.act)) active(event);
+            since_.erase(event.act);
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
             if (it->second.model) {
@@ -210,10 +225,16 @@ void View::show(const machine::Event& event) {
             progress_[event.act] = {0, static_cast<uint64_t>(e.items.size())};
           },
           [&](const machine::IterationStarted&) {
-            if (const auto it = progress_.find(event.parent); it != progress_.end())
-              ++it->second.first;
+            if (progress_.contains(event.parent)) iterations_[event.act] = event.parent;
           },
-          [&](const machine::ContainerEnded&) { progress_.erase(event.act); },
+          [&](const machine::ContainerEnded&) {
+            progress_.erase(event.act);
+            if (const auto it = iterations_.find(event.act); it != iterations_.end()) {
+              if (const auto p = progress_.find(it->second); p != progress_.end())
+                ++p->second.first;
+              iterations_.erase(it);
+            }
+          },
           [&](const machine::RunCompleted& e) {
             ended_ = true;
             result_ = e.value;
@@ -248,11 +269,11 @@ void View::tick(machine::Millis now) {
   std::string out;
   const char* mark = spinner[frame_++ % std::size(spinner)];
   for (const auto& [act, p] : progress_) {
-    const auto& [started, total] = p;
-    const size_t cells = total == 0 ? 0 : static_cast<size_t>(started * 20 / total);
+    const auto& [done, total] = p;
+    const size_t cells = total == 0 ? 0 : static_cast<size_t>(done * 20 / total);
     std::string bar;
     for (size_t i = 0; i < 20; ++i) bar += i < cells ? "█" : "░";
-    out += fmt::format("  {} {}/{}\n", bar, started, total);
+    out += fmt::format("  {} {}/{}\n", bar, done, total);
     ++drawn_;
   }
   size_t left = active_.size();

@@ -48,6 +48,7 @@ class View {
   void show(const machine::Event& event);
   bool is_inner(const machine::Event& event);
   static std::string name_of(const machine::Event& event);
+  Active& active(const machine::Event& event);
   void line(const std::string& mark, const std::string& code, const std::string& text,
             const std::string& dim = "");
   void erase();
@@ -66,8 +67,10 @@ class View {
   std::string error_;
   machine::RunStatus status_ = machine::RunStatus::running;
   std::map<machine::ActId, Active> active_;
+  std::map<machine::ActId, machine::Millis> since_;  // when agents and tools began
   std::set<machine::ActId> inner_;  // tools that models called, and all inside them
   std::map<machine::ActId, std::pair<uint64_t, uint64_t>> progress_;  // of for: done, total
+  std::map<machine::ActId, machine::ActId> iterations_;  // under way, and their for
   size_t drawn_ = 0;
   size_t frame_ = 0;
 };

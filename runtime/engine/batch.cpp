@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "compiler/base/check.hpp"
 #include "compiler/cel/value_codec.hpp"
@@ -11,22 +12,54 @@
 
 namespace kflow::engine {
 
-Engine::Impl::Batch Engine::Impl::gather() {
-  Batch batch;
-  if (retry_at_ != 0 && steady_ms() < retry_at_) return batch;
+void Engine::Impl::wake(Run& run) {
+  if (run.queued) return;
+  run.queued = true;
+  ready_.push_back(run.key);
+}
+
+void Engine::Impl::gather() {
+  if (retry_at_ != 0 && steady_ms() < retry_at_) return;
   retry_at_ = 0;
+  if (starts_.empty() && ready_.empty()) return;
   const Millis t = now();
-  while (!starts_.empty() && batch.starts.size() < max_batch_runs) {
-    prepare_start(batch, std::move(starts_.front()), t);
+  const auto begin = std::chrono::steady_clock::now();
+  const size_t before = gathered_.size();
+  const auto elapsed = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  // Enough for the committer to go on with.
+  auto enough = [&, count = size_t{0}]() mutable {
+    if (++count % look_up_every != 0) return false;
+    return committing_ ? commit_done_.load(std::memory_order_relaxed)
+                       : elapsed() > overlap_from * last_commit_;
+  };
+  bool full = false;
+  while (!full && !starts_.empty() && gathered_.starts.size() < max_batch_runs) {
+    auto pending = std::move(starts_.front());
     starts_.pop_front();
+    prepare_start(std::move(pending), t);
+    full = enough();
   }
-  while (!ready_.empty() && batch.parts.size() < max_batch_runs) {
-    const RunKey key = *ready_.begin();
-    ready_.erase(ready_.begin());
-    const auto it = runs_.find(key);
-    if (it != runs_.end()) advance(batch, *it->second, t);
+  while (!full && !ready_.empty() && gathered_.parts.size() < max_batch_runs) {
+    const auto it = runs_.find(ready_.front());
+    ready_.pop_front();
+    if (it == runs_.end()) continue;
+    it->second->queued = false;
+    advance(*it->second, t);
+    full = enough();
   }
-  return batch;
+  if (const size_t decided = gathered_.size() - before; decided > 0) {
+    const double cost = elapsed() / static_cast<double>(decided);
+    decide_cost_ = decide_cost_ == 0 ? cost : 0.9 * decide_cost_ + 0.1 * cost;
+  }
+}
+
+Engine::Impl::Batch Engine::Impl::take_gathered() {
+  Batch out = std::move(gathered_);
+  gathered_ = {};
+  gathered_.number = out.number + 1;
+  return out;
 }
 
 namespace {
@@ -246,7 +279,7 @@ void Engine::Impl::add_child(Run& run, Part& part, const machine::StartChild& st
   part.children.push_back(std::move(child));
 }
 
-void Engine::Impl::prepare_start(Batch& batch, std::shared_ptr<PendingStart> pending, Millis t) {
+void Engine::Impl::prepare_start(std::shared_ptr<PendingStart> pending, Millis t) {
   Part part;
   auto run = std::make_unique<Run>();
   const StartOptions& options = pending->options;
@@ -296,7 +329,7 @@ void Engine::Impl::prepare_start(Batch& batch, std::shared_ptr<PendingStart> pen
   part.header = h;
   part.start = std::move(pending);
   part.fresh = std::move(run);
-  batch.starts.push_back(std::move(part));
+  gathered_.starts.push_back(std::move(part));
 }
 
 // Header and timer changes that follow from the state after a turn.
@@ -333,11 +366,19 @@ void Engine::Impl::settle(Run& run, Part& part, Millis t) {
   if (part.give_up) part.next_due = due;
 }
 
-void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
-  Part part;
-  part.key = run.key;
-  part.expected_seq = run.committed;
-  part.epoch = run.header.epoch;
+void Engine::Impl::advance(Run& run, Millis t) {
+  // What was decided before goes first; its commit wakes the run again.
+  const bool open = run.batch == gathered_.number && !run.sealed;
+  if (run.batch != 0 && !open) return;
+  Part& part = open ? gathered_.parts[run.part] : gathered_.parts.emplace_back();
+  if (!open) {
+    part.events.buffer().reserve(usual_event_bytes);
+    part.key = run.key;
+    part.expected_seq = run.committed;
+    part.epoch = run.header.epoch;
+  }
+  const size_t bytes_before = part.events.size();
+  const uint32_t events_before = part.event_count;
   if (run.inputs.empty() && run.more) run.inputs.emplace_back(machine::TickInput{});
   while (!run.inputs.empty()) {
     machine::Input input = std::move(run.inputs.front());
@@ -345,24 +386,31 @@ void Engine::Impl::advance(Batch& batch, Run& run, Millis t) {
     add_turn(run, part, machine::advance(*run.state, input, t), t);
     part.taken.push_back(std::move(input));
   }
-  run.log_bytes += part.events.size();
+  run.log_bytes += part.events.size() - bytes_before;
   if (run.log_bytes > std::max(snapshot_after_bytes, run.snapshot_bytes) && !run.more &&
       !is_final(machine::status(*run.state))) {
     part.snapshot = machine::encode_state(*run.state, part.blobs.get());
     run.snapshot_bytes = part.snapshot.size();
     run.log_bytes = 0;
   }
-  part.consumed = std::exchange(run.consumed, {});
-  part.sent = std::exchange(run.posts, {});
+  part.consumed.insert(part.consumed.end(), run.consumed.begin(), run.consumed.end());
+  run.consumed.clear();
+  part.sent.insert(part.sent.end(), std::make_move_iterator(run.posts.begin()),
+                   std::make_move_iterator(run.posts.end()));
+  run.posts.clear();
   settle(run, part, t);
   set_timer(run);
   if (part.event_count == 0 && !part.header && part.consumed.empty() && !part.next_due &&
       part.sent.empty()) {
-    if (run.more) ready_.insert(run.key);
+    gathered_.parts.pop_back();
+    if (run.more) wake(run);
     return;
   }
-  run.committed += part.event_count;
-  batch.parts.push_back(std::move(part));
+  run.committed += part.event_count - events_before;
+  run.sealed = !part.snapshot.empty() || part.give_up || is_final(run.header.status);
+  if (open) return;
+  run.batch = gathered_.number;
+  run.part = gathered_.parts.size() - 1;
 }
 
 std::string Engine::Impl::encoded_program(const std::shared_ptr<const ir::Program>& program,

@@ -49,6 +49,40 @@ void Engine::Impl::hand_over(Batch batch) {
   commit_changed_.notify_one();
 }
 
+void Engine::Impl::commit_here(Batch batch) {
+  prepare(batch);
+  auto result = commit(batch);
+  after_commit(std::move(batch), std::move(result));
+}
+
+// On either thread.
+Result<store::Store::BatchResult> Engine::Impl::commit(Batch& batch) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto result = write(batch);
+  batch.written = std::chrono::steady_clock::now();
+  batch.seconds = std::chrono::duration<double>(batch.written - begin).count();
+  if (result && options_.on_commit) options_.on_commit();
+  return result;
+}
+
+// What was gathered meanwhile goes on its way before the effects of what is durable now are let
+// out, if that takes longer than another sync: its runs are others.
+void Engine::Impl::finish_commit() {
+  if (!commit_done_.load(std::memory_order_relaxed)) return;
+  std::optional<std::pair<Batch, Result<store::Store::BatchResult>>> done;
+  {
+    const std::lock_guard guard(commit_mutex_);
+    done.swap(committed_);
+    commit_done_ = false;
+  }
+  auto& [batch, result] = *done;
+  committing_ = false;
+  const double next = decide_cost_ * static_cast<double>(batch.size());
+  if (result && !gathered_.empty() && next > overlap_from * batch.seconds)
+    hand_over(take_gathered());
+  after_commit(std::move(batch), std::move(result));
+}
+
 void Engine::Impl::commit_loop() {
   for (;;) {
     Batch batch;
@@ -59,14 +93,11 @@ void Engine::Impl::commit_loop() {
       batch = std::move(*to_commit_);
       to_commit_.reset();
     }
-    const auto begin = std::chrono::steady_clock::now();
-    auto result = write(batch);
-    batch.written = std::chrono::steady_clock::now();
-    batch.seconds = std::chrono::duration<double>(batch.written - begin).count();
-    if (result && options_.on_commit) options_.on_commit();
+    auto result = commit(batch);
     {
       const std::lock_guard guard(commit_mutex_);
-      committed_.emplace_back(std::move(batch), std::move(result));
+      committed_.emplace(std::move(batch), std::move(result));
+      commit_done_ = true;
     }
     signal_fd(wake_);
   }
@@ -114,7 +145,10 @@ Result<store::Store::BatchResult> Engine::Impl::write(const Batch& batch) {
 }
 
 void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> result) {
-  committing_ = false;
+  last_commit_ = batch.seconds;
+  for (const Part& part : batch.parts) {
+    if (const auto it = runs_.find(part.key); it != runs_.end()) it->second->batch = 0;
+  }
   if (!result) return commit_failed(std::move(batch), std::move(result).error());
   for (size_t i = 0; i < batch.starts.size(); ++i)
     started(std::move(batch.starts[i]), result->started[i]);
@@ -169,8 +203,12 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
     if (const auto it = runs_.find(key); it != runs_.end()) look_into_inbox(*it->second);
   }
   std::vector<RunKey> changed;
-  for (const Part& part : batch.parts) changed.push_back(part.key);
-  notify_commit(changed);
+  std::vector<RunKey> ended;
+  for (const Part& part : batch.parts) {
+    changed.push_back(part.key);
+    if (part.header && is_final(part.header->status)) ended.push_back(part.key);
+  }
+  notify_commit(changed, ended);
   store_->ring(store::no_owner);
 }
 
@@ -190,7 +228,7 @@ void Engine::Impl::started_children(Part& part, std::span<const store::Started> 
     runs_.emplace(ref.key, std::move(run));
     active_ = runs_.size();
     set_timer(ref);
-    ready_.insert(ref.key);
+    wake(ref);
   }
 }
 
@@ -222,7 +260,7 @@ void Engine::Impl::released(Run& run, Part& part) {
   observe(run, part);
   for (machine::Action& action : part.actions) release(run, action);
   if (is_final(run.header.status) || part.give_up) return drop(key);
-  if (run.more || !run.inputs.empty()) ready_.insert(key);
+  if (run.more || !run.inputs.empty() || !run.consumed.empty() || !run.posts.empty()) wake(run);
 }
 
 bool Engine::Impl::lost(const Run& run, const Batch& batch) const {
@@ -261,7 +299,7 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
   machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = {}};
   if (performed) {
     run.inputs.emplace_back(std::move(answer));
-    ready_.insert(run.key);
+    wake(run);
     return;
   }
   if (request.model == nullptr && activities::Activities::is_native(request.callee)) {
@@ -272,7 +310,7 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
       input.outcome = to_run_error(std::get<activities::ActivityError>(std::move(outcome)));
     }
     run.inputs.emplace_back(std::move(input));
-    ready_.insert(run.key);
+    wake(run);
     return;
   }
   effects_[token] = {run.key, start.act, start.attempt};
@@ -387,7 +425,7 @@ void Engine::Impl::refold(Part& part, const Error& error) {
   for (auto input = part.taken.rbegin(); input != part.taken.rend(); ++input)
     run.inputs.push_front(std::move(*input));
   set_timer(run);
-  ready_.insert(run.key);
+  wake(run);
 }
 
 void Engine::Impl::drop(RunKey key) {
@@ -401,7 +439,6 @@ void Engine::Impl::drop(RunKey key) {
     timers_.erase({timer->second, key});
     timer_of_.erase(timer);
   }
-  ready_.erase(key);
   runs_.erase(it);
   watching_.erase(key);
   active_ = runs_.size();

@@ -30,6 +30,13 @@ using store::NewRun;
 using store::RunCommit;
 
 inline constexpr size_t max_batch_runs = 4096;
+// Two batches take turns, one being committed while the next is decided, where deciding takes
+// longer than this part of a commit; else whatever is ready goes into one batch, for fewer syncs.
+inline constexpr double overlap_from = 0.5;
+// What the events of a step take, mostly.
+inline constexpr size_t usual_event_bytes = 384;
+// Runs between two looks at the clock while a batch is gathered.
+inline constexpr size_t look_up_every = 16;
 inline constexpr size_t claim_batch = 256;
 // Between a commit and the release of its effects; after a longer time somebody may have taken the
 // run over.
@@ -111,6 +118,10 @@ class Engine::Impl {
     size_t children = 0;             // attached ones that have not ended
     size_t log_bytes = 0;            // written since the last snapshot
     size_t snapshot_bytes = 0;       // size of that
+    bool queued = false;             // in `ready_`
+    uint64_t batch = 0;              // number of the batch that has a part of it; 0: none
+    size_t part = 0;                 // which one
+    bool sealed = false;             // that part is complete: what comes now is for the next batch
   };
 
   /// A run that a step starts, in the commit of that step's event.
@@ -152,9 +163,11 @@ class Engine::Impl {
     Sha256 input_hash{};
   };
   struct Batch {
-    std::vector<Part> starts;
-    std::vector<Part> parts;
+    uint64_t number = 1;
+    std::deque<Part> starts;  // parts are large: they stay where they are
+    std::deque<Part> parts;
     double seconds = 0;  // that the write took
+    size_t size() const { return starts.size() + parts.size(); }
     std::chrono::steady_clock::time_point written{};
     bool empty() const { return starts.empty() && parts.empty(); }
   };
@@ -181,6 +194,10 @@ class Engine::Impl {
   void loop();
 
   void drain();
+  /// Lets the run decide in the next batch.
+  void wake(Run& run);
+  /// The batch that was being committed, if it is done.
+  void finish_commit();
 
   void take(activities::Completion completion);
   void on_delta(uint64_t token, bool reasoning, std::string text);
@@ -190,7 +207,9 @@ class Engine::Impl {
 
   // batch.cpp: gathering a batch
 
-  Batch gather();
+  /// Decides for starts and runs that are ready, into `gathered_`.
+  void gather();
+  Batch take_gathered();
 
   void add_turn(Run& run, Part& part, machine::Turn turn, Millis t);
   /// Answers the machine's questions for the session's state, until it has none left.
@@ -203,11 +222,11 @@ class Engine::Impl {
   cel::Value session_of(const std::string& id, const ir::Program& program,
                         ir::CallableId workflow) const;
 
-  void prepare_start(Batch& batch, std::shared_ptr<PendingStart> pending, Millis t);
+  void prepare_start(std::shared_ptr<PendingStart> pending, Millis t);
 
   void settle(Run& run, Part& part, Millis t);
 
-  void advance(Batch& batch, Run& run, Millis t);
+  void advance(Run& run, Millis t);
 
   std::string encoded_program(const std::shared_ptr<const ir::Program>& program, Sha256& hash);
 
@@ -217,6 +236,8 @@ class Engine::Impl {
 
   static void prepare(Batch& batch);
   void hand_over(Batch batch);
+  void commit_here(Batch batch);
+  Result<store::Store::BatchResult> commit(Batch& batch);
 
   void commit_loop();
 
@@ -277,30 +298,32 @@ class Engine::Impl {
     uint64_t generation = 0;
     size_t users = 0;
   };
+  using Waiters = std::unordered_map<RunKey, Waiter>;
 
-  void notify_commit(const std::vector<RunKey>& runs);
+  void notify_commit(const std::vector<RunKey>& runs, const std::vector<RunKey>& ended);
   void notify_all();
+  static void notify(Waiters& waiters, const std::vector<RunKey>& runs);
 
   /// Waits on one run; what is committed between `begin` and `wait` is not missed.
   class Wait {
    public:
-    Wait(Impl& impl, RunKey run) : impl_(impl), run_(run) {
+    Wait(Impl& impl, Waiters& waiters, RunKey run) : impl_(impl), waiters_(waiters), run_(run) {
       const std::lock_guard guard(impl_.waiters_mutex_);
-      ++impl_.waiters_[run].users;
+      ++waiters_[run].users;
     }
     ~Wait() {
       const std::lock_guard guard(impl_.waiters_mutex_);
-      if (--impl_.waiters_[run_].users == 0) impl_.waiters_.erase(run_);
+      if (--waiters_[run_].users == 0) waiters_.erase(run_);
     }
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
     uint64_t begin() {
       const std::lock_guard guard(impl_.waiters_mutex_);
-      return impl_.waiters_[run_].generation;
+      return waiters_[run_].generation;
     }
     void wait(uint64_t before, std::optional<std::chrono::steady_clock::time_point> until) {
       std::unique_lock lock(impl_.waiters_mutex_);
-      Waiter& waiter = impl_.waiters_[run_];
+      Waiter& waiter = waiters_[run_];
       // Commits of other processes ring the bell; the limit is only against a lost ring.
       auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
       if (until) limit = std::min(limit, *until);
@@ -309,6 +332,7 @@ class Engine::Impl {
 
    private:
     Impl& impl_;
+    Waiters& waiters_;
     RunKey run_;
   };
 
@@ -345,7 +369,10 @@ class Engine::Impl {
 
   // Only the loop's thread touches these.
   std::unordered_map<RunKey, std::unique_ptr<Run>> runs_;
-  std::unordered_set<RunKey> ready_;
+  std::deque<RunKey> ready_;  // may hold runs that are gone
+  Batch gathered_;            // the next one; its runs have no part in the one being committed
+  double last_commit_ = 0;    // seconds
+  double decide_cost_ = 0;    // seconds that a run takes here in a batch, on average
   std::set<std::pair<Millis, RunKey>> timers_;
   std::unordered_map<RunKey, Millis> timer_of_;
   std::unordered_map<uint64_t, Effect> effects_;
@@ -363,11 +390,13 @@ class Engine::Impl {
   std::mutex commit_mutex_;
   std::condition_variable commit_changed_;
   std::optional<Batch> to_commit_;
-  std::deque<std::pair<Batch, Result<store::Store::BatchResult>>> committed_;
+  std::optional<std::pair<Batch, Result<store::Store::BatchResult>>> committed_;
+  std::atomic<bool> commit_done_ = false;  // there is something in `committed_`
   bool commit_stop_ = false;
 
   std::mutex waiters_mutex_;
-  std::unordered_map<RunKey, Waiter> waiters_;
+  Waiters for_events_;
+  Waiters for_ends_;  // woken once, not at every step
   std::atomic<size_t> active_ = 0;
 
   std::thread loop_;

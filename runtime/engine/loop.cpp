@@ -81,25 +81,22 @@ void Engine::Impl::loop() {
   if (options_.adopt) adopt();
   for (;;) {
     drain();
-    if (stopping_ && !committing_) {
-      shut_down();
-      return;
-    }
-    if (!committing_ && !stopping_) {
-      Batch batch = gather();
-      if (!batch.empty()) {
-        if (batch.starts.size() + batch.parts.size() == 1 && runs_.size() <= 1) {
+    if (!stopping_) gather();
+    if (!committing_) {
+      if (!gathered_.empty() && (retry_at_ == 0 || stopping_)) {
+        if (gathered_.size() == 1 && runs_.size() <= 1 && ready_.empty()) {
           // Nothing else could be gathered meanwhile: without the way to the other thread and back.
-          prepare(batch);
-          auto result = write(batch);
-          batch.written = std::chrono::steady_clock::now();
-          if (result && options_.on_commit) options_.on_commit();
-          after_commit(std::move(batch), std::move(result));
+          commit_here(take_gathered());
         } else {
-          hand_over(std::move(batch));
+          hand_over(take_gathered());
         }
         continue;
       }
+      if (stopping_) {
+        shut_down();
+        return;
+      }
+      if (retry_at_ == 0 && !(starts_.empty() && ready_.empty())) continue;
     }
     sleep();
   }
@@ -125,19 +122,14 @@ void Engine::Impl::drain() {
     if (options_.adopt) adopt();
     notify_all();  // another process may have written what somebody here waits for
   }
-  std::deque<std::pair<Batch, Result<store::Store::BatchResult>>> done;
-  {
-    const std::lock_guard guard(commit_mutex_);
-    done.swap(committed_);
-  }
-  for (auto& [batch, result] : done) after_commit(std::move(batch), std::move(result));
+  finish_commit();
   const Millis t = now();
   while (!timers_.empty() && timers_.begin()->first <= t) {
     const RunKey key = timers_.begin()->second;
     timers_.erase(timers_.begin());
     if (const auto it = runs_.find(key); it != runs_.end()) {
       it->second->inputs.emplace_back(machine::TickInput{});
-      ready_.insert(key);
+      wake(*it->second);
     }
   }
   if (options_.adopt && next_adoption_ <= t) adopt();
@@ -183,7 +175,7 @@ void Engine::Impl::take_deltas() {
       inputs.emplace_back(
           machine::DeltaInput{effect.act, effect.attempt, kind, std::move(piece.text)});
     }
-    ready_.insert(effect.run);
+    wake(*run->second);
   }
 }
 
@@ -203,7 +195,7 @@ void Engine::Impl::take(activities::Completion completion) {
         to_run_error(std::get<activities::ActivityError>(std::move(completion.outcome)));
   }
   run->second->inputs.emplace_back(std::move(input));
-  ready_.insert(effect.run);
+  wake(*run->second);
 }
 
 void Engine::Impl::sleep() {

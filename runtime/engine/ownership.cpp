@@ -118,7 +118,7 @@ Result<void> Engine::Impl::reopen(RunHeader header) {
   runs_.emplace(ref.key, std::move(run));
   active_ = runs_.size();
   look_into_inbox(ref);
-  ready_.insert(ref.key);
+  wake(ref);
   return {};
 }
 
@@ -150,7 +150,7 @@ Result<void> Engine::Impl::take_up(RunHeader header) {
   }
   if (!machine::requirements(*ref.state).empty() || machine::next_due(*ref.state) == machine::never)
     watching_.insert(key);
-  ready_.insert(key);
+  wake(ref);
   return {};
 }
 
@@ -214,7 +214,7 @@ void Engine::Impl::look_into_inbox(Run& run) {
     run.last_message = m.seq;
     run.consumed.push_back(m.seq);
     take_message(run, m);
-    ready_.insert(run.key);
+    wake(run);
   }
 }
 

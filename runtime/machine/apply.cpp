@@ -161,9 +161,10 @@ class Applier {
     Act& act = own();
     if (act.step->mode == StepMode::signal) take_signal(act);
     if (act.role == Role::call) return end_call(act, p.value, nullptr);
-    record_value(act, p.value,
-                 make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr,
-                            used_by(act)));
+    record_value(act, p.value, [&] {
+      return make_facts("COMPLETED", act.step->attempt, act.step->started_at, e_.time, nullptr,
+                        used_by(act));
+    });
     remember_undo(act, p.undo);
     end_child(act, Exit::none);
   }
@@ -215,9 +216,10 @@ class Applier {
       const RunError error = caused(p.error);
       return end_call(act, {}, &error);
     }
-    const Value facts = make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time,
-                                   &p.error, used_by(act));
-    record_value(act, p.value, facts);
+    record_value(act, p.value, [&] {
+      return make_facts("ERROR", act.step->attempt, act.step->started_at, e_.time, &p.error,
+                        used_by(act));
+    });
     remember_undo(act, p.undo);
     RunError error = caused(p.error);
     // What failed inside is what a resumed run begins with.
@@ -823,17 +825,20 @@ class Applier {
   void set_slot(Frame& frame, ir::Slot slot, Value value) {
     if (slot != ir::no_slot) frame.slots[slot] = std::move(value);
   }
-  void set_facts(Frame& frame, ir::Slot slot, Value facts) {
+  // `facts` makes them, if anything in the program looks at them.
+  template <typename Facts>
+  void set_facts(Frame& frame, ir::Slot slot, Facts facts) {
     if (slot == ir::no_slot || !program_[frame.scope].slots[slot].facts) return;
     if (frame.facts.empty()) frame.facts.resize(frame.slots.size());
-    frame.facts[slot] = std::move(facts);
+    frame.facts[slot] = facts();
   }
 
-  void record_value(Act& act, const Value& value, Value facts) {
+  template <typename Facts>
+  void record_value(Act& act, const Value& value, Facts facts) {
     Frame& frame = *s_.find(act.parent)->frame;
     const ir::Slot slot = std::get<ir::StepNode>(program_[act.node].data).slot;
     set_slot(frame, slot, value);
-    set_facts(frame, slot, std::move(facts));
+    set_facts(frame, slot, facts);
   }
 
   // ---- stopping
@@ -969,11 +974,12 @@ class Applier {
       if (!data.broke) data.results[i].resize(data.total);
       set_slot(frame, node.exports[i].outer, Value::list(std::move(data.results[i])));
     }
-    set_facts(
-        frame, node.facts,
-        make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                   exit == Exit::failed ? &act.exit_error : nullptr, {},
-                   {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}}));
+    set_facts(frame, node.facts, [&] {
+      return make_facts(
+          exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+          exit == Exit::failed ? &act.exit_error : nullptr, {},
+          {{"errors", Value::list(data.errors)}, {"exhausted", Value::boolean(false)}});
+    });
     end_child(act, exit, act.exit_value, act.exit_error);
   }
 
@@ -1007,13 +1013,14 @@ class Applier {
           .cause_seq = s_.events};
     }
     for (const ir::Export& x : node.exports) set_slot(outer, x.outer, act.frame->slots[x.inner]);
-    set_facts(
-        outer, node.facts,
-        make_facts(exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
-                   exit == Exit::failed ? &act.exit_error : nullptr, {},
-                   {{"errors", Value::list({})},
-                    {"exhausted", Value::boolean(act.loop->exhausted)},
-                    {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}}));
+    set_facts(outer, node.facts, [&] {
+      return make_facts(
+          exit == Exit::failed ? "ERROR" : "COMPLETED", 1, act.started_at, e_.time,
+          exit == Exit::failed ? &act.exit_error : nullptr, {},
+          {{"errors", Value::list({})},
+           {"exhausted", Value::boolean(act.loop->exhausted)},
+           {"iterations", Value::integer(static_cast<int64_t>(act.frame->iteration))}});
+    });
     end_child(act, exit, act.exit_value, act.exit_error);
   }
 

@@ -47,8 +47,16 @@ std::vector<Waiting> waiting(const RunState& s) {
               .callee = node.call.name,
               .attempt = step.attempt,
               .since = step.attempt_started_at};
+    const ir::StepOptions* options = &node.options;
+    if (node.call.kind == ir::CalleeKind::model) {
+      // By its name, and tried as often as its agent's step says.
+      const cel::Value* model = step.input.find("model");
+      if (model != nullptr && model->kind() == cel::Kind::string) w.callee = model->as_string();
+      if (const Act* agent = s.find(act->parent))
+        options = &std::get<ir::StepNode>((*s.program)[agent->node].data).options;
+    }
     const ir::RetryPolicy policy =
-        node.options.retry ? *node.options.retry : default_retry(*s.program, node.call);
+        options->retry ? *options->retry : default_retry(*s.program, node.call);
     w.max_attempts = policy.max + step.interruptions;
     switch (step.phase) {
       case StepPhase::in_flight:

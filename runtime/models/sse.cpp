@@ -1,7 +1,22 @@
 // The event stream, line by line.
 #include "runtime/models/sse.hpp"
 
+#include <cstring>
+
 namespace kflow::models {
+namespace {
+
+// As find_first_of("\r\n"), by whole words.
+size_t end_of_line(std::string_view bytes) {
+  const auto* newline = static_cast<const char*>(std::memchr(bytes.data(), '\n', bytes.size()));
+  const size_t most =
+      newline == nullptr ? bytes.size() : static_cast<size_t>(newline - bytes.data());
+  const auto* back = static_cast<const char*>(std::memchr(bytes.data(), '\r', most));
+  if (back != nullptr) return static_cast<size_t>(back - bytes.data());
+  return newline == nullptr ? std::string_view::npos : most;
+}
+
+}  // namespace
 
 bool SseParser::feed(std::string_view bytes, const Handler& on_event) {
   while (!bytes.empty() && !failed_) {
@@ -12,7 +27,7 @@ bool SseParser::feed(std::string_view bytes, const Handler& on_event) {
         continue;
       }
     }
-    const size_t end = bytes.find_first_of("\r\n");
+    const size_t end = end_of_line(bytes);
     if (pending_.size() + std::min(end, bytes.size()) + data_.size() > max_) {
       failed_ = true;
       break;

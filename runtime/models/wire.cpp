@@ -78,7 +78,8 @@ void JsonReader::feed(std::string_view bytes, std::vector<Delta>& out) {
   const bool sound = sse_.feed(bytes, [&](std::string_view name, std::string_view data) {
     if (error_ || data == "[DONE]") return;
     ++events_;
-    const Value v = read_json(data);
+    auto quick = json_.read(data);
+    const Value v = quick ? std::move(*quick) : read_json(data);
     if (v.kind() != cel::Kind::map)
       return fail(malformed("an event of the stream is no JSON: " + clipped(data, 100)));
     event(name, v, out);

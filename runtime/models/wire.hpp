@@ -9,6 +9,7 @@
 #include "compiler/base/json.hpp"
 #include "compiler/cel/value.hpp"
 #include "runtime/models/dialect.hpp"
+#include "runtime/models/event_json.hpp"
 #include "runtime/models/sse.hpp"
 
 namespace kflow::models {
@@ -90,6 +91,7 @@ class JsonReader : public AnswerReader {
   bool stream_;  ///< asked for
   Form form_ = Form::unknown;
   SseParser sse_;
+  EventJson json_;
   std::string body_;
   size_t bytes_ = 0;
   size_t events_ = 0;

@@ -1,41 +1,25 @@
-// Runs as users meet them: latency of one, fan-out, long runs, sleeping runs, recovery, lists.
-// `runs_bench [scale]` prints one JSON line a measurement; scale 1 sleeps 100 000 runs and lists as
-// many, 10 ten times that.
-#include <lmdb.h>
+// Runs as users meet them: latency of one, fan-out, long runs, sleeping runs, recovery, lists,
+// subscribers. `runs_bench [N]`: N sleeping and listed runs (1 000 000), a tenth of it recovered.
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
+#include <functional>
 #include <thread>
-#include <vector>
 
 #include "compiler/driver/driver.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
+#include "tests/bench/bench.hpp"
 
+namespace kflow::bench {
 namespace {
 
-using namespace kflow;
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point t) {
-  return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
-[[noreturn]] void die(const std::string& what) {
-  std::fprintf(stderr, "%s\n", what.c_str());
-  std::exit(1);
-}
+using machine::Millis;
 
 const char* text = R"(
 workflow chain() {
@@ -44,27 +28,42 @@ workflow chain() {
 }
 workflow fan() { for x in lists.range(100) { limit: 100  step s = uuid() } }
 workflow long_one(n: int) { loop l { max: n  step s = uuid() } }
-workflow sleeper(d: duration) { step sleep(d) }
+workflow sleeper(until: timestamp) { step sleep_until(until) }
 workflow waits() { step s = signal.wait("go") }
+workflow speaks(n: int) { loop l { max: n  emit "a short piece of news" } }
 )";
 
+Millis wall_now() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 struct Process {
-  explicit Process(const fs::path& folder, bool adopt = false, bool park = false) {
+  explicit Process(const fs::path& folder, engine::EngineOptions options = {}) {
     auto opened = store::open_lmdb_store(folder.string(), {});
     if (!opened) die(opened.error().message);
     store = std::move(*opened);
-    engine::EngineOptions options;
-    options.adopt = adopt;
-    options.park = park;
-    auto made = engine::Engine::open(store, options);
+    auto made = engine::Engine::open(store, std::move(options));
     if (!made) die(made.error().message);
     engine = std::move(*made);
   }
-  store::RunKey start(const char* workflow, const cel::Value& input = cel::Value::map({}),
-                      engine::StartOptions options = {}) {
-    auto run = engine->start(program(), program()->find(workflow), input, options);
+  store::RunKey start(const char* workflow, const cel::Value& input = cel::Value::map({})) {
+    auto run = engine->start(program(), program()->find(workflow), input, {});
     if (!run) die(run.error().message);
     return run->key;
+  }
+  /// Starts `count` runs, many at a time.
+  void start_many(size_t count, const char* workflow,
+                  const std::function<cel::Value(size_t)>& input) {
+    std::atomic<size_t> next = 0;
+    std::vector<std::jthread> clients;
+    for (int c = 0; c < 256; ++c) {
+      clients.emplace_back([&] {
+        for (size_t n = next.fetch_add(1); n < count; n = next.fetch_add(1))
+          (void)start(workflow, input(n));
+      });
+    }
   }
   static std::shared_ptr<const ir::Program> program() {
     static const auto compiled = driver::compile_text("bench", text);
@@ -76,159 +75,273 @@ struct Process {
   std::unique_ptr<engine::Engine> engine;
 };
 
-// Milliseconds of a transaction with one row and fsync.
-double bare_commit_ms(const fs::path& folder) {
-  fs::create_directories(folder);
-  MDB_env* env = nullptr;
-  mdb_env_create(&env);
-  mdb_env_set_mapsize(env, 1ULL << 30);
-  if (mdb_env_open(env, folder.c_str(), MDB_NOTLS, 0644) != 0) die("no bare store");
-  std::vector<double> times;
-  for (int i = 0; i < 300; ++i) {
-    const auto begin = Clock::now();
-    MDB_txn* txn = nullptr;
-    MDB_dbi dbi = 0;
-    mdb_txn_begin(env, nullptr, 0, &txn);
-    mdb_dbi_open(txn, nullptr, 0, &dbi);
-    MDB_val k{sizeof i, &i};
-    MDB_val v{sizeof i, &i};
-    mdb_put(txn, dbi, &k, &v, 0);
-    mdb_txn_commit(txn);
-    times.push_back(since(begin) * 1000);
-  }
-  mdb_env_close(env);
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
-}
-
 double median_ms(Process& p, const char* workflow, int times) {
   std::vector<double> all;
   for (int i = 0; i < times; ++i) {
     const auto begin = Clock::now();
     (void)p.engine->wait(p.start(workflow), -1);
-    all.push_back(since(begin) * 1000);
+    all.push_back(seconds_since(begin) * 1000);
   }
-  std::sort(all.begin(), all.end());
-  return all[all.size() / 2];
+  return median(std::move(all));
 }
 
-uint64_t resident_bytes() {
-  std::ifstream in("/proc/self/statm");
-  uint64_t total = 0;
-  uint64_t resident = 0;
-  in >> total >> resident;
-  return resident * 4096;
+// Runs of ten steps, and bare commits, in turn: the disk is not the same from one second to the
+// next.
+void latency(const Scratch& scratch) {
+  std::vector<double> runs;
+  std::vector<double> fans;
+  std::vector<double> bare;
+  for (int i = 0; i < 5; ++i) {
+    const std::string n = std::to_string(i);
+    bare.push_back(bare_commit_ms(scratch / ("bare" + n)));
+    Process p(scratch / ("latency" + n));
+    runs.push_back(median_ms(p, "chain", 60));
+    fans.push_back(median_ms(p, "fan", 60));
+  }
+  const double run = median(runs);
+  const double commit = median(bare);
+  Line("ten_step_run")
+      .number("median_ms", run, 3)
+      .number("bare_commit_ms", commit, 3)
+      .number("bare_commits", run / commit, 1)
+      .count("goal_commits", 15)
+      .met(run <= 15 * commit);
+  const double fan = median(fans);
+  Line("fan_out_100").number("median_ms", fan).count("goal_ms", 3).met(fan < 3);
 }
 
-void latency(const fs::path& folder) {
-  const double bare = bare_commit_ms(folder / "bare");
-  Process p(folder / "latency");
-  const double run = median_ms(p, "chain", 60);
-  std::printf(
-      "{\"bench\":\"ten_step_run\",\"median_ms\":%.3f,\"bare_commit_ms\":%.3f,\"ratio\":%.1f,"
-      "\"goal\":15}\n",
-      run, bare, run / bare);
-  std::printf("{\"bench\":\"fan_out_100\",\"median_ms\":%.3f,\"goal_ms\":3}\n",
-              median_ms(p, "fan", 60));
-}
-
-// Time of the first and of the last thousand of many steps in one run.
-void long_run(const fs::path& folder) {
-  Process p(folder / "long");
-  constexpr int64_t steps = 10'000;
-  const auto key = p.start("long_one", cel::make_record({{"n", cel::Value::integer(steps)}}));
-  (void)p.engine->wait(key, -1);
-  std::vector<machine::Millis> times;
-  (void)engine::read_events(*p.store, key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
-    if (std::holds_alternative<machine::StepCompleted>(e.data)) times.push_back(e.time);
-    return true;
-  });
-  const auto first = static_cast<double>(times[1000] - times[0]);
-  const auto last = static_cast<double>(times[steps - 1] - times[steps - 1001]);
-  std::printf(
-      "{\"bench\":\"long_run\",\"steps\":%ld,\"first_1000_ms\":%.0f,\"last_1000_ms\":%.0f,"
-      "\"ratio\":%.2f,\"goal\":1.2}\n",
-      static_cast<long>(steps), first, last, last / first);
-}
-
-void start_many(Process& p, size_t count, const char* workflow, const cel::Value& input) {
-  std::atomic<size_t> next = 0;
-  std::vector<std::jthread> clients;
-  for (int c = 0; c < 256; ++c) {
-    clients.emplace_back([&] {
-      while (next.fetch_add(1) < count) (void)p.start(workflow, input);
+// A run of many steps: time of those around step 10 and of those around step 10 000.
+void long_run(const Scratch& scratch) {
+  Process p(scratch / "long");
+  constexpr int64_t steps = 11'000;
+  constexpr size_t window = 1000;
+  std::vector<double> early;
+  std::vector<double> late;
+  for (int round = 0; round < 3; ++round) {
+    const auto key = p.start("long_one", cel::make_record({{"n", cel::Value::integer(steps)}}));
+    (void)p.engine->wait(key, -1);
+    std::vector<Millis> times;
+    (void)engine::read_events(*p.store, key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
+      if (std::holds_alternative<machine::StepCompleted>(e.data)) times.push_back(e.time);
+      return true;
     });
+    early.push_back(static_cast<double>(times[10 + window] - times[10]));
+    late.push_back(static_cast<double>(times[9'999 + window] - times[9'999]));
   }
+  const double ratio = median(late) / median(early);
+  Line("step_10000_of_a_run")
+      .number("first_1000_ms", median(early), 0)
+      .number("last_1000_ms", median(late), 0)
+      .number("ratio", ratio)
+      .number("goal", 1.2, 1)
+      .met(ratio <= 1.2);
 }
 
-void sleeping(const fs::path& folder, size_t count) {
-  const uint64_t memory_before = resident_bytes();
-  Process p(folder / "sleep", true, true);
-  const auto begin = Clock::now();
-  start_many(p, count, "sleeper",
-             cel::make_record({{"d", cel::Value::duration({.nanos = 3'600'000'000'000})}}));
-  while (p.engine->active() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  const double seconds = since(begin);
-  const auto info = p.store->info();
-  const auto n = static_cast<double>(count);
-  std::printf(
-      "{\"bench\":\"sleeping_runs\",\"runs\":%zu,\"starts_per_s\":%.0f,\"disk_bytes_per_run\":%.0f,"
-      "\"in_memory\":%zu,\"resident_growth_mib\":%.0f,\"goal_disk\":1024}\n",
-      count, n / seconds, static_cast<double>(info->bytes_used) / n, p.engine->active(),
-      static_cast<double>(resident_bytes() - memory_before) / (1 << 20));
+void lists(store::Store& store, size_t count) {
+  using machine::RunStatus;
   for (const auto& [name, filter] : std::vector<std::pair<const char*, store::RunFilter>>{
            {"none", {}},
-           {"status", {.status = machine::RunStatus::running}},
-           {"completed", {.status = machine::RunStatus::completed}},
+           {"status", {.status = RunStatus::running}},
+           {"status of none", {.status = RunStatus::completed}},
            {"workflow", {.workflow = "sleeper"}},
-           {"status and workflow", {.status = machine::RunStatus::running, .workflow = "sleeper"}},
-           {"error and workflow", {.status = machine::RunStatus::error, .workflow = "sleeper"}}}) {
-    const auto list = Clock::now();
-    const auto page = p.store->list(filter);
-    std::printf(
-        "{\"bench\":\"list\",\"runs\":%zu,\"filter\":\"%s\",\"rows\":%zu,\"ms\":%.2f,\"goal_ms\":"
-        "10}\n",
-        count, name, page->size(), since(list) * 1000);
+           {"status and workflow", {.status = RunStatus::running, .workflow = "sleeper"}},
+           {"nothing fits", {.status = RunStatus::error, .workflow = "sleeper"}},
+           {"in the middle", {.workflow = "sleeper", .before = count / 2}}}) {
+    std::vector<double> all;
+    size_t rows = 0;
+    for (int i = 0; i < 21; ++i) {
+      const auto begin = Clock::now();
+      const auto page = store.list(filter);
+      all.push_back(seconds_since(begin) * 1000);
+      rows = page->size();
+    }
+    const double ms = median(all);
+    Line("list")
+        .count("runs", count)
+        .text("filter", name)
+        .count("rows", rows)
+        .number("ms", ms)
+        .count("goal_ms", 10)
+        .met(ms < 10);
   }
-  std::fflush(stdout);
+}
+
+// Runs that sleep: all until one hour from now, but for every hundredth, which wakes while we look.
+void sleeping(const Scratch& scratch, size_t count) {
+  const uint64_t memory_before = resident_bytes();
+  Process p(scratch / "sleep", {.adopt = true, .park = true});
+  const auto at = [](Millis ms) {
+    return cel::make_record({{"until", cel::Value::timestamp({.seconds = ms / 1000, .nanos = 0})}});
+  };
+  const Millis later = wall_now() + 3'600'000;
+  const auto begin = Clock::now();
+  p.start_many(count, "sleeper", [&](size_t) { return at(later); });
+  while (p.engine->active() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const double seconds = seconds_since(begin);
+  const auto info = p.store->info();
+  const auto n = static_cast<double>(count);
+  const double disk = static_cast<double>(info->bytes_used) / n;
+  const uint64_t grown = resident_bytes() - std::min(resident_bytes(), memory_before);
+  Line("sleeping_runs")
+      .count("runs", count)
+      .number("starts_per_s", n / seconds, 0)
+      .number("disk_bytes_per_run", disk, 0)
+      .count("in_memory", p.engine->active())
+      .number("process_grew_mib", static_cast<double>(grown) / (1 << 20), 0)
+      .count("goal_disk_bytes", 1024)
+      .met(disk <= 1024 && p.engine->active() == 0);
+  lists(*p.store, count);
+}
+
+// Runs that were put to sleep by a process that is gone wake in another, on time: the clock of the
+// second one is set to when they are due.
+void waking(const Scratch& scratch, size_t count) {
+  const Millis later = (wall_now() / 1000 + 3600) * 1000;
+  const fs::path folder = scratch / "sleep";
+  struct Later : engine::Clock {
+    Millis ahead = 0;
+    Millis now() const override { return wall_now() + ahead; }
+  };
+  auto clock = std::make_shared<Later>();
+  clock->ahead = later - wall_now() + 2000;
+  const auto begin = Clock::now();
+  Process p(folder, {.clock = clock, .adopt = true, .park = true});
+  const auto left = [&] {
+    const auto list = p.store->list({.status = machine::RunStatus::running, .limit = 1});
+    return !list->empty();
+  };
+  double first = 0;
+  while (left()) {
+    if (first == 0 &&
+        !p.store->list({.status = machine::RunStatus::completed, .limit = 1})->empty())
+      first = seconds_since(begin);
+    if (seconds_since(begin) > 600) die("sleeping runs do not wake");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  Line("waking_runs")
+      .count("runs", count)
+      .number("first_s", first, 3)
+      .number("all_s", seconds_since(begin))
+      .number("woken_per_s", static_cast<double>(count) / seconds_since(begin), 0)
+      .met(true);
 }
 
 // A process with many open runs is killed; how soon does another go on with them?
-void recovery(const fs::path& folder, size_t count) {
+void recovery(const Scratch& scratch, size_t count) {
   const pid_t child = ::fork();
   if (child == 0) {
-    Process p(folder / "recovery");
-    start_many(p, count, "waits", cel::Value::map({}));
+    Process p(scratch / "recovery");
+    p.start_many(count, "waits", [](size_t) { return cel::Value::map({}); });
     ::kill(::getpid(), SIGKILL);
   }
   int status = 0;
   ::waitpid(child, &status, 0);
   const auto begin = Clock::now();
-  Process p(folder / "recovery", true);
+  Process p(scratch / "recovery", {.adopt = true});
   double first = 0;
   while (p.engine->active() < count) {
-    if (first == 0 && p.engine->active() > 0) first = since(begin);
-    if (since(begin) > 120) die("recovery takes too long");
+    if (first == 0 && p.engine->active() > 0) first = seconds_since(begin);
+    if (seconds_since(begin) > 120) die("recovery takes too long");
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  std::printf(
-      "{\"bench\":\"recovery\",\"runs\":%zu,\"first_s\":%.3f,\"all_s\":%.2f,\"goal_first_s\":1,"
-      "\"goal_all_s\":%.0f}\n",
-      count, first, since(begin), 10.0 * static_cast<double>(count) / 100'000);
+  const double all = seconds_since(begin);
+  Line("recovery")
+      .count("runs", count)
+      .number("first_s", first, 3)
+      .number("all_s", all)
+      .count("goal_first_s", 1)
+      .count("goal_all_s", 10)
+      .met(first < 1 && all < 10);
+}
+
+// Frames of a run's public events as a subscriber gets them.
+struct Subscriber {
+  uint64_t seen = 0;
+  uint64_t bytes = 0;
+  bool in_order = true;
+  bool ended = false;
+  uint64_t next_seq = 0;
+
+  void read(store::Store& store, const store::RunHeader& run) {
+    const auto& program = *Process::program();
+    const machine::FrameContext context{run.id, run.workflow, run.session_id};
+    (void)engine::read_events(store, run.key, next_seq,
+                              [&](const machine::Event& e, uint64_t seq, uint64_t index) {
+                                next_seq = seq + 1;
+                                if (!e.shown) return true;
+                                in_order &= index == seen;
+                                ++seen;
+                                bytes += machine::frame_json(program, context, e, index).size();
+                                ended |= std::holds_alternative<machine::RunCompleted>(e.data);
+                                return true;
+                              });
+  }
+};
+
+// One that reads a long log, then many that follow a run as it goes.
+void subscribers(const Scratch& scratch) {
+  Process p(scratch / "subscribers");
+  const auto input = [](int64_t n) { return cel::make_record({{"n", cel::Value::integer(n)}}); };
+  const auto key = p.start("speaks", input(100'000));
+  (void)p.engine->wait(key, -1);
+  const auto run = p.store->header(key);
+  std::vector<double> rates;
+  for (int i = 0; i < 3; ++i) {
+    Subscriber one;
+    const auto begin = Clock::now();
+    one.read(*p.store, **run);
+    rates.push_back(static_cast<double>(one.seen) / seconds_since(begin));
+    if (!one.in_order || !one.ended) die("events are missing");
+  }
+  Line("one_subscriber")
+      .number("events_per_s", median(rates), 0)
+      .count("goal", 100'000)
+      .met(median(rates) >= 100'000);
+
+  const auto follow = [&](size_t many) {
+    const auto begin = Clock::now();
+    const auto followed = p.start("long_one", input(300));
+    const auto header = p.store->header(followed);
+    std::atomic<bool> good = true;
+    {
+      std::vector<std::jthread> threads;
+      for (size_t i = 0; i < many; ++i) {
+        threads.emplace_back([&] {
+          Subscriber mine;
+          while (!mine.ended) {
+            (void)p.engine->wait_for_events(followed, mine.next_seq, 5000);
+            mine.read(*p.store, **header);
+          }
+          if (!mine.in_order) good = false;
+        });
+      }
+      (void)p.engine->wait(followed, -1);
+      const double seconds = seconds_since(begin);
+      threads.clear();
+      if (!good) die("events are missing");
+      return seconds;
+    }
+  };
+  const double alone = follow(1);
+  const double crowd = follow(1000);
+  Line("subscribers_1000")
+      .number("run_ms_with_1", alone * 1000, 0)
+      .number("run_ms_with_1000", crowd * 1000, 0)
+      .number("ratio", crowd / alone);
 }
 
 }  // namespace
+}  // namespace kflow::bench
 
 int main(int argc, char** argv) {
-  const size_t scale = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
-  const fs::path folder = fs::current_path() / ("runs_bench." + std::to_string(::getpid()));
-  fs::create_directories(folder);
+  using namespace kflow::bench;
+  const size_t count = number_argument(argc, argv, 1'000'000);
+  const Scratch scratch("runs_bench");
   (void)Process::program();
-  recovery(folder, 100'000);
-  std::fflush(stdout);
-  latency(folder);
-  long_run(folder);
-  std::fflush(stdout);
-  sleeping(folder, 100'000 * scale);
-  fs::remove_all(folder);
+  recovery(scratch, count / 10);
+  latency(scratch);
+  long_run(scratch);
+  subscribers(scratch);
+  sleeping(scratch, count);
+  waking(scratch, count);
 }

@@ -158,6 +158,21 @@ std::string replayed(const std::string& name, const std::string& more = "") {
 
 }  // namespace
 
+TEST_CASE("a resumed run says of the step it went on with what it says of others") {
+  const Folder folder("resumed");
+  folder.write(
+      "w.kflow",
+      "tool t() -> string { step exec.run([\"test\", \"-e\", \"there\"])  return \"ok\" }\n"
+      "workflow w() -> string { step x = t()  return x }\n");
+  folder.run(KFLOW_CLI " run w.kflow", 1);
+  folder.write("there", "");
+  CHECK(folder.run(KFLOW_CLI " resume @last") == "ok\n");
+  const std::string said = read(folder.path / "err.txt");
+  INFO(said);
+  CHECK(said.find("✓ x  ") != std::string::npos);
+  CHECK(said.find(" d ") == std::string::npos);  // it did not take days
+}
+
 TEST_CASE("content_creation: a team with tools, then a planner") {
   const Folder folder("content");
   CHECK(folder.run(replayed("content_creation") + "-i 'topic=AI trends'") ==

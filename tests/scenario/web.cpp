@@ -120,6 +120,7 @@ std::string web_request(const machine::StartActivity& start) {
   const cel::Value* query = start.input.find("query");
   if (query != nullptr && query->kind() == cel::Kind::map) {
     for (const cel::MapEntry& e : query->as_map()) {
+      if (e.value.is_null()) continue;
       const auto value = cel::interpolated_text(e.value);
       url += (url.find('?') == std::string::npos ? "?" : "&") + percent_encode(e.key.as_string()) +
              "=" + percent_encode(value ? *value : cel::to_json(e.value));

@@ -1,33 +1,21 @@
 // The stand-in's wire formats.
 #include "tests/support/fake_model/fake_model.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <stdexcept>
 
 #include "compiler/base/json.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "tests/support/fake_model/wire.hpp"
 
 namespace kflow::test {
 namespace {
 
 using cel::Value;
 
-std::string text_at(const Value* v, std::string_view name) {
-  const Value* x = v != nullptr && v->kind() == cel::Kind::map ? v->find(name) : nullptr;
-  return x != nullptr && x->kind() == cel::Kind::string ? std::string(x->as_string()) : "";
-}
-const Value* at(const Value* v, std::string_view name) {
-  return v != nullptr && v->kind() == cel::Kind::map ? v->find(name) : nullptr;
-}
-int64_t int_at(const Value* v, std::string_view name, int64_t fallback) {
-  const Value* x = at(v, name);
-  return x != nullptr && x->kind() == cel::Kind::int_ ? x->as_int() : fallback;
+std::string empty_stamp(size_t n) {
+  std::string number = std::to_string(n);
+  number.insert(0, stamp_digits - number.size(), '0');
+  return number + "@" + std::string(stamp_clock_digits, '0') + ";";
 }
 
 std::string quoted(std::string_view s) {
@@ -37,7 +25,7 @@ std::string quoted(std::string_view s) {
 }
 
 // Pieces of a text as a model would stream it; characters are never cut, words are.
-std::vector<std::string> pieces(const std::string& text, size_t size = 5) {
+std::vector<std::string> pieces(const std::string& text, size_t size) {
   std::vector<std::string> out;
   for (size_t i = 0; i < text.size();) {
     size_t end = std::min(text.size(), i + size);
@@ -54,6 +42,7 @@ struct Call {
 
 struct Content {
   std::string text, reasoning, stop;
+  size_t piece = 5;  // octets of text a delta
   std::vector<Call> calls;
   int64_t input = 12, output = 7;  // tokens
 };
@@ -61,9 +50,14 @@ struct Content {
 Content content_of(const Value& answer) {
   Content out{.text = text_at(&answer, "text"),
               .reasoning = text_at(&answer, "reasoning"),
-              .stop = text_at(&answer, "stop")};
+              .stop = text_at(&answer, "stop"),
+              .piece = static_cast<size_t>(std::max<int64_t>(1, int_at(&answer, "piece", 5)))};
   out.input = int_at(at(&answer, "usage"), "input", out.input);
   out.output = int_at(at(&answer, "usage"), "output", out.output);
+  if (const int64_t stamps = int_at(&answer, "stamps", 0); stamps > 0) {
+    out.piece = stamp_size;
+    for (int64_t i = 0; i < stamps; ++i) out.text += empty_stamp(static_cast<size_t>(i));
+  }
   if (const Value* calls = at(&answer, "calls")) {
     for (const Value& c : calls->as_list()) {
       const Value* arguments = at(&c, "arguments");
@@ -109,9 +103,9 @@ std::string chat(const Content& c, bool stream) {
   };
   if (stream) {
     std::string out = chunk(R"({"role":"assistant","content":""})", "null");
-    for (const std::string& p : pieces(c.reasoning))
+    for (const std::string& p : pieces(c.reasoning, c.piece))
       out += chunk("{\"reasoning_content\":" + quoted(p) + "}", "null");
-    for (const std::string& p : pieces(c.text))
+    for (const std::string& p : pieces(c.text, c.piece))
       out += chunk("{\"content\":" + quoted(p) + "}", "null");
     if (!c.calls.empty()) out += chunk("{\"tool_calls\":" + chat_calls(c, true) + "}", "null");
     out += chunk("{}", quoted(reason));
@@ -151,20 +145,19 @@ std::string responses(const Content& c, bool stream) {
       std::string(cut ? "incomplete" : "completed") +
       (cut ? R"(","incomplete_details":{"reason":"max_output_tokens"},"output":[)"
            : R"(","incomplete_details":null,"output":[)") +
-      list +
-      R"(],"usage":{"input_tokens":)" + std::to_string(c.input) +
+      list + R"(],"usage":{"input_tokens":)" + std::to_string(c.input) +
       R"(,"input_tokens_details":{"cached_tokens":3},"output_tokens":)" + std::to_string(c.output) +
       R"(,"output_tokens_details":{"reasoning_tokens":2}}})";
   if (!stream) return whole;
   std::string out =
       sse("response.created",
           R"({"type":"response.created","response":{"id":"resp_1","status":"in_progress"}})");
-  for (const std::string& p : pieces(c.reasoning))
+  for (const std::string& p : pieces(c.reasoning, c.piece))
     out += sse(
         "response.reasoning_summary_text.delta",
         R"({"type":"response.reasoning_summary_text.delta","item_id":"rs_1","output_index":0,"delta":)" +
             quoted(p) + "}");
-  for (const std::string& p : pieces(c.stop == "refusal" ? "" : c.text))
+  for (const std::string& p : pieces(c.stop == "refusal" ? "" : c.text, c.piece))
     out +=
         sse("response.output_text.delta",
             R"({"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"delta":)" +
@@ -208,7 +201,7 @@ std::string anthropic(const Content& c, bool stream) {
   };
   if (!c.reasoning.empty()) {
     std::vector<std::string> deltas;
-    for (const std::string& p : pieces(c.reasoning))
+    for (const std::string& p : pieces(c.reasoning, c.piece))
       deltas.push_back(R"({"type":"thinking_delta","thinking":)" + quoted(p) + "}");
     deltas.emplace_back(R"({"type":"signature_delta","signature":"sig"})");
     block(R"({"type":"thinking","thinking":""})", deltas);
@@ -216,13 +209,13 @@ std::string anthropic(const Content& c, bool stream) {
   out += sse("ping", R"({"type":"ping"})");
   if (!c.text.empty()) {
     std::vector<std::string> deltas;
-    for (const std::string& p : pieces(c.text))
+    for (const std::string& p : pieces(c.text, c.piece))
       deltas.push_back(R"({"type":"text_delta","text":)" + quoted(p) + "}");
     block(R"({"type":"text","text":""})", deltas);
   }
   for (const Call& call : c.calls) {
     std::vector<std::string> deltas;
-    for (const std::string& p : pieces(call.arguments))
+    for (const std::string& p : pieces(call.arguments, c.piece))
       deltas.push_back(R"({"type":"input_json_delta","partial_json":)" + quoted(p) + "}");
     block(R"({"type":"tool_use","id":)" + quoted(call.id) + ",\"name\":" + quoted(call.name) +
               ",\"input\":{}}",
@@ -240,9 +233,10 @@ std::string gemini(const Content& c, bool stream) {
   constexpr std::string_view usage =
       R"("usageMetadata":{"promptTokenCount":12,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2},"modelVersion":"fake","responseId":"r1")";
   std::vector<std::string> parts;
-  for (const std::string& p : pieces(c.reasoning))
+  for (const std::string& p : pieces(c.reasoning, c.piece))
     parts.push_back("{\"thought\":true,\"text\":" + quoted(p) + "}");
-  for (const std::string& p : pieces(c.text)) parts.push_back("{\"text\":" + quoted(p) + "}");
+  for (const std::string& p : pieces(c.text, c.piece))
+    parts.push_back("{\"text\":" + quoted(p) + "}");
   for (const Call& call : c.calls)
     parts.push_back("{\"functionCall\":{\"name\":" + quoted(call.name) +
                     ",\"args\":" + call.arguments + "},\"thoughtSignature\":\"c2ln\"}");
@@ -259,6 +253,58 @@ std::string gemini(const Content& c, bool stream) {
   std::string out;
   for (const std::string& p : parts) out += sse("", document(p, false));
   return out + sse("", document("", true));
+}
+
+// Whether a tool by that name is offered: how one provider takes typed answers.
+bool offers(const std::string& body, std::string_view tool) {
+  return body.find("\"name\":\"" + std::string(tool) + "\"") != std::string::npos;
+}
+
+}  // namespace
+
+std::string model_body(std::string_view provider, const Value& answer, bool stream) {
+  const Content c = content_of(answer);
+  if (provider == "openai") return responses(c, stream);
+  if (provider == "openai_chat") return chat(c, stream);
+  return provider == "anthropic" ? anthropic(c, stream) : gemini(c, stream);
+}
+
+// What a request is answered with: which provider's words they are is in the path.
+std::optional<std::string> wire_answer(const std::string& path, const std::string& asked,
+                                       const Value& answer, bool& stream) {
+  Content c = content_of(answer);
+  const bool google = path.find(":streamGenerateContent") != std::string::npos;
+  stream = google || asked.find("\"stream\":true") != std::string::npos;
+  if (path.ends_with("/chat/completions")) return chat(c, stream);
+  if (path.ends_with("/responses")) return responses(c, stream);
+  if (path.ends_with("/messages")) {
+    if (offers(asked, "give_answer") && c.calls.empty() && c.text.starts_with("{")) {
+      c.calls.push_back({"toolu_1", "give_answer", c.text});
+      c.text.clear();
+    }
+    return anthropic(c, stream);
+  }
+  if (path.find(":generateContent") != std::string::npos || google) return gemini(c, stream);
+  return std::nullopt;
+}
+
+std::string error_body(const Value& error) {
+  return "{\"type\":\"error\",\"error\":{\"type\":" + quoted(text_at(&error, "code")) +
+         ",\"code\":" + quoted(text_at(&error, "code")) +
+         ",\"status\":" + quoted(text_at(&error, "code")) +
+         ",\"message\":" + quoted(text_at(&error, "message")) + "}}";
+}
+
+std::string text_at(const Value* v, std::string_view name) {
+  const Value* x = v != nullptr && v->kind() == cel::Kind::map ? v->find(name) : nullptr;
+  return x != nullptr && x->kind() == cel::Kind::string ? std::string(x->as_string()) : "";
+}
+const Value* at(const Value* v, std::string_view name) {
+  return v != nullptr && v->kind() == cel::Kind::map ? v->find(name) : nullptr;
+}
+int64_t int_at(const Value* v, std::string_view name, int64_t fallback) {
+  const Value* x = at(v, name);
+  return x != nullptr && x->kind() == cel::Kind::int_ ? x->as_int() : fallback;
 }
 
 // The last thing a user said, wherever the dialect keeps it.
@@ -279,220 +325,6 @@ std::string last_text(const Value& request) {
     }
   }
   return out;
-}
-
-// Whether a tool by that name is offered: how one provider takes typed answers.
-bool offers(const std::string& body, std::string_view tool) {
-  return body.find("\"name\":\"" + std::string(tool) + "\"") != std::string::npos;
-}
-
-struct Request {
-  std::string method, path, body;
-  bool ok = false;
-};
-
-Request read_request(int fd) {
-  Request out;
-  std::string data;
-  char buffer[16384];
-  size_t head = std::string::npos;
-  size_t length = 0;
-  for (;;) {
-    if (head == std::string::npos) {
-      head = data.find("\r\n\r\n");
-      if (head != std::string::npos) {
-        out.method = data.substr(0, data.find(' '));
-        const size_t path = out.method.size() + 1;
-        out.path = data.substr(path, data.find(' ', path) - path);
-        std::string lower = data.substr(0, head);
-        std::transform(lower.begin(), lower.end(), lower.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        const size_t at = lower.find("content-length:");
-        if (at != std::string::npos) length = std::strtoul(lower.c_str() + at + 15, nullptr, 10);
-      }
-    }
-    if (head != std::string::npos && data.size() >= head + 4 + length) break;
-    const ssize_t n = ::recv(fd, buffer, sizeof buffer, 0);
-    if (n <= 0) return out;
-    data.append(buffer, static_cast<size_t>(n));
-  }
-  out.body = data.substr(head + 4, length);
-  out.ok = true;
-  return out;
-}
-
-bool send_all(int fd, std::string_view data) {
-  while (!data.empty()) {
-    const ssize_t n = ::send(fd, data.data(), data.size(), MSG_NOSIGNAL);
-    if (n <= 0) return false;
-    data.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
-
-std::string head(int status, const std::string& type, const std::string& more, size_t length) {
-  return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Type: " + type +
-         "\r\nConnection: keep-alive\r\n" + more +
-         (length == SIZE_MAX ? "Transfer-Encoding: chunked"
-                             : "Content-Length: " + std::to_string(length)) +
-         "\r\n\r\n";
-}
-
-std::string chunk_of(std::string_view data) {
-  char size[32];
-  std::snprintf(size, sizeof size, "%zx\r\n", data.size());
-  return size + std::string(data) + "\r\n";
-}
-
-}  // namespace
-
-std::string model_body(std::string_view provider, const Value& answer, bool stream) {
-  const Content c = content_of(answer);
-  if (provider == "openai") return responses(c, stream);
-  if (provider == "openai_chat") return chat(c, stream);
-  return provider == "anthropic" ? anthropic(c, stream) : gemini(c, stream);
-}
-
-FakeModel::FakeModel(const std::string& script, int port) {
-  if (!script.empty()) {
-    auto rules = cel::from_json(script);
-    if (!rules || rules->kind() != cel::Kind::list)
-      throw std::runtime_error("the script of the stand-in is a list of rules");
-    for (const Value& r : rules->as_list()) {
-      Rule rule{.contains = text_at(&r, "contains"), .answers = {}};
-      if (const Value* answers = at(&r, "answers")) {
-        for (const Value& a : answers->as_list()) rule.answers.push_back(a);
-      }
-      if (rule.answers.empty()) throw std::runtime_error("a rule without answers");
-      rules_.push_back(std::move(rule));
-    }
-  }
-  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int one = 1;
-  ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener_, 1024) != 0)
-    throw std::runtime_error("the stand-in cannot listen");
-  socklen_t size = sizeof address;
-  ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-  port_ = ntohs(address.sin_port);
-  acceptor_ = std::thread([this] {
-    while (!stopping_) {
-      const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd < 0) break;
-      const std::lock_guard guard(mutex_);
-      open_.push_back(fd);
-      threads_.emplace_back([this, fd] { serve(fd); });
-    }
-  });
-}
-
-FakeModel::~FakeModel() {
-  stopping_ = true;
-  ::shutdown(listener_, SHUT_RDWR);
-  acceptor_.join();
-  ::close(listener_);
-  {
-    const std::lock_guard guard(mutex_);
-    for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
-  }
-  for (std::thread& t : threads_) t.join();
-  for (const int fd : open_) ::close(fd);
-}
-
-std::vector<std::string> FakeModel::requests() const {
-  const std::lock_guard guard(mutex_);
-  return requests_;
-}
-
-Value FakeModel::answer_to(const std::string& body) {
-  const std::lock_guard guard(mutex_);
-  requests_.push_back(body);
-  for (Rule& rule : rules_) {
-    if (!rule.contains.empty() && body.find(rule.contains) == std::string::npos) continue;
-    const Value& answer = rule.answers[std::min(rule.next, rule.answers.size() - 1)];
-    ++rule.next;
-    return answer;
-  }
-  auto request = cel::from_json(body);
-  return cel::make_record({{"text", Value::string(request ? last_text(*request) : "")}});
-}
-
-void FakeModel::serve(int fd) {
-  while (!stopping_) {
-    const Request request = read_request(fd);
-    if (!request.ok) return;
-    const int now = ++at_once_;
-    for (int most = most_at_once_; now > most && !most_at_once_.compare_exchange_weak(most, now);) {
-    }
-    const bool open = answer(fd, request.path, request.body);
-    --at_once_;
-    if (!open) return;
-  }
-}
-
-// False: the connection is not used any more.
-bool FakeModel::answer(int fd, const std::string& path, const std::string& asked) {
-    const Value answer = answer_to(asked);
-    if (const Value* error = at(&answer, "error")) {
-      const std::string body =
-          "{\"type\":\"error\",\"error\":{\"type\":" + quoted(text_at(error, "code")) +
-          ",\"code\":" + quoted(text_at(error, "code")) +
-          ",\"status\":" + quoted(text_at(error, "code")) +
-          ",\"message\":" + quoted(text_at(error, "message")) + "}}";
-      const int64_t after = int_at(error, "retry_after", -1);
-      const std::string more = after < 0 ? "" : "Retry-After: " + std::to_string(after) + "\r\n";
-      return send_all(fd, head(static_cast<int>(int_at(error, "status", 500)), "application/json",
-                               more, body.size()) +
-                              body);
-    }
-    Content c = content_of(answer);
-    const bool google = path.find(":streamGenerateContent") != std::string::npos;
-    const bool stream = google || asked.find("\"stream\":true") != std::string::npos;
-    std::string body;
-    if (path.ends_with("/chat/completions")) {
-      body = chat(c, stream);
-    } else if (path.ends_with("/responses")) {
-      body = responses(c, stream);
-    } else if (path.ends_with("/messages")) {
-      if (offers(asked, "give_answer") && c.calls.empty() && c.text.starts_with("{")) {
-        c.calls.push_back({"toolu_1", "give_answer", c.text});
-        c.text.clear();
-      }
-      body = anthropic(c, stream);
-    } else if (path.find(":generateContent") != std::string::npos || google) {
-      body = gemini(c, stream);
-    } else {
-      return send_all(fd, head(404, "text/plain", "", 9) + "not found");
-    }
-    if (at(&answer, "hang") != nullptr) {
-      char byte = 0;
-      if (stream) send_all(fd, head(200, "text/event-stream", "", SIZE_MAX));
-      while (::recv(fd, &byte, 1, 0) > 0) {
-      }
-      return false;
-    }
-    if (!stream) {
-      return send_all(fd, head(200, "application/json", "", body.size()) + body);
-    }
-    if (!send_all(fd, head(200, "text/event-stream", "", SIZE_MAX))) return false;
-    const bool breaks = text_at(&answer, "break") == "middle";
-    if (breaks) body.resize(body.size() / 2);
-    const auto size = static_cast<size_t>(int_at(&answer, "chunk", 4096));
-    const auto delay = int_at(&answer, "delay_ms", 0);
-    for (size_t i = 0; i < body.size() && !stopping_; i += size) {
-      if (!send_all(fd, chunk_of(std::string_view(body).substr(i, size)))) return false;
-      if (delay > 0) ::usleep(static_cast<useconds_t>(delay * 1000));
-    }
-    if (breaks) {
-      ::shutdown(fd, SHUT_RDWR);
-      return false;
-    }
-    return send_all(fd, "0\r\n\r\n");
 }
 
 }  // namespace kflow::test

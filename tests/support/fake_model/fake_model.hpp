@@ -3,12 +3,9 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "compiler/cel/value.hpp"
@@ -20,7 +17,9 @@ namespace kflow::test {
 /// "retry_after": 1}}`. `"stop": "length" | "refusal"`, `"usage": {"input": 900,
 /// "output": 80}` (openai). How it is sent: `"break": "middle"` (the
 /// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5`
-/// (between writes).
+/// (between writes), `"piece": 20` (octets of text a delta, 5 if it is not said). `"stamps": 50`
+/// instead of a text: that many pieces, a write each, that say when they were sent
+/// (`000041@00000000001234567890;`: number and monotonic nanoseconds).
 struct Rule {
   std::string contains;             ///< the request's body holds this; "": any
   std::vector<cel::Value> answers;  ///< one after another, the last again
@@ -30,7 +29,7 @@ struct Rule {
 /// The body of an answer as a provider (openai, openai_chat, anthropic, gemini) sends it.
 std::string model_body(std::string_view provider, const cel::Value& answer, bool stream);
 
-/// Without a rule that fits, the last user's text is said back.
+/// Without a rule that fits, the last user's text is said back. One thread serves all connections.
 class FakeModel {
  public:
   /// `script`: `[{"contains": "…", "answers": [...]}]`, or "".
@@ -45,21 +44,15 @@ class FakeModel {
   int most_at_once() const { return most_at_once_; }
 
  private:
-  void serve(int fd);
-  bool answer(int fd, const std::string& path, const std::string& body);
+  class Server;
   cel::Value answer_to(const std::string& body);
 
-  int port_ = 0;
-  int listener_ = -1;
-  std::atomic<bool> stopping_ = false;
-  std::atomic<int> at_once_ = 0;
   std::atomic<int> most_at_once_ = 0;
   mutable std::mutex mutex_;
   std::vector<Rule> rules_;
   std::vector<std::string> requests_;
-  std::vector<int> open_;
-  std::vector<std::thread> threads_;
-  std::thread acceptor_;
+  int port_ = 0;
+  std::unique_ptr<Server> server_;
 };
 
 }  // namespace kflow::test

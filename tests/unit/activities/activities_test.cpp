@@ -13,6 +13,8 @@
 #include <mutex>
 #include <thread>
 
+#include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/tape.hpp"
 #include "tests/unit/activities/world.hpp"
 
 namespace fs = std::filesystem;
@@ -192,22 +194,48 @@ TEST_CASE("files stay within their roots") {
                                                    {"content", Value::string("")}}))
             .kind == "rejected");
   CHECK(world.error("file.read", path("missing")).code == "not_found");
+  // Patterns: what they find, and none that takes for ever.
+  const auto found = [&](const std::string& pattern) {
+    return cel::to_json(
+        world.value("file.glob", cel::make_record({{"pattern", Value::string(pattern)}})));
+  };
+  world.value("file.write", cel::make_record({{"path", Value::string("top.txt")}}));
+  world.value("file.write", cel::make_record({{"path", Value::string("a/x/y/c.txt")}}));
+  world.value("file.write",
+              cel::make_record({{"path", Value::string("a/" + std::string(200, 'a') + ".md")}}));
+  CHECK(found("*.txt") == R"(["top.txt"])");
+  CHECK(found("?op.*") == R"(["top.txt"])");
+  CHECK(found("**/c.txt") == R"(["a/b/c.txt","a/x/y/c.txt"])");
+  CHECK(found("a/**/y/*.txt") == R"(["a/x/y/c.txt"])");
+  CHECK(found("a/*/c.txt") == R"(["a/b/c.txt"])");
+  CHECK(found("**/b/**") == R"(["a/b/c.txt"])");
+  CHECK(found("a/*").find("c.txt") == std::string::npos);
+  CHECK(found("**/*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b") == "[]");
   CHECK(world.error("file.read", path("a")).code == "is_folder");
 }
 
 TEST_CASE("HTTP") {
   World world;
-  Server server({{"/json", answer("200 OK\r\nContent-Type: application/json", R"({"a": 1})")},
-                 {"/text", answer("200 OK", "hello")},
-                 {"/missing", answer("404 Not Found", "nothing here")},
-                 {"/busy", answer("429 Too Many Requests\r\nRetry-After: 7", "")},
-                 {"/loop", answer("302 Found\r\nLocation: /loop", "")},
-                 {"/file", answer("302 Found\r\nLocation: file:///etc/passwd", "")},
-                 {"/garbage", std::string("\x00\xff\xfe", 3) + "garbage\r\n"},
-                 {"/bad_json", answer("200 OK\r\nContent-Type: application/json", "{oops")},
-                 {"/empty", ""},
-                 {"/short", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"},
-                 {"/large", answer("200 OK", std::string(5000, 'x'))}});
+  Server server(
+      {{"/json", answer("200 OK\r\nContent-Type: application/json", R"({"a": 1})")},
+       {"/text", answer("200 OK", "hello")},
+       {"/see_other", answer("303 See Other\r\nLocation: /text", "")},
+       {"/latin", answer("200 OK\r\nContent-Type: text/plain; charset=ISO-8859-1",
+                         "Gr\xfc\xdf"
+                         "e \x80")},
+       {"/meta", answer("200 OK\r\nContent-Type: text/html",
+                        "<html><head><meta http-equiv=\"Content-Type\" "
+                        "content=\"text/html; charset=windows-1252\"></head>\xfc</html>")},
+       {"/octets", answer("200 OK\r\nContent-Type: application/octet-stream", "\xff\xfe")},
+       {"/missing", answer("404 Not Found", "nothing here")},
+       {"/busy", answer("429 Too Many Requests\r\nRetry-After: 7", "")},
+       {"/loop", answer("302 Found\r\nLocation: /loop", "")},
+       {"/file", answer("302 Found\r\nLocation: file:///etc/passwd", "")},
+       {"/garbage", std::string("\x00\xff\xfe", 3) + "garbage\r\n"},
+       {"/bad_json", answer("200 OK\r\nContent-Type: application/json", "{oops")},
+       {"/empty", ""},
+       {"/short", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"},
+       {"/large", answer("200 OK", std::string(5000, 'x'))}});
   const auto url = [&](const std::string& p) {
     return cel::make_record({{"url", Value::string(server.base + p)}});
   };
@@ -246,6 +274,65 @@ TEST_CASE("HTTP") {
                                 {"json", cel::make_record({{"x", Value::integer(1)}})}}));
   CHECK(server.last_request().find("Idempotency-Key: key-1") != std::string::npos);
   CHECK(server.last_request().find("{\"x\":1}") != std::string::npos);
+  // A request has one body; what came of a POST is read where it points to.
+  const auto post = [&](const std::string& p,
+                        std::initializer_list<std::pair<std::string_view, Value>> more) {
+    cel::MapBuilder out;
+    out.add("url", Value::string(server.base + p));
+    for (const auto& [name, value] : more) out.add(name, value);
+    return std::move(out).take();
+  };
+  const Value one = cel::make_record({{"a", Value::integer(1)}});
+  CHECK(world.error("http.post", post("/text", {{"json", one}, {"form", one}})).code == "body");
+  CHECK(world.error("http.get", post("/text", {{"expect_status", Value::string("2xx")}})).code ==
+        "expect_status");
+  CHECK(world.value("http.post", post("/see_other", {{"json", one}})).find("body")->as_string() ==
+        "hello");
+  CHECK(server.last_request().starts_with("GET /text "));
+  world.value("http.post", post("/text", {}));
+  CHECK(server.last_request().starts_with("POST /text "));
+  CHECK(server.last_request().find("Content-Length: 0\r\n") != std::string::npos);
+  world.value("http.put", post("/text", {{"body", Value::string("x")}}));
+  CHECK(server.last_request().starts_with("PUT /text "));
+  world.value(
+      "http.post",
+      post("/text", {{"headers", cel::make_record({{"Idempotency-Key", Value::string("mine")}})}}));
+  CHECK(server.last_request().find("Idempotency-Key: mine\r\n") != std::string::npos);
+  CHECK(server.last_request().find("key-1") == std::string::npos);
+  world.value(
+      "http.post",
+      post("/text", {{"form", cel::make_record(
+                                  {{"tag", Value::list({Value::string("a b"), Value::integer(2)})},
+                                   {"none", Value()},
+                                   {"x", Value::string("ü&=")}})}}));
+  CHECK(server.last_request().ends_with("\r\n\r\ntag=a%20b&tag=2&x=%C3%BC%26%3D"));
+  // Texts in other encodings, named by the server or by the page.
+  CHECK(world.value("http.get", url("/latin")).find("body")->as_string() ==
+        "Gr\u00fc\u00dfe \u20ac");
+  CHECK(world.value("http.get", url("/meta")).find("body")->as_string().find("\u00fc") !=
+        std::string::npos);
+  CHECK(world.value("http.get", url("/octets")).find("body")->kind() == cel::Kind::bytes);
+  CHECK(world.error("http.get", url(std::string("/te\0xt", 6))).code == "url");
+
+  // A URL that is a secret as a whole is shown nowhere.
+  World hidden(Secrets{{"HOOK", server.base + "/missing"},
+                       {"GOOD", server.base + "/text"},
+                       {"NO_URL", "hidden-word"},
+                       {"DEAD", "http://127.0.0.1:1/hidden-word"}});
+  for (const char* name : {"HOOK", "NO_URL", "DEAD", "UNSET"}) {
+    const ActivityError e =
+        hidden.error("http.get", cel::make_record({{"url", kflow::activities::secret(name)}}));
+    INFO(e.message);
+    CHECK(e.message.find("hidden-word") == std::string::npos);
+    CHECK(e.message.find("/missing") == std::string::npos);
+    CHECK(e.message.find(name) != std::string::npos);
+  }
+
+  const Value good =
+      hidden.value("http.get", cel::make_record({{"url", kflow::activities::secret("GOOD")}}));
+  CHECK(good.find("body")->as_string() == "hello");
+  CHECK(good.find("url")->as_string().empty());
+
   const ActivityError secret = world.error(
       "http.get",
       cel::make_record({{"url", Value::string("http://user:secret@127.0.0.1:1/?token=secret")}}));
@@ -265,4 +352,33 @@ TEST_CASE("everything under way completes when the activities are closed") {
   world->start("exec.run", argv({"sleep", "1000"}));
   world.reset();
   CHECK(world == nullptr);
+}
+
+TEST_CASE("a tape holds no secret, and needs none") {
+  const fs::path file =
+      fs::temp_directory_path() / ("kflow-tape-" + std::to_string(::getpid()) + ".jsonl");
+  fs::remove(file);
+  Server server({{"/hook-hidden-path", answer("200 OK", "you are hidden-token")},
+                 {"/open", answer("200 OK\r\nX-Echo: hidden-token", "open")}});
+  const Value by_url = cel::make_record({{"url", secret("HOOK")}});
+  const Value by_token = cel::make_record(
+      {{"url", Value::string(server.base + "/open")}, {"bearer", secret("TOKEN")}});
+  {
+    auto tape = Tape::begin(file.string(), {});
+    REQUIRE(tape);
+    World world(Secrets{{"HOOK", server.base + "/hook-hidden-path"}, {"TOKEN", "hidden-token"}},
+                *tape);
+    world.value("http.get", by_token);
+    CHECK(world.value("http.get", by_url).find("body")->as_string() == "you are hidden-token");
+  }
+  std::ifstream in(file);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  CHECK(text.find("GET secret:HOOK") != std::string::npos);
+  CHECK(text.find("hidden") == std::string::npos);
+  auto replayed = Tape::load(file.string(), {});
+  REQUIRE(replayed);
+  World world({}, *replayed);
+  CHECK(world.value("http.get", by_url).find("body")->as_string() == "you are ***");
+  CHECK(world.value("http.get", by_token).find("body")->as_string() == "open");
+  fs::remove(file);
 }

@@ -81,7 +81,7 @@ TEST_CASE("recorded, read back, and what is not there") {
   {
     auto tape = Tape::begin(file.path, {"sk-secret"});
     REQUIRE(tape);
-    (*tape)->add_secret("late-secret");
+    (*tape)->hide("late-secret");
     REQUIRE((*tape)->record(
         "POST", "https://x/v1/a?api_key=1234567890",
         R"({"model":"m","messages":[{"text":"hello late-secret"}]})",

@@ -24,12 +24,13 @@ using Secrets = std::map<std::string, std::string, std::less<>>;
 
 class World {
  public:
-  explicit World(Secrets secrets = {})
+  explicit World(Secrets secrets = {}, std::shared_ptr<Tape> tape = nullptr)
       : root(std::filesystem::temp_directory_path() /
              ("kflow-activities-" + std::to_string(::getpid()))) {
     std::filesystem::remove_all(root);
     std::filesystem::create_directories(root);
     Options options{.file_roots = {root.string()}, .log = {}};
+    options.tape = std::move(tape);
     options.secret = [secrets](std::string_view name) -> std::optional<std::string> {
       const auto it = secrets.find(name);
       return it == secrets.end() ? std::nullopt : std::optional(it->second);

@@ -1,0 +1,181 @@
+// The two command lines as a user types them: real programs, a store of their own.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "compiler/cel/value_codec.hpp"
+#include "tests/support/catch.hpp"
+
+namespace fs = std::filesystem;
+using namespace kflow;
+
+namespace {
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class Project {
+ public:
+  Project() {
+    char name[] = "/tmp/kflow_cli_XXXXXX";
+    path_ = ::mkdtemp(name);
+    fs::create_directories(path_ / ".kflow");
+  }
+  ~Project() { fs::remove_all(path_); }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name) << text;
+  }
+  // Gives what was printed; `errors` is what came on standard error.
+  std::string sh(const std::string& command, int expected = 0) {
+    const std::string line = "cd '" + path_.string() +
+                             "' && PATH=$PATH:" + fs::path(KFLOW_CLI).parent_path().string() + ":" +
+                             fs::path(KFLOWC_CLI).parent_path().string() + " timeout 60 bash -c '" +
+                             command + "' >out.txt 2>err.txt </dev/null";
+    const int status = std::system(line.c_str());
+    errors = read(path_ / "err.txt");
+    INFO(command << "\n" << errors);
+    CHECK(WEXITSTATUS(status) == expected);
+    return read(path_ / "out.txt");
+  }
+  std::string errors;
+
+ private:
+  fs::path path_;
+};
+
+constexpr const char* family = R"(
+workflow parent() -> string {
+  step a = child(1) { label: "the child" }
+  step ok = human.confirm("go on?")
+  return "done ${a}"
+}
+workflow child(x: int) -> int { return x }
+)";
+
+}  // namespace
+
+TEST_CASE("runs that people started are listed, and @last is one of them") {
+  Project p;
+  p.write("family.kflow", family);
+  p.sh("kflow run family.kflow parent", 3);
+  CHECK(has(p.errors, "waits for an answer"));
+  const std::string listed = p.sh("kflow ps");
+  CHECK(has(listed, "parent"));
+  CHECK_FALSE(has(listed, "child"));
+  CHECK(has(p.sh("kflow ps --children"), "child"));
+  CHECK(has(p.sh("kflow why @last"), "asks: go on?"));
+  CHECK(has(p.sh("kflow get @last"), "the child"));
+  const std::string ids = p.sh("kflow ps --ids --status PAUSED");
+  CHECK(ids.size() == 37);
+  p.sh("kflow ps --watch --json", 2);
+  p.sh("kflow ps --status NONE", 2);
+  CHECK(has(p.errors, "PENDING RUNNING PAUSED"));
+  CHECK(has(p.sh("timeout 2 kflow ps --watch", 124), "PAUSED"));
+  p.sh("kflow answer @last --approve");
+  CHECK(has(p.sh("kflow get @last --wait"), "done 1"));
+  p.sh("kflow rm @last");
+  CHECK(p.sh("kflow ps --children --ids").empty());
+  p.sh("kflow get @last", 1);
+  CHECK(has(p.errors, "there are no runs yet"));
+}
+
+TEST_CASE("gc says what it does, and what it would do") {
+  Project p;
+  p.write("one.kflow", "workflow w() -> int { return 1 }");
+  p.write("kflow.yaml", "retention: { age: 1ms, deltas: 1ms }\n");
+  p.sh("kflow run one.kflow");
+  p.sh("kflow gc --dry-run");
+  CHECK(has(p.errors, "1 run would be removed"));
+  const auto report = cel::from_json(p.sh("kflow gc --json"));
+  REQUIRE(report);
+  CHECK(*report->find("runs") == cel::Value::integer(1));
+  CHECK(report->find("trimmed_runs") != nullptr);
+  p.sh("kflow gc --older-than yesterday", 2);
+  CHECK(has(p.errors, "`yesterday` is no duration"));
+}
+
+TEST_CASE("completions and the manual page come from the command line itself") {
+  Project p;
+  for (const std::string program : {"kflow", "kflowc"}) {
+    const std::string list = program == "kflow" ? "resume" : "check";
+    p.write("try.sh", "source ./script\nCOMP_WORDS=(" + program + " " + list.substr(0, 3) +
+                          ")\nCOMP_CWORD=1\n_" + program + "\necho \"${COMPREPLY[@]}\"\n");
+    p.sh(program + " completion bash > script");
+    CHECK(p.sh("bash try.sh") == list + "\n");
+    CHECK(has(p.sh(program + " completion zsh"), "#compdef " + program));
+    CHECK(has(p.sh(program + " completion fish"), "complete -c " + program));
+    p.sh(program + " completion tcsh", 2);
+    const std::string page = p.sh(program + " man");
+    CHECK(has(page, ".SS " + program + " " + list));
+    CHECK(has(page, ".SH EXIT STATUS"));
+    CHECK_FALSE(has(page, " work "));  // hidden
+  }
+  p.sh("kflow completion bash > script");
+  p.write("try.sh",
+          "source ./script\nCOMP_WORDS=(kflow store c)\nCOMP_CWORD=2\n_kflow\necho "
+          "\"${COMPREPLY[@]}\"\n");
+  CHECK(p.sh("bash try.sh") == "check compact\n");
+}
+
+TEST_CASE("every verb has an example") {
+  Project p;
+  const std::string page = p.sh("kflow man");
+  size_t verbs = 0;
+  size_t examples = 0;
+  for (size_t at = page.find(".SS "); at != std::string::npos; at = page.find(".SS ", at + 1)) ++verbs;
+  for (size_t at = page.find("\nexample: "); at != std::string::npos;
+       at = page.find("\nexample: ", at + 1))
+    ++examples;
+  CHECK(verbs > 20);
+  CHECK(verbs == examples);
+}
+
+TEST_CASE("a result is Markdown on a terminal, and the text itself elsewhere") {
+  Project p;
+  p.write("md.kflow", R"k(workflow w() -> string {
+  return """
+    # Title
+    Some **bold** and `code` and [a link](https://example.org).
+
+    - one
+    - two
+      1. inner
+    - [x] done
+
+    | a | bb |
+    |---|----|
+    | 1 | 2  |
+
+    ```
+    x = 1
+    ```
+    > said
+    """
+})k");
+  const std::string plain = p.sh("kflow run md.kflow");
+  CHECK(has(plain, "# Title"));
+  CHECK(has(plain, "| 1 | 2  |"));
+  const std::string shown = p.sh("kflow run md.kflow --color always");
+  CHECK(has(shown, "\x1b[1;4mTitle\x1b[0m"));
+  CHECK(has(shown, "\x1b[1mbold\x1b[0m"));
+  CHECK(has(shown, "\x1b[36mcode\x1b[0m"));
+  CHECK(has(shown, "(https://example.org)"));
+  CHECK(has(shown, "• one\n• two\n  1. inner\n☑ done\n"));
+  CHECK(has(shown, "\n1  2\n"));
+  CHECK(has(shown, "    x = 1\n"));
+  CHECK(has(shown, "│\x1b[0m said"));
+  // What a model writes does not drive the terminal.
+  p.write("evil.kflow", "workflow w() -> string { return \"a\\u001b]0;title\\u0007b\\u001b[2Jc\" }");
+  CHECK(p.sh("kflow run evil.kflow --color always") == "a]0;titleb[2Jc\n");
+}
