@@ -282,23 +282,22 @@ class HttpWorker final : public Worker {
     const uint64_t token = t.request.token;
     const std::string& url = t.tape_url.empty() ? t.url : t.tape_url;
     const auto found = options_.tape->find(t.method, url, t.body);
-    const auto* answer = std::get_if<TapeAnswer>(&found);
-    if (answer == nullptr && !options_.tape->replays()) return false;
-    if (answer == nullptr) {
-      fail(token, {.kind = t.model ? "model" : "http",
-                   .code = "not_on_tape",
-                   .message = fmt::format("the tape `{}` holds no answer to {} {}: {}",
-                                          options_.tape->path(), t.method, shown_url(t),
-                                          std::get<std::string>(found))});
+    if (!found && !options_.tape->replays()) return false;
+    if (!found) {
+      fail(token,
+           {.kind = t.model ? "model" : "http",
+            .code = "not_on_tape",
+            .message = fmt::format("the tape `{}` holds no answer to {} {}: {}",
+                                   options_.tape->path(), t.method, shown_url(t), found.error())});
       return true;
     }
-    if (auto kept = options_.tape->record(t.method, url, t.body, *answer); !kept) {
+    if (auto kept = options_.tape->record(t.method, url, t.body, *found); !kept) {
       fail(token, {.kind = "internal", .code = "tape", .message = kept.error().message});
       return true;
     }
-    t.status = answer->status;
-    for (const auto& [name, value] : answer->headers) t.answer_headers[name] = value;
-    const bool fits = t.take(answer->body);
+    t.status = found->status;
+    for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;
+    const bool fits = t.take(found->body);
     done_({token, outcome(t, fits ? CURLE_OK : CURLE_WRITE_ERROR)});
     return true;
   }

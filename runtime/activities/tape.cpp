@@ -231,14 +231,14 @@ void Tape::hide(const std::string& secret) {
   scrubber_.add(secret);
 }
 
-std::variant<TapeAnswer, std::string> Tape::find(std::string_view method, std::string_view url,
-                                                 std::string_view body) {
+std::expected<TapeAnswer, std::string> Tape::find(std::string_view method, std::string_view url,
+                                                  std::string_view body) {
   const std::lock_guard guard(mutex_);
   const std::string target = std::string(method) + " " + scrubber_.url(url);
   const std::string asked = scrubber_.body(body);
   const std::string key = key_of(target, asked);
   const auto it = answers_.find(key);
-  if (it == answers_.end()) return difference(target, asked);
+  if (it == answers_.end()) return std::unexpected(difference(target, asked));
   size_t& next = next_[key];
   const TapeAnswer& answer = it->second[std::min(next, it->second.size() - 1)];
   ++next;

@@ -3,12 +3,12 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <expected>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "compiler/base/result.hpp"
@@ -51,8 +51,8 @@ class Tape {
   void hide(const std::string& secret);
   /// Equal requests are answered in the order of the tape, then again with the last answer. Of what
   /// it does not hold: how the nearest exchange differs.
-  std::variant<TapeAnswer, std::string> find(std::string_view method, std::string_view url,
-                                             std::string_view body);
+  std::expected<TapeAnswer, std::string> find(std::string_view method, std::string_view url,
+                                              std::string_view body);
   Result<void> record(std::string_view method, std::string_view url, std::string_view body,
                       TapeAnswer answer);
 

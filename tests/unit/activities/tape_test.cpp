@@ -107,14 +107,14 @@ TEST_CASE("recorded, read back, and what is not there") {
                         const std::string& body) { return (*tape)->find(method, url, body); };
   const std::string body = R"({"model":"m","messages":[{"text":"hello late-secret"}]})";
   const std::string url = "https://x/v1/a?api_key=another-key";
-  const TapeAnswer first = std::get<TapeAnswer>(find("POST", url, body));
+  const TapeAnswer first = find("POST", url, body).value();
   CHECK(first.body == "one ***");
   CHECK(first.headers.at("x-ratelimit-remaining-tokens") == "5");
-  CHECK(std::get<TapeAnswer>(find("POST", url, body)).body == std::string("\xff\0***", 5));
-  CHECK(std::get<TapeAnswer>(find("POST", url, body)).status == 429);  // the last again
-  CHECK(std::get<TapeAnswer>(find("GET", "https://x/b", "")).body == "two");
+  CHECK(find("POST", url, body).value().body == std::string("\xff\0***", 5));
+  CHECK(find("POST", url, body).value().status == 429);  // the last again
+  CHECK(find("GET", "https://x/b", "").value().body == "two");
   const auto why = [&](const std::string& method, const std::string& u, const std::string& b) {
-    return std::get<std::string>(find(method, u, b));
+    return find(method, u, b).error();
   };
   const std::string other = why("POST", url, R"({"model":"m","messages":[{"text":"hello you"}]})");
   INFO(other);
