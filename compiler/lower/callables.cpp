@@ -108,6 +108,10 @@ void Lowerer::body(uint32_t index) {
 ExprId Lowerer::default_value(const sema::ParamInfo& p) {
   const auto value = sema::constant_value(m_, *module_, p.fallback);
   if (!value) return {};
+  // No value is a secret; the name of a declared one is.
+  if (module_->secrets.contains(p.fallback.text()) &&
+      t_.assignable(TypeTable::simple(TypeKind::secret), p.type))
+    return constant_expr(*value, p.type, p.fallback);
   const auto checked = schema::validate(t_, p.type, *value, schema::Source::internal);
   if (!checked.ok()) {
     m_.sink.report(Kind::type_mismatch, p.fallback.span(),

@@ -1,6 +1,7 @@
 // HTTP: every request on one curl-multi thread, which starts with the first of them.
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,7 +26,9 @@ namespace {
 using cel::Value;
 
 constexpr size_t max_header_bytes = 256U << 10;
-constexpr long connections_per_host = 64;
+// A thousand agents may stream at once; who wants fewer says so (`limit`, `concurrent`).
+constexpr long most_connections = 2048;
+constexpr rlim_t wanted_files = 8192;
 constexpr size_t error_body_shown = 2000;
 
 std::string lower(std::string_view s) {
@@ -139,6 +142,18 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
   return size * count;
 }
 
+// As many as there may be open files, with room for the others; more calls wait for a free one.
+long connections_allowed() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return 64;
+  if (files.rlim_cur < wanted_files && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = std::min(files.rlim_max, wanted_files);
+    if (::setrlimit(RLIMIT_NOFILE, &files) != 0) ::getrlimit(RLIMIT_NOFILE, &files);
+  }
+  const rlim_t half = std::min<rlim_t>(files.rlim_cur / 2, most_connections);
+  return std::max(16L, static_cast<long>(half));
+}
+
 class HttpWorker final : public Worker {
  public:
   HttpWorker(Options options, CompletionHandler done)
@@ -153,7 +168,9 @@ class HttpWorker final : public Worker {
     static std::once_flag once;
     std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
     multi_ = curl_multi_init();
-    curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS, connections_per_host);
+    const long connections = connections_allowed();
+    curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS, connections);
+    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
     thread_ = std::thread([this] { loop(); });
   }
   ~HttpWorker() override {

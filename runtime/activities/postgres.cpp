@@ -19,7 +19,7 @@ using cel::Value;
 using Problem = std::optional<ActivityError>;
 
 constexpr int look_ms = 100;          // at whether to stop, while a server is waited for
-constexpr int64_t cancel_ms = 5'000;  // until a cancelled statement must have ended
+constexpr int64_t cancel_ms = 2'000;  // for what a server still has to say to who must stop
 
 int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -97,7 +97,9 @@ class Connection {
     }
     // A reading transaction is rolled back: settings it made would outlive it.
     const bool commit = done && request.write;
-    auto error = command(commit ? "COMMIT" : "ROLLBACK", nullptr);
+    ending_ = true;
+    auto error = command(commit ? "COMMIT" : "ROLLBACK", &stopped);
+    ending_ = false;
     if (!error || !commit) return outcome;
     if (!spent_) return std::move(*error);  // refused, such as by a deferred constraint
     return ActivityError{.kind = "unknown_outcome",
@@ -182,8 +184,13 @@ class Connection {
   Problem wait(short wanted, int64_t deadline, const std::atomic<bool>* stopped) {
     for (;;) {
       if (stopped != nullptr && *stopped) {
-        spent_ = true;
-        return cancelled_error();
+        if (!ending_) {
+          spent_ = true;
+          return cancelled_error();
+        }
+        // Whether a change was made final is worth a moment.
+        deadline = std::min(deadline, now_ms() + cancel_ms);
+        stopped = nullptr;
       }
       if (pq_.PQsocket(conn_) < 0) return lost();
       const int64_t left = deadline - now_ms();
@@ -508,7 +515,8 @@ class Connection {
   const std::string secret_;
   std::vector<std::string> hidden_;
   PGconn* conn_ = nullptr;
-  bool spent_ = false;  // in a state that nothing can go on from
+  bool ending_ = false;  // its transaction: that is not stopped
+  bool spent_ = false;   // in a state that nothing can go on from
 };
 
 }  // namespace

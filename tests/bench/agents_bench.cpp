@@ -126,6 +126,7 @@ void streaming(const fs::path& folder, size_t agents, store::Durability durabili
   if (!engine) die(engine.error().message);
   std::vector<store::RunKey> keys(agents);
   uint64_t most = 0;
+  const double cpu_before = process_seconds();
   const auto begin = Clock::now();
   {
     std::atomic<size_t> next = 0;
@@ -149,6 +150,7 @@ void streaming(const fs::path& folder, size_t agents, store::Durability durabili
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   const double seconds = seconds_since(begin);
+  const double cpu = process_seconds() - cpu_before;
   engine->reset();
   size_t wrong = 0;
   for (const store::RunKey key : keys) {
@@ -172,6 +174,7 @@ void streaming(const fs::path& folder, size_t agents, store::Durability durabili
               static_cast<double>(listener->added_.size()) / static_cast<double>(listener->events_))
       .number("all_started_s", started)
       .number("seconds", seconds)
+      .number("cpu_us_a_delta", cpu * 1e6 / static_cast<double>(listener->added_.size()), 1)
       .number("resident_mib", mib, 0)
       .count("goal_mib", 300)
       .count("lost_or_reordered", wrong)

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <lmdb.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +48,15 @@ uint64_t resident_bytes() {
   uint64_t resident = 0;
   in >> total >> resident;
   return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+uint64_t own_bytes() {
+  std::ifstream in("/proc/self/status");
+  for (std::string word; in >> word;) {
+    uint64_t kib = 0;
+    if (word == "RssAnon:" && in >> kib) return kib << 10;
+  }
+  return 0;
 }
 
 uint64_t bytes_below(const fs::path& folder) {
@@ -196,8 +206,8 @@ double bare_commit_ms(const fs::path& folder) {
   return median(std::move(times));
 }
 
-double run_program(const std::vector<std::string>& command, const fs::path& folder,
-                   const std::vector<std::string>& environment) {
+Spent run_program(const std::vector<std::string>& command, const fs::path& folder,
+                  const std::vector<std::string>& environment) {
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
@@ -209,14 +219,19 @@ double run_program(const std::vector<std::string>& command, const fs::path& fold
     const int null = ::open("/dev/null", O_RDWR);
     ::dup2(null, 0);
     ::dup2(null, 1);
+    ::dup2(null, 2);
     ::execv(words[0], words.data());
     ::_exit(127);
   }
   int status = 0;
-  ::waitpid(child, &status, 0);
+  rusage used{};
+  ::wait4(child, &status, 0, &used);
   const double ms = seconds_since(begin) * 1000;
+  const auto ms_of = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3;
+  };
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) die("`" + command[0] + "` failed");
-  return ms;
+  return {ms, ms_of(used.ru_utime) + ms_of(used.ru_stime)};
 }
 
 size_t number_argument(int argc, char** argv, size_t otherwise) {

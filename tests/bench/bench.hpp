@@ -22,6 +22,8 @@ double process_seconds();
 [[noreturn]] void die(const std::string& what);
 double median(std::vector<double> all);
 uint64_t resident_bytes();
+/// Without the pages of mapped files: the store's are the kernel's to drop.
+uint64_t own_bytes();
 /// Bytes of all files below.
 uint64_t bytes_below(const std::filesystem::path& folder);
 
@@ -85,10 +87,13 @@ class Recorder {
 /// Milliseconds of a transaction with one row and fsync on this disk: the median of many.
 double bare_commit_ms(const std::filesystem::path& folder);
 
-/// Runs a program to its end, its output thrown away; gives milliseconds from before the fork to
-/// its end. Dies if it fails.
-double run_program(const std::vector<std::string>& command, const std::filesystem::path& folder,
-                   const std::vector<std::string>& environment = {});
+struct Spent {
+  double wall_ms = 0;  ///< from before the fork to its end
+  double cpu_ms = 0;
+};
+/// Runs a program to its end, its output thrown away. Dies if it fails.
+Spent run_program(const std::vector<std::string>& command, const std::filesystem::path& folder,
+                  const std::vector<std::string>& environment = {});
 
 /// The only argument, a number; `otherwise` if there is none.
 size_t number_argument(int argc, char** argv, size_t otherwise);

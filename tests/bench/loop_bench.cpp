@@ -21,13 +21,13 @@ workflow endless(n: int) -> int {
     let size = s.size()
   }
   step go = signal.wait("go")
-  return l.size
+  return size
 }
 )";
 
 struct Sample {
   Millis at = 0;
-  uint64_t resident = 0;
+  uint64_t memory = 0;
 };
 
 Millis wall_now() {
@@ -50,7 +50,7 @@ std::vector<Sample> run_loop(const std::shared_ptr<store::Store>& store,
   std::vector<Sample> out;
   for (uint64_t seen = 0;;) {
     (void)(*engine)->wait(key, 250);
-    out.push_back({wall_now(), resident_bytes()});
+    out.push_back({wall_now(), own_bytes()});
     const auto last = store->last(key);
     if (!last || !*last) die("the log cannot be read");
     const uint64_t events = (*last)->first_seq + (*last)->event_count;
@@ -94,12 +94,12 @@ int main(int argc, char** argv) {
   uint64_t highest = 0;
   for (size_t tenth = 0; tenth < 10; ++tenth) {
     for (const Sample& s : samples) {
-      if (s.at <= times[(tenth + 1) * iterations / 10 - 1]) highest = std::max(highest, s.resident);
+      if (s.at <= times[(tenth + 1) * iterations / 10 - 1]) highest = std::max(highest, s.memory);
     }
     Line("endless_loop")
         .count("tenth", tenth + 1)
         .number("seconds", seconds_of(tenth))
-        .number("most_resident_mib", static_cast<double>(highest) / (1 << 20), 0);
+        .number("most_memory_mib", static_cast<double>(highest) / (1 << 20), 0);
   }
   const double ratio = seconds_of(9) / seconds_of(0);
   Line("endless_loop")
@@ -114,8 +114,10 @@ int main(int argc, char** argv) {
   const auto look = [&](const char* verb) {
     std::vector<double> all;
     for (int i = 0; i < 5; ++i)
-      all.push_back(run_program(
-          {KFLOW_PROGRAM, verb, "@last", "--store", (scratch / "store").string()}, scratch / ""));
+      all.push_back(
+          run_program({KFLOW_PROGRAM, verb, "@last", "--store", (scratch / "store").string()},
+                      scratch / "")
+              .wall_ms);
     return median(std::move(all));
   };
   const double get = look("get");

@@ -329,6 +329,14 @@ TEST_CASE("PostgreSQL: a connection that breaks in the middle") {
   REQUIRE(std::holds_alternative<ActivityError>(outcome));
   CHECK(std::get<ActivityError>(outcome).kind == "unknown_outcome");
   CHECK_FALSE(std::get<ActivityError>(outcome).retryable);
+  const uint64_t stopped =
+      db.start("sql.query", Database::input("INSERT INTO slow VALUES (2)", {}, true));
+  const Value process = process_of("COMMIT");
+  db.cancel(stopped);
+  outcome = db.wait(stopped);
+  REQUIRE(std::holds_alternative<ActivityError>(outcome));
+  CHECK(std::get<ActivityError>(outcome).kind == "unknown_outcome");
+  other.rows("SELECT pg_terminate_backend($1)", {process});
   db.change("DROP TABLE slow");
 }
 
