@@ -217,13 +217,12 @@ std::string Scrubber::body(std::string_view body) const {
   std::string out = text(body);
   if (looks_like_a_form(out)) return without_parameters(out);
   hide_fields(out);
-  if (secrets_.empty() || !(out.starts_with("data:") || out.find("\ndata:") != std::string::npos))
-    return out;
-  return whole_streams(out);
+  return secrets_.empty() ? out : whole_texts(out);
 }
 
-// Servers give back what they are told, a few letters at a time.
-std::string Scrubber::whole_streams(const std::string& body) const {
+// Servers give back what they are told, a few letters at a time: in the events of a stream, or in
+// the parts of a document.
+std::string Scrubber::whole_texts(const std::string& body) const {
   struct Event {
     size_t begin = 0;  ///< of its JSON in the body
     size_t end = 0;
@@ -231,7 +230,15 @@ std::string Scrubber::whole_streams(const std::string& body) const {
   };
   std::vector<Event> events;
   std::vector<Piece> pieces;
-  for (size_t line = 0; line < body.size();) {
+  const size_t first = std::min(body.find_first_not_of(" \t\r\n"), body.size());
+  const bool document = first < body.size() && (body[first] == '{' || body[first] == '[');
+  if (document) {
+    if (auto v = cel::from_json(body)) {
+      collect(*v, 0, "", pieces);
+      events.push_back({0, body.size(), std::move(*v)});
+    }
+  }
+  for (size_t line = 0; !document && line < body.size();) {
     const size_t end = std::min(body.find_first_of("\r\n", line), body.size());
     if (std::string_view(body).substr(line).starts_with("data:")) {
       const size_t begin = std::min(end, body.find_first_not_of(' ', line + 5));

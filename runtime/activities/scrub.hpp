@@ -20,12 +20,12 @@ class Scrubber {
   std::string text(std::string_view text) const;
   /// Also without user and password, and without the values of parameters such as `key`.
   std::string url(std::string_view url) const;
-  /// Of a request or an answer: also secrets that a stream of events cuts in pieces, and fields
+  /// Of a request or an answer: also secrets that events or parts cut in pieces, and fields
   /// such as `access_token` of JSON.
   std::string body(std::string_view body) const;
 
  private:
-  std::string whole_streams(const std::string& body) const;
+  std::string whole_texts(const std::string& body) const;
 
   std::vector<std::string> secrets_;
   std::vector<std::string> forms_;

@@ -203,7 +203,8 @@ Result<void> Tape::take(std::string_view line, size_t number) {
   const Value* status = v->find("status");
   const Value* request = v->find("request");
   if (status == nullptr || status->kind() != cel::Kind::int_ || status->as_int() < 100 ||
-      status->as_int() > 999 || request == nullptr || request->kind() != cel::Kind::string)
+      status->as_int() > 999 || request == nullptr || request->kind() != cel::Kind::string ||
+      request->as_string().empty())
     return wrong("no exchange: `request` and `status` are missing");
   TapeAnswer answer{.status = static_cast<long>(status->as_int()), .headers = {}, .body = ""};
   if (const Value* headers = v->find("headers");
@@ -219,8 +220,13 @@ Result<void> Tape::take(std::string_view line, size_t number) {
     if (!decoded) return wrong("`body_base64` is not base64");
     answer.body = *decoded;
   }
-  const std::string key(request->as_string());
-  const std::string target = key.substr(0, key.find(' ', key.find(' ') + 1));
+  // A tape that was written by hand, or by rules of before, may name more than is looked for.
+  const std::string_view known = request->as_string();
+  const size_t url = std::min(known.find(' '), known.size() - 1) + 1;
+  const size_t hash = std::min(known.find(' ', url), known.size());
+  const std::string target =
+      std::string(known.substr(0, url)) + scrubber_.url(known.substr(url, hash - url));
+  const std::string key = target + std::string(known.substr(hash));
   asked_.push_back({number, target, text_of(v->find("asked"))});
   answers_[key].push_back(std::move(answer));
   return {};
