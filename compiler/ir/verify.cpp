@@ -49,7 +49,7 @@ class Verifier {
       need(type(param.type), "parameter's type");
       expr({}, param.fallback);
     }
-    if (c.kind == CallableKind::extern_tool) return;
+    if (c.kind == CallableKind::extern_tool) return bodiless(c);
     need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body &&
              !p_[c.scope].parent,
          "body scope");
@@ -70,7 +70,15 @@ class Verifier {
     block(c.scope, c.body, 0);
   }
 
+  // Its statements and options are nobody's, so nothing looks at them.
+  void bodiless(const Callable& c) {
+    need(!c.body && !c.workflow.timeout && !c.workflow.concurrency.key && !c.workflow.budget.usd &&
+             !c.workflow.budget.tokens && !c.workflow.on_failure && !c.workflow.on_cancel,
+         "callable without a body");
+  }
+
   void agent(const Callable& c) {
+    bodiless(c);
     const AgentOptions& o = c.agent;
     need(o.model.value < p_.models.size(), "model");
     for (const ExprId e : {o.role, o.instructions, o.prompt, o.budget.usd, o.budget.tokens})

@@ -1,9 +1,12 @@
 // rm, gc, export, import, store: verbs on what is kept.
 #include <fmt/format.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <iterator>
 
@@ -210,7 +213,27 @@ int store_info(const Common& common) {
   return Exit::ok;
 }
 
-int store_check(const Common& common) {
+// LMDB trusts the pages of its file: damaged ones can make it crash. That is an answer too.
+static int isolated(const std::function<int()>& body) {
+  std::fflush(stdout);
+  const pid_t child = ::fork();
+  if (child < 0) return body();
+  if (child == 0) {
+    const int code = body();
+    std::fflush(stdout);
+    ::_exit(code);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  return fail_with({ErrorCode::corrupt,
+                    "the store's data file is damaged: reading it ended by signal " +
+                        std::to_string(WTERMSIG(status)) +
+                        "; go back to a backup (`kflow store backup` makes one), or copy what can "
+                        "still be read with `kflow export`"});
+}
+
+static int check_here(const Common& common) {
   const Place place = find_place(common.store);
   auto store = open_store(place, false);
   if (!store) return fail_with(store.error());
@@ -219,6 +242,10 @@ int store_check(const Common& common) {
   for (const auto& f : *findings) std::printf("%s: %s\n", f.where.c_str(), f.what.c_str());
   if (findings->empty()) std::fprintf(stderr, "the store is sound\n");
   return findings->empty() ? Exit::ok : Exit::failed;
+}
+
+int store_check(const Common& common) {
+  return isolated([&] { return check_here(common); });
 }
 
 int store_copy(const Common& common, const std::string& folder, bool compact) {

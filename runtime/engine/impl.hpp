@@ -40,7 +40,7 @@ inline constexpr size_t look_up_every = 16;
 inline constexpr size_t claim_batch = 256;
 // Between a commit and the release of its effects; after a longer time somebody may have taken the
 // run over.
-inline constexpr std::chrono::milliseconds release_gap(500);
+inline constexpr std::chrono::milliseconds release_gap(20);
 // Children of one run that are looked at when it is taken over.
 inline constexpr size_t most_children = 100'000;
 // A snapshot is written when the log since the last one is longer than this, and than the last one.

@@ -2,9 +2,17 @@
 // reused.
 #include "runtime/engine/portable.hpp"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "compiler/base/bytes.hpp"
 #include "runtime/engine/blobs.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/store/memory/memory_store.hpp"
 
 namespace kflow::engine {
 namespace {
@@ -47,6 +55,55 @@ RunHeader read_header(ByteReader& in) {
   h.error = in.string();
   h.retention_ms = in.svarint();
   return h;
+}
+
+// The machine stops at a log that no run can have, since a store's own log is never one. A file's
+// may be: it is tried in a process of its own first.
+constexpr unsigned trial_seconds = 60;
+
+[[noreturn]] void try_run(const store::NewRun& run,
+                          const std::shared_ptr<const ir::Program>& program) {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM})
+    ::signal(signal, SIG_DFL);
+  ::alarm(trial_seconds);
+  const int nowhere = ::open("/dev/null", O_WRONLY);
+  ::dup2(nowhere, 2);
+  const auto store = store::make_memory_store();
+  const auto started = store->start(std::span(&run, 1));
+  if (!started || started->front().refused) ::_exit(1);
+  const auto loaded = load_state(*store, started->front().key, program);
+  if (!loaded) ::_exit(1);
+  machine::RunState& state = *loaded->state;
+  const auto shown = [&](const machine::Event& event, uint64_t, uint64_t index) {
+    if (event.shown) (void)machine::frame_json(*program, {}, event, index);
+    return true;
+  };
+  if (!read_events(*store, started->front().key, 0, shown)) ::_exit(1);
+  // What looks at a state, and its next turn.
+  (void)machine::waiting(state);
+  (void)machine::requirements(state);
+  (void)machine::resume_point(state);
+  const machine::RunStatus status = machine::status(state);
+  // The header says of the run what its log says.
+  if (status != run.header.status &&
+      (run.header.status != machine::RunStatus::pending || status != machine::RunStatus::running))
+    ::_exit(1);
+  if (status == machine::RunStatus::running || status == machine::RunStatus::paused)
+    (void)machine::advance(state, machine::RecoverInput{}, run.header.created_at);
+  ::_exit(0);
+}
+
+Result<void> check_log(const store::NewRun& run,
+                       const std::shared_ptr<const ir::Program>& program) {
+  const pid_t child = ::fork();
+  if (child < 0) return fail(ErrorCode::unavailable, "no process can be started to try the run");
+  if (child == 0) try_run(run, program);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return fail(ErrorCode::unavailable, "the run cannot be tried");
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return fail(ErrorCode::corrupt, "the log of the exported run is not one that a run can have");
 }
 
 }  // namespace
@@ -117,6 +174,7 @@ Result<StartedRun> import_run(store::Store& store, std::string_view bytes, const
   run.event_count = count;
   // Never due by itself: whoever imports it decides whether its steps are done here.
   run.next_due = machine::never - 1;
+  KFLOW_TRY(check_log(run, std::make_shared<const ir::Program>(std::move(*decoded))));
   const auto started = store.start(std::span(&run, 1));
   if (!started) return std::unexpected(started.error());
   const store::Started& row = started->front();

@@ -371,7 +371,7 @@ class Applier {
 
   void operator()(const LetEvaluated& p) {
     Act& act = own();
-    act.frame->slots[std::get<ir::LetNode>(program_[e_.node].data).slot] = p.value;
+    set_slot(*act.frame, std::get<ir::LetNode>(program_[e_.node].data).slot, p.value);
     next(act);
   }
   void operator()(const Emitted&) { next(own()); }
@@ -437,7 +437,9 @@ class Applier {
     Act& act = add(ActKind::branch, &fan);
     act.frame = fan.frame;
     act.index = p.branch;
-    const auto& branch = std::get<ir::ParallelNode>(program_[fan.node].data).branches[p.branch];
+    const auto& branches = std::get<ir::ParallelNode>(program_[fan.node].data).branches;
+    KFLOW_CHECK(fan.fan != nullptr && p.branch < branches.size(), "a branch of its parallel");
+    const auto& branch = branches[p.branch];
     act.block = branch.body;
     if (!branch.name.empty()) act.path = child_path(fan.path, branch.name);
     ++fan.fan->next;
@@ -449,6 +451,8 @@ class Applier {
     Act& act = add_inside(ActKind::for_each);
     act.path = child_path(parent().path, program_[e_.node].name);
     act.fan = std::make_unique<FanData>();
+    KFLOW_CHECK(p.items.kind() == cel::Kind::list || p.items.kind() == cel::Kind::map,
+                "a for visits a list or a map");
     act.fan->items = p.items;
     act.fan->total = static_cast<uint64_t>(p.items.size());
     act.fan->results.resize(std::get<ir::ForNode>(program_[e_.node].data).exports.size());
@@ -468,6 +472,7 @@ class Applier {
     if (e_.parent == no_act) return start_loop_iteration(own(), p.index);
     Act& fan = parent();
     const auto& node = std::get<ir::ForNode>(program_[fan.node].data);
+    KFLOW_CHECK(fan.fan != nullptr && p.index < fan.fan->total, "an item of its for");
     Act& act = add(ActKind::iteration, &fan);
     act.index = p.index;
     act.block = node.body;
@@ -486,8 +491,8 @@ class Applier {
     } else {
       value = items.as_list()[p.index];
     }
-    if (node.key != ir::no_slot) act.frame->slots[node.key] = std::move(key);
-    if (node.value != ir::no_slot) act.frame->slots[node.value] = std::move(value);
+    set_slot(*act.frame, node.key, std::move(key));
+    set_slot(*act.frame, node.value, std::move(value));
     ++fan.fan->next;
     ++fan.fan->running;
     s_.wake(fan);
@@ -523,7 +528,7 @@ class Applier {
     if (p.error) act.exit_error = caused(*p.error);
     if (p.arm < node.catches.size()) {
       const ir::TryNode::Catch& handler = node.catches[p.arm];
-      if (handler.error != ir::no_slot) act.frame->slots[handler.error] = to_value(act.exit_error);
+      set_slot(*act.frame, handler.error, to_value(act.exit_error));
       // The body may have done steps of the same names.
       act.path = child_path(act.path, "catch");
       act.block = handler.body;
@@ -823,12 +828,17 @@ class Applier {
   }
 
   void set_slot(Frame& frame, ir::Slot slot, Value value) {
-    if (slot != ir::no_slot) frame.slots[slot] = std::move(value);
+    if (slot == ir::no_slot) return;
+    // A statement of another scope would write beside the frame.
+    KFLOW_CHECK(slot < frame.slots.size(), "a name of its own scope");
+    frame.slots[slot] = std::move(value);
   }
   // `facts` makes them, if anything in the program looks at them.
   template <typename Facts>
   void set_facts(Frame& frame, ir::Slot slot, Facts facts) {
-    if (slot == ir::no_slot || !program_[frame.scope].slots[slot].facts) return;
+    if (slot == ir::no_slot) return;
+    KFLOW_CHECK(slot < frame.slots.size(), "a name of its own scope");
+    if (!program_[frame.scope].slots[slot].facts) return;
     if (frame.facts.empty()) frame.facts.resize(frame.slots.size());
     frame.facts[slot] = facts();
   }

@@ -211,6 +211,40 @@ void fields(A& a, FrameLink& x) {
   a(x.frame), a(x.outer);
 }
 
+template <typename... Nodes>
+bool stands_at(const ir::Program& program, const Act& act) {
+  return act.node && (std::holds_alternative<Nodes>(program[act.node].data) || ...);
+}
+
+// An activation has the parts that its kind needs, and stands at a node of that kind.
+bool whole(const ir::Program& program, const Act& act) {
+  const bool step = act.kind == ActKind::body || act.kind == ActKind::step ||
+                    act.kind == ActKind::tool || act.kind == ActKind::agent;
+  if (step != (act.step != nullptr)) return false;
+  switch (act.kind) {
+    case ActKind::body:
+      return true;
+    case ActKind::step:
+    case ActKind::tool:
+    case ActKind::agent:
+      return stands_at<ir::StepNode>(program, act);
+    case ActKind::arm:
+      return stands_at<ir::IfNode, ir::MatchNode>(program, act);
+    case ActKind::parallel:
+      return act.fan != nullptr && stands_at<ir::ParallelNode>(program, act);
+    case ActKind::for_each:
+      return act.fan != nullptr && stands_at<ir::ForNode>(program, act);
+    case ActKind::loop:
+      return act.loop != nullptr && stands_at<ir::LoopNode>(program, act);
+    case ActKind::try_:
+      return stands_at<ir::TryNode>(program, act);
+    case ActKind::branch:
+    case ActKind::iteration:
+      return act.fan == nullptr;
+  }
+  return false;
+}
+
 bool valid(const ir::Program& program, const Act& act) {
   if (act.node && act.node.value >= program.nodes.size()) return false;
   if (act.block && act.block.value >= program.blocks.size()) return false;
@@ -222,7 +256,12 @@ bool valid(const ir::Program& program, const Act& act) {
     return false;
   if ((act.kind == ActKind::agent) != (act.agent != nullptr)) return false;
   if (act.agent && (act.agent->phase > AgentPhase::done || !act.step)) return false;
-  return !act.step || (act.step->phase <= StepPhase::asking && act.step->mode <= StepMode::at_once);
+  if (act.step && (act.step->phase > StepPhase::asking || act.step->mode > StepMode::at_once))
+    return false;
+  // What it waits for is in its arguments.
+  const bool named =
+      act.step && (act.step->mode == StepMode::signal || act.step->mode == StepMode::run);
+  return whole(program, act) && (!named || act.step->input.kind() == cel::Kind::map);
 }
 
 }  // namespace

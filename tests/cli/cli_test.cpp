@@ -133,7 +133,8 @@ TEST_CASE("every verb has an example") {
   const std::string page = p.sh("kflow man");
   size_t verbs = 0;
   size_t examples = 0;
-  for (size_t at = page.find(".SS "); at != std::string::npos; at = page.find(".SS ", at + 1)) ++verbs;
+  for (size_t at = page.find(".SS "); at != std::string::npos; at = page.find(".SS ", at + 1))
+    ++verbs;
   for (size_t at = page.find("\nexample: "); at != std::string::npos;
        at = page.find("\nexample: ", at + 1))
     ++examples;
@@ -176,6 +177,42 @@ TEST_CASE("a result is Markdown on a terminal, and the text itself elsewhere") {
   CHECK(has(shown, "    x = 1\n"));
   CHECK(has(shown, "│\x1b[0m said"));
   // What a model writes does not drive the terminal.
-  p.write("evil.kflow", "workflow w() -> string { return \"a\\u001b]0;title\\u0007b\\u001b[2Jc\" }");
+  p.write("evil.kflow",
+          "workflow w() -> string { return \"a\\u001b]0;title\\u0007b\\u001b[2Jc\" }");
   CHECK(p.sh("kflow run evil.kflow --color always") == "a]0;titleb[2Jc\n");
+}
+
+TEST_CASE("get shows the end of a very long run, what still waits, and all of it if asked") {
+  Project p;
+  p.write("long.kflow", R"(
+workflow long_one(n: int) -> string {
+  step first = uuid()
+  parallel {
+    step held = human.confirm("go on?")
+    loop past { max: n  let x = iteration * 2 }
+  }
+  step last = uuid()
+  return "done"
+}
+)");
+  p.sh("kflow run long.kflow -i n=9000", 3);
+  const std::string open = p.sh("kflow get @last");
+  CHECK(has(open, "events before them are not listed (--all)"));
+  CHECK(has(open, "held"));  // it began long before the end of the log
+  CHECK_FALSE(has(open, "first"));
+  const auto counted = cel::from_json(p.sh("kflow get @last --json"));
+  REQUIRE(counted);
+  CHECK(counted->find("events_left_out")->as_int() > 0);
+  p.sh("kflow answer @last --approve");
+  p.sh("kflow get @last --wait");
+  const std::string ended = p.sh("kflow get @last");
+  CHECK(has(ended, "last"));
+  CHECK(has(ended, "done"));
+  CHECK_FALSE(has(ended, "first"));
+  const std::string all = p.sh("kflow get @last --all");
+  CHECK(has(all, "first"));
+  CHECK(has(all, "last"));
+  CHECK_FALSE(has(all, "not listed"));
+  CHECK(has(p.sh("kflow get @last --step first"), "COMPLETED"));
+  CHECK(has(p.sh("kflow get @last --input"), "9000"));
 }

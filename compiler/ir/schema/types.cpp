@@ -402,9 +402,10 @@ Result<TypeTable> TypeTable::decode(ByteReader& in) {
     // An anonymous type is made of earlier ones; only named records refer onwards, so that every
     // walk ends.
     if (t.name.empty() && t.element.has_value()) ok = ok && t.element.value < i;
-    ok = ok && std::all_of(t.arms.begin(), t.arms.end(), valid);
+    const auto reaches = [&](TypeId id) { return valid(id) && (!t.name.empty() || id.value < i); };
+    ok = ok && std::all_of(t.arms.begin(), t.arms.end(), reaches);
     ok = ok && std::all_of(t.fields.begin(), t.fields.end(),
-                           [&](const Field& f) { return valid(f.type); });
+                           [&](const Field& f) { return reaches(f.type); });
   }
   if (!ok) return fail(ErrorCode::corrupt, "malformed table of types");
   table.types_ = std::move(types);
