@@ -46,11 +46,13 @@ struct ModelEndpoint {
   std::string api_key_variable;  ///< environment variable
   std::vector<std::pair<std::string, std::string>> headers;
   std::string proxy;
-  int64_t timeout_ms = 0;           ///< 0: default_http_timeout_ms
+  int64_t timeout_ms = 0;           ///< 0: default_model_timeout_ms
+  int64_t idle_timeout_ms = 0;      ///< of a stream that says nothing; 0: default_model_idle_ms
   int64_t requests_per_minute = 0;  ///< 0: no limit
   int64_t tokens_per_minute = 0;
   int64_t concurrent = 0;
-  std::optional<bool> stream;  ///< none: yes
+  std::optional<bool> stream;     ///< none: yes
+  std::string structured_output;  ///< of Chat Completions: "schema" (the default), "json", "prompt"
   std::optional<ModelPrice> price;
 };
 
@@ -82,6 +84,8 @@ using CompletionHandler = std::function<void(Completion)>;
 inline constexpr int64_t default_http_max_bytes = 64LL << 20;
 inline constexpr int64_t default_http_timeout_ms = 300'000;
 inline constexpr int64_t http_connect_timeout_ms = 30'000;
+inline constexpr int64_t default_model_timeout_ms = 600'000;
+inline constexpr int64_t default_model_idle_ms = 180'000;
 inline constexpr int max_redirects = 10;
 /// Of a body that goes into a file of the store, and how long it may be silent: there is no limit
 /// of its whole time.
@@ -113,8 +117,11 @@ struct Options {
   std::function<void(const std::string& line)> log;
   /// By provider, by "provider/id" and by the name of a `model`; the later ones win.
   std::map<std::string, ModelEndpoint, std::less<>> models;
+  /// Where all of them are called instead, without a key: the stand-in, a gateway; "": nowhere.
+  std::string models_url;
   /// The value of a secret or of an environment variable; none: it is not set.
   std::function<std::optional<std::string>(std::string_view name)> secret;
+  std::vector<std::string> secret_names;  ///< that kflow.yaml tells the place of
   /// Called on a thread of the activities with each piece of a model's answer, before its
   /// completion.
   std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;

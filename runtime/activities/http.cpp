@@ -214,6 +214,13 @@ class HttpWorker final : public Worker {
  public:
   HttpWorker(Options options, CompletionHandler done)
       : options_(std::move(options)), done_(std::move(done)) {
+    if (options_.tape && options_.secret) {  // whatever is read must not stand on it
+      options_.secret = [tape = options_.tape, inner = options_.secret](std::string_view name) {
+        auto value = inner(name);
+        if (value) tape->hide(*value);
+        return value;
+      };
+    }
     static std::once_flag once;
     std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
     multi_ = curl_multi_init();
@@ -256,7 +263,7 @@ class HttpWorker final : public Worker {
   void abandon(Transfer* t) {
     const uint64_t token = t->request.token;
     curl_multi_remove_handle(multi_, t->easy);
-    if (t->model) gates_[t->model->gate].ended(0, now_ms());
+    pass_out(*t, 0);
     transfers_.erase(token);
     fail(token, cancelled_error());
   }
@@ -272,8 +279,18 @@ class HttpWorker final : public Worker {
     if (error) return fail(token, std::move(*error));
     if (t->model) {
       options(*t, "POST", false);
-      const int64_t timeout = t->model->endpoint.timeout_ms;
-      if (timeout > 0) curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout));
+      const ModelEndpoint& e = t->model->endpoint;
+      const auto or_else = [](int64_t ms, int64_t otherwise) {
+        return static_cast<long>(ms > 0 ? ms : otherwise);
+      };
+      curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS,
+                       or_else(e.timeout_ms, default_model_timeout_ms));
+      if (e.stream.value_or(true)) {
+        // Whoever streams says something now and then.
+        curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_TIME,
+                         std::max(1L, or_else(e.idle_timeout_ms, default_model_idle_ms) / 1000));
+      }
       if (!t->model->endpoint.proxy.empty())
         curl_easy_setopt(t->easy, CURLOPT_PROXY, t->model->endpoint.proxy.c_str());
       curl_easy_setopt(t->easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
@@ -281,7 +298,8 @@ class HttpWorker final : public Worker {
     if (options_.tape && from_tape(t)) return;
     if (t->model) {
       waiting_.push_back(std::move(t));
-      return admit();
+      admission_at_ms_ = 0;
+      return;
     }
     go(std::move(t));
   }
@@ -297,26 +315,39 @@ class HttpWorker final : public Worker {
         .count();
   }
 
-  // Calls of models that their limits let through, in order; the others wait.
+  // Calls of models that their limits let through, in order; the others wait. Looked at when a call
+  // comes or ends, and when time makes room.
   void admit() {
-    next_admission_ms_ = 60'000;
     const int64_t now = now_ms();
+    if (waiting_.empty() || now < admission_at_ms_) return;
+    admission_at_ms_ = now + 60'000;
     std::deque<std::unique_ptr<Transfer>> still;
-    std::map<std::string, bool> blocked;
+    std::map<GateNames, bool> closed;  // who waits for a gate lets nobody past
     for (auto& t : waiting_) {
-      Gate& gate = gates_[t->model->gate];
-      bool& closed = blocked[t->model->gate];
-      const int64_t wait = closed ? 1 : gate.wait_ms(t->model->endpoint, now);
+      const ModelCall& call = *t->model;
+      GateNames names;
+      for (const auto& [name, limits] : call.gates) names += name + '\n';
+      bool& shut = closed[names];
+      const int64_t wait = shut ? 1 : gates_.wait_ms(call.gates, call.estimate, now);
       if (wait == 0) {
-        gate.begun(now);
+        gates_.begun(call.gates, call.estimate, now);
         go(std::move(t));
         continue;
       }
-      if (!closed) next_admission_ms_ = std::min(next_admission_ms_, wait);
-      closed = true;
+      if (!shut) admission_at_ms_ = std::min(admission_at_ms_, now + wait);
+      shut = true;
       still.push_back(std::move(t));
     }
     waiting_ = std::move(still);
+  }
+  void pass_out(const Transfer& t, int64_t used) {
+    if (!t.model) return;
+    gates_.ended(t.model->gates, t.model->estimate, used, now_ms());
+    admission_at_ms_ = 0;
+  }
+  int poll_ms() const {
+    if (waiting_.empty()) return 60'000;
+    return static_cast<int>(std::clamp<int64_t>(admission_at_ms_ - now_ms(), 0, 60'000));
   }
 
   // True: answered by the tape, or refused, as the answer is not there and nothing else is asked.
@@ -327,13 +358,17 @@ class HttpWorker final : public Worker {
     const auto found = options_.tape->find(t.method, url, t.body_for_tape());
     if (!found && !options_.tape->replays()) return false;
     if (!found) {
-      fail(token, {.kind = t.model ? "model" : "http",
-                   .code = "not_on_tape",
-                   .message = fmt::format("the tape `{}` holds no answer to {} {}",
-                                          options_.tape->path(), t.method, shown_url(t))});
+      fail(token,
+           {.kind = t.model ? "model" : "http",
+            .code = "not_on_tape",
+            .message = fmt::format("the tape `{}` holds no answer to {} {}: {}",
+                                   options_.tape->path(), t.method, shown_url(t), found.error())});
       return true;
     }
-    options_.tape->record(t.method, url, t.body_for_tape(), *found);
+    if (auto kept = options_.tape->record(t.method, url, t.body_for_tape(), *found); !kept) {
+      fail(token, {.kind = "internal", .code = "tape", .message = kept.error().message});
+      return true;
+    }
     t.status = found->status;
     for (const auto& [name, value] : found->headers) t.answer_headers[name] = value;
     if (t.saved) {
@@ -542,7 +577,7 @@ class HttpWorker final : public Worker {
         while (!transfers_.empty()) abandon(transfers_.begin()->second.get());
         return;
       }
-      if (!waiting_.empty()) admit();
+      admit();
       int running = 0;
       curl_multi_perform(multi_, &running);
       int left = 0;
@@ -552,9 +587,8 @@ class HttpWorker final : public Worker {
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         ended(t, message->data.result);
       }
-      if (!waiting_.empty()) admit();  // one that has ended makes room
-      curl_multi_poll(multi_, nullptr, 0,
-                      waiting_.empty() ? 60'000 : static_cast<int>(next_admission_ms_), nullptr);
+      admit();  // one that has ended makes room
+      curl_multi_poll(multi_, nullptr, 0, poll_ms(), nullptr);
     }
   }
 
@@ -569,17 +603,26 @@ class HttpWorker final : public Worker {
         return closer_.add(std::move(whole));
       }
     }
+    // A stream that has said that this was all is complete, however its connection ends.
+    if (t->model && t->status == 200 && !t->too_large && t->model->reader->complete())
+      code = CURLE_OK;
     Completion completion{t->request.token, outcome(*t, code)};
-    if (t->model) gates_[t->model->gate].ended(tokens_of(completion), now_ms());
-    if (code == CURLE_OK) record(*t);
+    pass_out(*t, tokens_of(completion));
+    if (code == CURLE_OK) record(*t, completion);
     transfers_.erase(t->request.token);
     done_(std::move(completion));
   }
 
-  void record(const Transfer& t) const {
-    if (!options_.tape || options_.tape->replays()) return;
-    options_.tape->record(t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body_for_tape(),
-                          {.status = t.status, .headers = t.answer_headers, .body = t.answer});
+  // An answer that cannot be kept on the tape is none.
+  void record(const Transfer& t, Completion& completion) const {
+    if (!options_.tape) return;
+    auto recorded = options_.tape->record(
+        t.method, t.tape_url.empty() ? t.url : t.tape_url, t.body_for_tape(),
+        {.status = t.status, .headers = t.answer_headers, .body = t.answer});
+    if (!recorded) {
+      completion.outcome =
+          ActivityError{.kind = "internal", .code = "tape", .message = recorded.error().message};
+    }
   }
 
   // On the closer's thread.
@@ -589,9 +632,9 @@ class HttpWorker final : public Worker {
     if (auto* error = std::get_if<ActivityError>(&file)) {
       completion.outcome = std::move(*error);
     } else {
-      if (!t->saved->taped) record(*t);
       completion.outcome = t->saved->alone ? std::get<Value>(std::move(file))
                                            : answer(*t, std::get<Value>(std::move(file)));
+      if (!t->saved->taped) record(*t, completion);
     }
     t.reset();
     done_(std::move(completion));
@@ -655,7 +698,7 @@ class HttpWorker final : public Worker {
 
   static ActivityError status_error(const Transfer& t, long status, const Value& headers) {
     std::string body = replace_invalid_utf8(t.answer.substr(0, error_body_shown));
-    return {
+    ActivityError error{
         .kind = "http",
         .code = std::to_string(status),
         .message = fmt::format("{} answered {}", shown_url(t), status),
@@ -663,6 +706,8 @@ class HttpWorker final : public Worker {
         .data = cel::make_record({{"headers", headers}, {"body", Value::string(std::move(body))}}),
         .retryable = status == 429 || status >= 500 || status == 408,
         .retry_after_ms = retry_after_ms(t)};
+    bound_wait(error);
+    return error;
   }
 
   static ActivityError transport_error(const Transfer& t, CURLcode code) {
@@ -715,35 +760,6 @@ class HttpWorker final : public Worker {
     return e;
   }
 
-  /// How many calls of one endpoint are under way, and how much of its last minute is used.
-  struct Gate {
-    int64_t active = 0;
-    std::deque<int64_t> begun_at;
-    std::deque<std::pair<int64_t, int64_t>> tokens;  // when, how many
-
-    int64_t wait_ms(const ModelEndpoint& limits, int64_t now) {
-      while (!begun_at.empty() && begun_at.front() <= now - 60'000) begun_at.pop_front();
-      while (!tokens.empty() && tokens.front().first <= now - 60'000) tokens.pop_front();
-      if (limits.concurrent > 0 && active >= limits.concurrent) return 60'000;  // until one ends
-      if (limits.requests_per_minute > 0 &&
-          static_cast<int64_t>(begun_at.size()) >= limits.requests_per_minute)
-        return begun_at.front() + 60'001 - now;
-      int64_t used = 0;
-      for (const auto& [when, n] : tokens) used += n;
-      if (limits.tokens_per_minute > 0 && used >= limits.tokens_per_minute)
-        return tokens.front().first + 60'001 - now;
-      return 0;
-    }
-    void begun(int64_t now) {
-      ++active;
-      begun_at.push_back(now);
-    }
-    void ended(int64_t used, int64_t now) {
-      --active;
-      if (used > 0) tokens.emplace_back(now, used);
-    }
-  };
-
   Options options_;
   CompletionHandler done_;
   CURLM* multi_ = nullptr;
@@ -751,8 +767,8 @@ class HttpWorker final : public Worker {
   std::vector<std::function<void()>> tasks_;
   std::map<uint64_t, std::unique_ptr<Transfer>> transfers_;
   std::deque<std::unique_ptr<Transfer>> waiting_;  // for the limits of their endpoint
-  std::map<std::string, Gate> gates_;
-  int64_t next_admission_ms_ = 0;
+  Gates gates_;
+  int64_t admission_at_ms_ = 0;  // when to look at them again
   bool stopping_ = false;
   Closer closer_{[this](std::unique_ptr<Transfer> t) { close(std::move(t)); }};
   std::thread thread_;

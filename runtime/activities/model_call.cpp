@@ -14,27 +14,62 @@ using conversation::ModelRequest;
 
 namespace {
 
-// What is said of the provider, of the model and of the declaration, the later winning.
-ModelEndpoint endpoint_of(const Options& options, const conversation::ModelSpec& spec) {
+constexpr int64_t octets_a_token = 4;
+
+// What is said of the provider, of the model and of the declaration, the later winning; the limits
+// of each hold.
+ModelEndpoint endpoint_of(const Options& options, const conversation::ModelSpec& spec,
+                          GateList& gates) {
   ModelEndpoint out;
   for (const std::string& key : {spec.provider, spec.provider + "/" + spec.id, spec.name}) {
     const auto it = options.models.find(key);
-    if (it == options.models.end()) continue;
+    if (key.empty() || it == options.models.end()) continue;
     const ModelEndpoint& e = it->second;
     if (!e.base_url.empty()) out.base_url = e.base_url;
     if (!e.api_key_variable.empty()) out.api_key_variable = e.api_key_variable;
     out.headers.insert(out.headers.end(), e.headers.begin(), e.headers.end());
     if (!e.proxy.empty()) out.proxy = e.proxy;
     if (e.timeout_ms > 0) out.timeout_ms = e.timeout_ms;
-    if (e.requests_per_minute > 0) out.requests_per_minute = e.requests_per_minute;
-    if (e.tokens_per_minute > 0) out.tokens_per_minute = e.tokens_per_minute;
-    if (e.concurrent > 0) out.concurrent = e.concurrent;
+    if (e.idle_timeout_ms > 0) out.idle_timeout_ms = e.idle_timeout_ms;
     if (e.stream) out.stream = e.stream;
+    if (!e.structured_output.empty()) out.structured_output = e.structured_output;
     if (e.price) out.price = e.price;
+    const Limits limits{.requests_per_minute = e.requests_per_minute,
+                        .tokens_per_minute = e.tokens_per_minute,
+                        .concurrent = e.concurrent};
+    if (limits.any()) gates.emplace_back(key, limits);
   }
   if (!spec.base_url.empty()) out.base_url = spec.base_url;
+  if (!options.models_url.empty())
+    out.base_url = options.models_url + (spec.provider.starts_with("openai") ? "/v1" : "");
   while (out.base_url.ends_with('/')) out.base_url.pop_back();
   return out;
+}
+
+models::Endpoint::Typed typed_of(const std::string& way) {
+  return way == "json"     ? models::Endpoint::Typed::json
+         : way == "prompt" ? models::Endpoint::Typed::prompt
+                           : models::Endpoint::Typed::schema;
+}
+
+// `${NAME}` in a header of kflow.yaml is the secret or environment variable of that name.
+std::optional<ActivityError> fill_in(std::string& value, const Options& options) {
+  for (size_t at = 0; (at = value.find("${", at)) != std::string::npos;) {
+    const size_t end = value.find('}', at);
+    if (end == std::string::npos) return std::nullopt;
+    const std::string name = value.substr(at + 2, end - at - 2);
+    const auto secret = options.secret ? options.secret(name) : std::nullopt;
+    if (!secret && !options.tape) {
+      return ActivityError{.kind = "model",
+                           .code = "no_key",
+                           .message = fmt::format("a header of the model's endpoint in kflow.yaml "
+                                                  "needs `{0}`: set the environment variable {0}",
+                                                  name)};
+    }
+    value.replace(at, end - at + 1, secret.value_or(""));
+    at += secret.value_or("").size();
+  }
+  return std::nullopt;
 }
 
 ActivityError no_key(const conversation::ModelSpec& spec, std::string_view variable) {
@@ -80,8 +115,7 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
                          .code = "provider",
                          .message = fmt::format("no provider `{}`", spec.provider)};
   }
-  call.endpoint = endpoint_of(options, spec);
-  call.gate = spec.name.empty() ? spec.provider + "/" + spec.id : spec.name;
+  call.endpoint = endpoint_of(options, spec, call.gates);
   if (t.request.priced && !call.endpoint.price) {
     return ActivityError{.kind = "budget",
                          .code = "unknown_price",
@@ -93,7 +127,11 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   models::Endpoint endpoint{.base_url = call.endpoint.base_url,
                             .api_key = "",
                             .headers = call.endpoint.headers,
-                            .stream = call.endpoint.stream.value_or(true)};
+                            .stream = call.endpoint.stream.value_or(true),
+                            .typed = typed_of(call.endpoint.structured_output)};
+  for (auto& [name, value] : endpoint.headers) {
+    if (auto error = fill_in(value, options)) return error;
+  }
   const std::string variable = !spec.api_key.empty() ? spec.api_key
                                : !call.endpoint.api_key_variable.empty()
                                    ? call.endpoint.api_key_variable
@@ -102,7 +140,10 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   // A server of one's own mostly wants none; a tape never does.
   const bool local = !call.endpoint.base_url.empty() && spec.api_key.empty() &&
                      call.endpoint.api_key_variable.empty();
-  if (endpoint.api_key.empty() && !local && !options.tape) return no_key(spec, variable);
+  const bool redirected = !options.models_url.empty();
+  if (redirected) endpoint.api_key.clear();  // whoever stands there has no business with it
+  if (endpoint.api_key.empty() && !local && !redirected && !options.tape)
+    return no_key(spec, variable);
 
   const bool files = has_files(request);
   ModelRequest loaded;
@@ -138,6 +179,8 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   t.headers = curl_slist_append(t.headers, "Expect:");
   curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, t.body.data());
   curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body.size()));
+  call.estimate =
+      static_cast<int64_t>(t.body.size()) / octets_a_token + spec.max_output_tokens.value_or(0);
   call.reader = call.dialect->reader(endpoint.stream);
   return std::nullopt;
 }
@@ -184,10 +227,16 @@ std::variant<Value, ActivityError> model_outcome(Transfer& t) {
     models::Headers headers(t.answer_headers.begin(), t.answer_headers.end());
     models::ModelError error = call.dialect->error(static_cast<int>(t.status), headers, t.answer);
     if (error.retryable && error.retry_after_ms == 0) error.retry_after_ms = retry_after_ms(t);
-    return to_error(error, spec);
+    ActivityError out = to_error(error, spec);
+    bound_wait(out);
+    return out;
   }
   auto answer = call.reader->finish();
-  if (!answer) return to_error(answer.error(), spec);
+  if (!answer) {
+    ActivityError out = to_error(answer.error(), spec);
+    bound_wait(out);
+    return out;
+  }
   if (call.endpoint.price) answer->usd = cost(*call.endpoint.price, answer->usage);
   for (conversation::Part& p : answer->message.parts) {
     p.text = replace_invalid_utf8(p.text);
@@ -197,16 +246,22 @@ std::variant<Value, ActivityError> model_outcome(Transfer& t) {
 }
 
 int64_t retry_after_ms(const Transfer& t) {
+  const models::Headers headers(t.answer_headers.begin(), t.answer_headers.end());
+  if (const int64_t said = models::retry_after_ms(headers); said > 0) return said;
   const auto it = t.answer_headers.find("retry-after");
   if (it == t.answer_headers.end()) return 0;
-  const std::string& text = it->second;
-  if (!text.empty() && text.size() < 10 &&
-      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
-    return std::stoll(text) * 1000;
-  const time_t when = curl_getdate(text.c_str(), nullptr);
+  const time_t when = curl_getdate(it->second.c_str(), nullptr);
   if (when < 0) return 0;
   return std::max<int64_t>(
       0, (static_cast<int64_t>(when) - static_cast<int64_t>(::time(nullptr))) * 1000);
+}
+
+void bound_wait(ActivityError& error) {
+  if (!error.retryable || error.retry_after_ms <= models::max_retry_after_ms) return;
+  error.retryable = false;
+  error.message += fmt::format("; it asks to wait {} minutes, and at most {} are waited",
+                               error.retry_after_ms / 60'000, models::max_retry_after_ms / 60'000);
+  error.retry_after_ms = 0;
 }
 
 }  // namespace kflow::activities

@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "runtime/activities/activity.hpp"
+#include "runtime/activities/gates.hpp"
 #include "runtime/models/dialect.hpp"
 
 namespace kflow::activities {
@@ -20,7 +21,8 @@ inline constexpr size_t max_error_body = 1U << 20;  ///< of a refused call of a 
 struct ModelCall {
   const models::Dialect* dialect = nullptr;
   ModelEndpoint endpoint;
-  std::string gate;  ///< what its limits are counted under
+  GateList gates;
+  int64_t estimate = 0;  ///< tokens, as its limits are told before it begins
   std::unique_ptr<models::AnswerReader> reader;
   std::vector<models::Delta> deltas;  ///< not passed on yet
 };
@@ -98,5 +100,7 @@ std::variant<cel::Value, ActivityError> finish_saved(Transfer& transfer,
 std::variant<cel::Value, ActivityError> model_outcome(Transfer& transfer);
 /// Milliseconds of a Retry-After header (RFC 9110 §10.2.3); 0: there is none.
 int64_t retry_after_ms(const Transfer& transfer);
+/// Nobody waits for years: what asks for longer than models::max_retry_after_ms is not tried again.
+void bound_wait(ActivityError& error);
 
 }  // namespace kflow::activities

@@ -107,9 +107,8 @@ int chat(const Common& common, const ChatOptions& options) {
   if (!store) return fail_with(store.error());
   auto options_of_engine = engine_options(place, place.project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
-  auto tape = open_tape(options.record, options.replay, *program, *options_of_engine);
-  if (!tape) return fail_with(tape.error());
-  options_of_engine->activities.tape = *tape;
+  if (auto tape = use_new_tape(*options_of_engine, options.record, options.replay, *program); !tape)
+    return fail_with(tape.error());
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
 

@@ -100,6 +100,8 @@ int cancel(const Common& common, const std::vector<std::string>& runs, const std
     if (!(*store)->alive(header->owner)) {
       auto options_of_engine = engine_options(place, header->project_root);
       if (!options_of_engine) return fail_with(options_of_engine.error());
+      if (auto tape = use_tape_of(*options_of_engine, *header); !tape)
+        return fail_with(tape.error());
       auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
       if (!engine) return fail_with(engine.error());
       if (auto taken = (*engine)->resume(header->key);

@@ -34,24 +34,27 @@ struct StepRow {
   uint32_t attempts = 1;
   Millis started_at = 0;
   Millis ended_at = 0;
+  bool model = false;  ///< a call of a model
   cel::Value input;
   cel::Value output;
   std::string error;
-  machine::UsageTotal usage;  ///< of an agent or team
+  machine::UsageTotal usage;  ///< of a call of a model, or of an agent's or team's own
 };
 
 // The steps of a run in the order in which they began.
 struct StepTable {
   std::vector<StepRow> rows;
   std::map<machine::ActId, size_t> by_act;
+  std::map<machine::ActId, machine::ActId> parent_of;
+  machine::UsageTotal usage;  ///< of the whole run
   const ir::Program* program_ = nullptr;
   cel::Value input;
   cel::Value result;
   std::string error;
-  machine::UsageTotal usage;  ///< of all models; until the run has ended, of the agents that have
 
   void add(const ir::Program& program, const machine::Event& e) {
     program_ = &program;
+    if (e.parent != machine::no_act) parent_of[e.act] = e.parent;
     if (const auto* s = std::get_if<machine::RunStarted>(&e.data)) input = s->input;
     if (const auto* s = std::get_if<machine::RunCompleted>(&e.data)) result = s->value;
     if (const auto* s = std::get_if<machine::RunFailed>(&e.data))
@@ -81,10 +84,8 @@ struct StepTable {
       row.input = a->input;
     } else if (const auto* d = std::get_if<machine::AgentEnded>(&e.data)) {
       row_of(program, e).usage = d->usage;
-      usage += d->usage;
     } else if (const auto* g = std::get_if<machine::AgentFailed>(&e.data)) {
       row_of(program, e).usage = g->usage;
-      usage += g->usage;
     } else if (const auto* u = std::get_if<machine::UsageRecorded>(&e.data)) {
       if (e.act == 1) {
         usage = u->usage;
@@ -105,6 +106,7 @@ struct StepTable {
       StepRow& row = end(e, "COMPLETED");
       row.output = c->value;
       row.error.clear();
+      if (row.model) add_usage(e.act, c->value);
     } else if (const auto* r = std::get_if<machine::StepRetryScheduled>(&e.data)) {
       StepRow& row = row_of(program, e);
       row.status = "RETRYING";
@@ -139,6 +141,16 @@ struct StepTable {
   }
 
  private:
+  // A call counts for itself, for the agent whose turn it is, and for the run.
+  void add_usage(machine::ActId act, const cel::Value& value) {
+    const auto answer = conversation::answer_from(value);
+    if (!answer) return;
+    const machine::UsageTotal used = machine::used_by(*answer);
+    usage += used;
+    rows[by_act[act]].usage += used;
+    const auto agent = by_act.find(parent_of[act]);
+    if (agent != by_act.end()) rows[agent->second].usage += used;
+  }
   StepRow& row_of(const ir::Program& program, const machine::Event& e) {
     const auto [it, added] = by_act.emplace(e.act, rows.size());
     if (added) {
@@ -149,7 +161,8 @@ struct StepTable {
                       .callee = step == nullptr ? "" : step->call.name,
                       .status = "",
                       .attempts = 1,
-                      .started_at = e.time});
+                      .started_at = e.time,
+                      .model = step != nullptr && step->call.kind == ir::CalleeKind::model});
     }
     return rows[it->second];
   }
@@ -204,16 +217,6 @@ std::vector<Line> as_tree(const std::vector<StepRow>& rows) {
   return out;
 }
 
-void write_usage(JsonWriter& out, const machine::UsageTotal& u) {
-  out.key("usage");
-  out.begin_object();
-  out.key("input_tokens"), out.integer(u.input_tokens);
-  out.key("output_tokens"), out.integer(u.output_tokens);
-  out.key("usd"), out.number(u.usd);
-  out.key("calls"), out.integer(u.calls);
-  out.end_object();
-}
-
 void json_header(JsonWriter& out, const store::RunHeader& h) {
   out.key("run_id"), out.string(h.id);
   out.key("workflow_id"), out.string(h.workflow);
@@ -222,6 +225,12 @@ void json_header(JsonWriter& out, const store::RunHeader& h) {
   out.key("created_at"), out.string(moment_text(h.created_at));
   out.key("ended_at"), h.ended_at == 0 ? out.null() : out.string(moment_text(h.ended_at));
   out.key("error"), h.error.empty() ? out.null() : out.string(h.error);
+  if (!h.tape.empty()) out.key("tape"), out.string(h.tape);
+}
+
+void json_usage(JsonWriter& out, const machine::UsageTotal& usage) {
+  if (usage.calls == 0) return;
+  out.key("usage"), out.raw(cel::to_json(machine::to_value(usage)));
 }
 
 std::optional<RunStatus> status_named(std::string text) {
@@ -277,9 +286,21 @@ void print_json(const std::vector<store::RunHeader>& runs) {
     JsonWriter out;
     out.begin_object();
     json_header(out, h);
+    json_usage(out, h.usage);
     out.end_object();
     std::printf("%s\n", out.text().c_str());
   }
+}
+
+// What models have cost all of them; that of a run's children is counted in its own row.
+void print_total(const std::vector<store::RunHeader>& runs) {
+  machine::UsageTotal total;
+  for (const auto& h : runs) {
+    if (!h.attached) total += h.usage;
+  }
+  if (total.calls == 0) return;
+  std::printf("usage: %s, %lld call%s of models\n", usage_text(total).c_str(),
+              static_cast<long long>(total.calls), total.calls == 1 ? "" : "s");
 }
 
 std::string run_table(store::Store& store, const std::vector<store::RunHeader>& runs, Millis now) {
@@ -335,6 +356,7 @@ int ps(const Common& common, const PsOptions& options) {
     std::fprintf(stderr, "no runs\n");
   } else {
     std::fputs(run_table(**store, *runs, now).c_str(), stdout);
+    print_total(*runs);
   }
   return Exit::ok;
 }
@@ -424,6 +446,7 @@ int get(const Common& common, const GetOptions& options) {
     JsonWriter out(2);
     out.begin_object();
     json_header(out, *header);
+    json_usage(out, table.usage);
     out.key("input"), out.raw(cel::to_json(table.input));
     out.key("content"), out.raw(cel::to_json(table.result));
     out.key("events_left_out"), out.integer(static_cast<int64_t>(*left_out));
@@ -441,11 +464,10 @@ int get(const Common& common, const GetOptions& options) {
       out.key("input"), out.raw(cel::to_json(row.input));
       out.key("content"), out.raw(cel::to_json(row.output));
       out.key("error"), row.error.empty() ? out.null() : out.string(row.error);
-      if (row.usage.calls > 0) write_usage(out, row.usage);
+      json_usage(out, row.usage);
       out.end_object();
     }
     out.end_array();
-    if (table.usage.calls > 0) write_usage(out, table.usage);
     out.end_object();
     std::printf("%s\n", out.text().c_str());
     return Exit::ok;
@@ -458,6 +480,7 @@ int get(const Common& common, const GetOptions& options) {
   if (table.usage.calls > 0)
     std::printf("usage     %s, %lld call%s of models\n", usage_text(table.usage).c_str(),
                 static_cast<long long>(table.usage.calls), table.usage.calls == 1 ? "" : "s");
+  if (!header->tape.empty()) std::printf("tape      %s\n", header->tape.c_str());
   if (!table.rows.empty()) std::printf("\n");
   if (*left_out > 0)
     std::printf("  the latest steps; the %llu events before them are not listed (--all)\n",

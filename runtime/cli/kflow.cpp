@@ -36,10 +36,11 @@ int main(int argc, char** argv) {
   run_verb->add_option("--session", running.session, "the session it belongs to");
   run_verb->add_option("--idempotency-key", running.idempotency_key,
                        "a second start with the same key gives the first run");
-  run_verb->add_option("--record", running.record,
-                       "write every HTTP exchange to this new file, without secrets");
+  run_verb->add_option(
+      "--record", running.record,
+      "write every exchange with models and by HTTP to this new file, without secrets");
   run_verb->add_option("--replay", running.replay,
-                       "answer every HTTP exchange from this file instead of the network; with "
+                       "answer every one of them from this file instead of the network; with "
                        "--record, ask for what it does not hold");
   run_verb->footer("example: kflow run report.kflow -i topic=\"AI trends\" --background");
 

@@ -279,13 +279,9 @@ int run(const Common& common, const RunOptions& options) {
                              .detached = options.background};
   auto options_of_engine = engine_options(place, place.project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
-  auto tape = open_tape(options.record, options.replay, **program, *options_of_engine);
-  if (!tape) return fail_with(tape.error());
-  if (*tape && options.background) {
-    return fail_with(
-        {ErrorCode::invalid_argument, "`--record` and `--replay` are for runs in the foreground"});
-  }
-  options_of_engine->activities.tape = *tape;
+  if (auto tape = use_new_tape(*options_of_engine, options.record, options.replay, **program);
+      !tape)
+    return fail_with(tape.error());
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   if (!files.empty()) {
@@ -352,6 +348,7 @@ int resume(const Common& common, const ResumeOptions& options) {
   }
   auto options_of_engine = engine_options(place, header->project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
+  if (auto tape = use_tape_of(*options_of_engine, *header); !tape) return fail_with(tape.error());
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   auto taken = next == nullptr ? (*engine)->resume(header->key)
@@ -400,6 +397,7 @@ int work(const Common& common, const std::string& run) {
   ::sigaction(SIGTERM, &action, nullptr);
   auto options = engine_options(place, header->project_root);
   if (!options) return fail_with(options.error());
+  if (auto tape = use_tape_of(*options, *header); !tape) return fail_with(tape.error());
   options->adopt = true;
   options->park = true;
   auto engine = engine::Engine::open(*store, std::move(*options));

@@ -10,9 +10,7 @@
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/source/source.hpp"
-#include "runtime/activities/tape.hpp"
 #include "runtime/config/settings.hpp"
-#include "runtime/models/dialect.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
@@ -109,10 +107,12 @@ activities::ModelEndpoint endpoint(const config::ModelSettings& m) {
                                 .headers = m.headers,
                                 .proxy = m.proxy,
                                 .timeout_ms = m.timeout_ms,
+                                .idle_timeout_ms = m.idle_timeout_ms,
                                 .requests_per_minute = static_cast<int64_t>(m.requests_per_minute),
                                 .tokens_per_minute = static_cast<int64_t>(m.tokens_per_minute),
                                 .concurrent = static_cast<int64_t>(m.concurrent),
-                                .stream = m.stream};
+                                .stream = m.stream,
+                                .structured_output = m.structured_output};
   if (!m.price) return out;
   out.price = activities::ModelPrice{.input = m.price->input, .output = m.price->output};
   if (m.price->cached_input >= 0) out.price->cached_input = m.price->cached_input;
@@ -159,7 +159,17 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
           (fs::path(options.project_root) / root).lexically_normal().string());
   }
   for (const auto& [name, m] : settings->models) options.activities.models[name] = endpoint(m);
+  for (const auto& [name, source] : settings->secrets)
+    options.activities.secret_names.push_back(name);
   options.activities.secret = secret_reader(settings->secrets, options.project_root);
+  if (const char* url = std::getenv("KFLOW_MODELS_URL"); url != nullptr && *url != '\0') {
+    options.activities.models_url = url;
+    while (options.activities.models_url.ends_with('/')) options.activities.models_url.pop_back();
+    if (!options.activities.models_url.starts_with("http://") &&
+        !options.activities.models_url.starts_with("https://"))
+      return fail(ErrorCode::invalid_argument,
+                  "$KFLOW_MODELS_URL is no http or https URL; it says where all models are called");
+  }
   options.activities.log = [](const std::string& line) {
     std::fprintf(stderr, "log: %s\n", line.c_str());
   };
@@ -192,30 +202,12 @@ std::string duration_text(machine::Millis ms) {
 }
 
 std::string usage_text(const machine::UsageTotal& u) {
-  std::string out = fmt::format("{} in, {} out", u.input_tokens, u.output_tokens);
+  std::string out = fmt::format("{} in", u.input_tokens);
+  if (u.cached_input_tokens > 0) out += fmt::format(" ({} cached)", u.cached_input_tokens);
+  out += fmt::format(", {} out", u.output_tokens);
+  if (u.reasoning_tokens > 0) out += fmt::format(" ({} reasoning)", u.reasoning_tokens);
   if (u.usd > 0) out += fmt::format(", ${:.4f}", u.usd);
   return out;
-}
-
-Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
-                                                    const std::string& replay,
-                                                    const ir::Program& program,
-                                                    const engine::EngineOptions& options) {
-  if (record.empty() && replay.empty()) return std::shared_ptr<activities::Tape>();
-  // Whatever could be a key of this run is kept out of the tape.
-  std::vector<std::string> secrets;
-  const auto add = [&](std::string_view name) {
-    if (name.empty()) return;
-    if (auto value = options.activities.secret(name)) secrets.push_back(std::move(*value));
-  };
-  for (const models::Dialect* d : models::all_dialects()) add(d->key_variable());
-  for (const ir::Model& m : program.models) add(m.api_key);
-  for (const auto& [name, endpoint] : options.activities.models) {
-    add(endpoint.api_key_variable);
-    for (const auto& [header, value] : endpoint.headers) secrets.push_back(value);
-  }
-  return record.empty() ? activities::Tape::load(replay, std::move(secrets))
-                        : activities::Tape::begin(record, std::move(secrets), replay);
 }
 
 std::string moment_text(machine::Millis t) {

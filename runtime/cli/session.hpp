@@ -52,13 +52,13 @@ std::string short_id(const std::string& id);
 /// "1.2 s", "3 min 5 s".
 std::string duration_text(machine::Millis ms);
 std::string moment_text(machine::Millis t);
-/// "120 in, 45 out, $0.0012"
+/// "120 in (64 cached), 45 out (20 reasoning), $0.0012"
 std::string usage_text(const machine::UsageTotal& usage);
-/// A tape to write (`record`) or to answer from (`replay`), none if both are "".
-Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
-                                                    const std::string& replay,
-                                                    const ir::Program& program,
-                                                    const engine::EngineOptions& options);
+/// A tape to write (`record`) or to answer from (`replay`) for a new run, none if both are "".
+Result<void> use_new_tape(engine::EngineOptions& options, const std::string& record,
+                          const std::string& replay, const ir::Program& program);
+/// The tape that the run has had so far, if any: it goes on with no other.
+Result<void> use_tape_of(engine::EngineOptions& options, const store::RunHeader& run);
 bool is_final(machine::RunStatus s);
 int status_exit(machine::RunStatus s);
 /// A value for people: text as it is, anything else as indented JSON.

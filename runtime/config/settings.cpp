@@ -8,12 +8,14 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "compiler/cel/time.hpp"
 
 namespace kflow::config {
 namespace {
 
+constexpr std::string_view providers[] = {"openai", "openai_chat", "anthropic", "gemini"};
 constexpr uintmax_t max_settings_bytes = 1U << 20;
 
 class Reader {
@@ -45,9 +47,12 @@ class Reader {
     if (!node.IsMap()) return problem(node.Mark(), "`" + what + "` is a record of keys and values");
     std::string list;
     for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    std::set<std::string> seen;
     for (const auto& entry : node) {
       const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "?";
-      if (std::find(known.begin(), known.end(), key) == known.end()) {
+      if (!seen.insert(key).second) {
+        problem(entry.first.Mark(), "`" + key + "` is said twice");
+      } else if (std::find(known.begin(), known.end(), key) == known.end()) {
         problem(entry.first.Mark(), "`" + what + "` has no key `" + key + "`; it takes " + list);
       } else {
         visit(key, entry.second);
@@ -124,24 +129,60 @@ class Reader {
   void named(const YAML::Node& node, const std::string& what, Visit visit) {
     if (node.IsNull()) return;
     if (!node.IsMap()) return problem(node.Mark(), "`" + what + "` is a record of names");
+    std::set<std::string> seen;
     for (const auto& entry : node) {
-      if (entry.first.IsScalar()) visit(entry.first.Scalar(), entry.second);
+      if (!entry.first.IsScalar() || entry.first.Scalar().empty()) {
+        problem(entry.first.Mark(), "a key of `" + what + "` is a name");
+      } else if (!seen.insert(entry.first.Scalar()).second) {
+        problem(entry.first.Mark(), "`" + entry.first.Scalar() + "` is said twice");
+      } else {
+        visit(entry.first.Scalar(), entry.second);
+      }
     }
+  }
+  std::string url(const YAML::Node& node, const std::string& key,
+                  std::initializer_list<std::string_view> schemes) {
+    const std::string out = text(node, key);
+    std::string list;
+    for (const std::string_view scheme : schemes) {
+      if (out.starts_with(scheme) && out.size() > scheme.size()) return out;
+      list += (list.empty() ? "" : ", ") + std::string(scheme);
+    }
+    if (!out.empty())
+      problem(node.Mark(), "`" + key + "` is a URL that begins with one of " + list);
+    return "";
   }
 
   void models(const YAML::Node& node) {
     named(node, "models", [&](const std::string& name, const YAML::Node& value) {
+      // A name with a slash is of a provider; any other may be declared in a program.
+      const std::string provider = name.substr(0, name.find('/'));
+      if (name.contains('/') && std::ranges::find(providers, provider) == std::end(providers)) {
+        std::string list;
+        for (const std::string_view p : providers)
+          list += (list.empty() ? "" : ", ") + std::string(p);
+        problem(value.Mark(), "there is no provider `" + provider + "`; there are " + list);
+      }
       ModelSettings& m = out.models[name];
       each(value, "models: " + name,
-           {"base_url", "api_key", "headers", "proxy", "timeout", "stream", "limits", "price"},
+           {"base_url", "api_key", "headers", "proxy", "timeout", "idle_timeout", "stream",
+            "structured_output", "limits", "price"},
            [&](const std::string& key, const YAML::Node& v) { model(m, key, v); });
     });
   }
   void model(ModelSettings& m, const std::string& key, const YAML::Node& v) {
-    if (key == "base_url") m.base_url = text(v, key);
+    if (key == "base_url") m.base_url = url(v, key, {"https://", "http://"});
     if (key == "api_key") api_key(m, v);
-    if (key == "proxy") m.proxy = text(v, key);
+    if (key == "proxy")
+      m.proxy = url(v, key, {"http://", "https://", "socks5://", "socks5h://", "socks4://"});
     if (key == "timeout") m.timeout_ms = duration(v, key);
+    if (key == "idle_timeout") m.idle_timeout_ms = duration(v, key);
+    if (key == "structured_output") {
+      m.structured_output = text(v, key);
+      if (m.structured_output != "schema" && m.structured_output != "json" &&
+          m.structured_output != "prompt")
+        problem(v.Mark(), "`structured_output` is schema, json or prompt");
+    }
     if (key == "stream") {
       bool stream = true;
       if (YAML::convert<bool>::decode(v, stream)) {
@@ -193,6 +234,8 @@ class Reader {
            [&](const std::string& key, const YAML::Node& v) {
              (key == "env" ? source.variable : source.file) = text(v, key);
            });
+      if (source.variable.empty() == source.file.empty())
+        problem(value.Mark(), "`secrets: " + name + "` says either `env` or `file`");
     });
   }
 

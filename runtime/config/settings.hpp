@@ -36,10 +36,12 @@ struct ModelSettings {
   std::vector<std::pair<std::string, std::string>> headers;
   std::string proxy;
   int64_t timeout_ms = 0;            ///< 0: as built in
+  int64_t idle_timeout_ms = 0;       ///< of a stream that says nothing; 0: as built in
   uint64_t requests_per_minute = 0;  ///< 0: no limit
   uint64_t tokens_per_minute = 0;
   uint64_t concurrent = 0;
   std::optional<bool> stream;
+  std::string structured_output;  ///< "", schema, json or prompt
   std::optional<Price> price;
 };
 
@@ -58,12 +60,15 @@ struct Settings {
   uint64_t store_max_mib = 0;  ///< quota of the store; 0: as built in
 };
 
-/// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000, deltas: 2d }; files: { roots:
-/// [., ../data] }; store: { max_mib: 4096 }; models: { openai: { api_key: MY_KEY, base_url: …,
-/// headers: {…}, timeout: 5m, proxy: …, stream: false, limits: { requests_per_minute: 60,
-/// tokens_per_minute: 100000, concurrent: 8 }, price: { input: 1.25, output: 10 } } }; secrets: {
-/// NAME: { env: VAR } or { file: path } }. All problems in one invalid_argument error, a line
-/// each, with `name` before the line's number.
+/// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000, deltas: 2d };
+/// files: { roots: [., ../data] };
+/// store: { max_mib: 4096 };
+/// models: { openai: { api_key: MY_KEY, base_url: …, headers: { x-team: "${TEAM_KEY}" }, proxy: …,
+///   timeout: 5m, idle_timeout: 1m, stream: false, structured_output: json,
+///   limits: { requests_per_minute: 60, tokens_per_minute: 100000, concurrent: 8 },
+///   price: { input: 1.25, output: 10, cached_input: 0.125, cache_write: 1.25 } } };
+/// secrets: { NAME: { env: VAR } or { file: path } }.
+/// All problems in one invalid_argument error, a line each, with `name` before the line's number.
 Result<Settings> read_settings(std::string_view text, const std::string& name);
 /// Of `folder`/kflow.yaml; the defaults where there is no such file.
 Result<Settings> load_settings(const std::string& folder);

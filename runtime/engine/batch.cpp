@@ -255,6 +255,7 @@ void Engine::Impl::add_child(Run& run, Part& part, const machine::StartChild& st
   h.session_id = run.header.session_id;
   h.user_id = run.header.user_id;
   h.project_root = run.header.project_root;
+  h.tape = run.header.tape;
   h.created_at = h.started_at = t;
   h.parent = run.key;
   h.attached = start.attached;
@@ -298,6 +299,7 @@ void Engine::Impl::prepare_start(std::shared_ptr<PendingStart> pending, Millis t
   h.session_id = options.session_id.empty() ? h.id : options.session_id;
   h.user_id = options.user_id;
   h.project_root = options.project_root;
+  h.tape = options_.tape;
   h.created_at = h.started_at = t;
   if (auto slot = enter_slot(h, program, pending->workflow, pending->input); !slot)
     return pending->finish(std::unexpected(std::move(slot).error()));
@@ -341,6 +343,7 @@ void Engine::Impl::settle(Run& run, Part& part, Millis t) {
   const RunStatus status = machine::status(*run.state);
   if (status != run.header.status) {
     run.header.status = status;
+    run.header.usage = machine::usage(*run.state);
     if (is_final(status)) {
       run.header.ended_at = t;
       run.header.owner = store::no_owner;
@@ -356,6 +359,7 @@ void Engine::Impl::settle(Run& run, Part& part, Millis t) {
       machine::in_flight(*run.state) == 0 && !run.more && run.inputs.empty() && run.children == 0;
   if (!is_final(status) && options_.park && idle && due > t + park_after_ms) {
     run.header.owner = store::no_owner;
+    run.header.usage = machine::usage(*run.state);
     part.header = run.header;
     part.give_up = true;
   }

@@ -204,6 +204,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   h.created_at = h.started_at = now;
   h.ended_at = 0;
   h.error.clear();
+  h.usage = {};
   h.owner = store::no_owner;
   h.epoch = 0;
   h.parent = 0;

@@ -31,7 +31,8 @@ struct EngineOptions {
   activities::Options activities;
   bool adopt = false;  ///< take over runs whose process is gone, and unowned ones that are due
   std::string project_root;  ///< with `adopt`: only runs of this project are taken; "": all
-  bool schedules = false;    ///< start the workflows whose schedule is due (with `adopt`)
+  std::string tape;        ///< of `activities.tape`; runs of this name alone are started and taken
+  bool schedules = false;  ///< start the workflows whose schedule is due (with `adopt`)
   bool park = false;  ///< give up runs that only wait for a far timer (needs some adopting process)
   int full_disk_wait_ms = 500;         ///< between tries to write when there is no space
   std::shared_ptr<Observer> observer;  ///< none: nothing is kept for one

@@ -16,6 +16,13 @@ Result<void> Engine::Impl::claim(RunKey key, const std::shared_ptr<const ir::Pro
   auto header = store_->header(key);
   if (!header) return std::unexpected(std::move(header).error());
   if (!*header) return fail(ErrorCode::not_found, "no such run");
+  if ((*header)->tape != options_.tape) {
+    return fail(
+        ErrorCode::conflict,
+        (*header)->tape.empty()
+            ? "run `" + (*header)->id + "` has no tape, and this process has one"
+            : "run `" + (*header)->id + "` goes on with its tape alone (" + (*header)->tape + ")");
+  }
   auto claimed = store_->claim(key, (*header)->epoch);
   if (!claimed) return std::unexpected(std::move(claimed).error());
   const bool failed = claimed->status == RunStatus::error;
@@ -166,7 +173,7 @@ void Engine::Impl::adopt() {
   if (!options_.adopt) return;
   const Millis next_schedule = options_.schedules ? run_schedules(t) : machine::never;
   // Files and programs of a run are its project's: a process of that one takes it.
-  auto claimable = store_->claimable(t, claim_batch, options_.project_root);
+  auto claimable = store_->claimable(t, claim_batch, options_.project_root, options_.tape);
   if (claimable)
     std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
   auto claimed = claimable ? store_->claim_all(*claimable) : std::move(claimable);
@@ -265,6 +272,7 @@ void Engine::Impl::shut_down() {
     if (is_final(run->header.status)) continue;
     RunHeader header = run->header;
     header.owner = store::no_owner;
+    header.usage = machine::usage(*run->state);
     commits.push_back(
         {.run = key,
          .epoch = header.epoch,

@@ -37,13 +37,6 @@ std::string result_text(const ToolCall& call) {
          " KiB)";
 }
 
-UsageTotal used_by(const conversation::ModelAnswer& answer) {
-  return {.input_tokens = answer.usage.input_tokens,
-          .output_tokens = answer.usage.output_tokens,
-          .usd = answer.usd.value_or(0),
-          .calls = 1};
-}
-
 void fail(AgentData& data, RunError error, uint64_t cause) {
   error.cause_seq = cause;
   data.failure = std::move(error);

@@ -636,10 +636,7 @@ class Applier {
   // For `info(name).usage`.
   static Value used_by(const Act& act) {
     const UsageTotal& u = act.agent != nullptr ? act.agent->total : act.step->used;
-    if (act.agent == nullptr && u.calls == 0) return {};
-    return cel::make_record({{"input_tokens", Value::integer(u.input_tokens)},
-                             {"output_tokens", Value::integer(u.output_tokens)},
-                             {"usd", Value::number(u.usd)}});
+    return act.agent == nullptr && u.calls == 0 ? Value() : to_value(u);
   }
 
   // ---- steps

@@ -5,6 +5,7 @@
 
 #include "compiler/base/check.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/conversation/conversation.hpp"
 
 namespace kflow::machine {
 namespace {
@@ -372,11 +373,15 @@ void read(ByteReader& in, AnswerGiven& e) {
   e.value = cel::decode_value(in);
   e.text = read_text(in);
 }
+// Logs of before end with the number of calls; one below zero says that more follows.
 void write(ByteWriter& out, const UsageTotal& u) {
   out.svarint(u.input_tokens);
   out.svarint(u.output_tokens);
   out.f64(u.usd);
-  out.svarint(u.calls);
+  out.svarint(-1 - u.calls);
+  out.svarint(u.cached_input_tokens);
+  out.svarint(u.cache_write_tokens);
+  out.svarint(u.reasoning_tokens);
 }
 UsageTotal read_usage(ByteReader& in) {
   UsageTotal u;
@@ -384,6 +389,11 @@ UsageTotal read_usage(ByteReader& in) {
   u.output_tokens = in.svarint();
   u.usd = in.f64();
   u.calls = in.svarint();
+  if (u.calls >= 0) return u;
+  u.calls = -1 - u.calls;
+  u.cached_input_tokens = in.svarint();
+  u.cache_write_tokens = in.svarint();
+  u.reasoning_tokens = in.svarint();
   return u;
 }
 void write(ByteWriter& out, const AgentEnded& e) { write(out, e.usage); }
@@ -486,6 +496,37 @@ struct NameOf {
 };
 
 }  // namespace
+
+UsageTotal& UsageTotal::operator+=(const UsageTotal& more) {
+  input_tokens += more.input_tokens;
+  output_tokens += more.output_tokens;
+  usd += more.usd;
+  calls += more.calls;
+  cached_input_tokens += more.cached_input_tokens;
+  cache_write_tokens += more.cache_write_tokens;
+  reasoning_tokens += more.reasoning_tokens;
+  return *this;
+}
+
+UsageTotal used_by(const conversation::ModelAnswer& answer) {
+  return {.input_tokens = answer.usage.input_tokens,
+          .output_tokens = answer.usage.output_tokens,
+          .usd = answer.usd.value_or(0),
+          .calls = 1,
+          .cached_input_tokens = answer.usage.cached_input_tokens,
+          .cache_write_tokens = answer.usage.cache_write_tokens,
+          .reasoning_tokens = answer.usage.reasoning_tokens};
+}
+
+Value to_value(const UsageTotal& u) {
+  return cel::make_record({{"input_tokens", Value::integer(u.input_tokens)},
+                           {"cached_input_tokens", Value::integer(u.cached_input_tokens)},
+                           {"cache_write_tokens", Value::integer(u.cache_write_tokens)},
+                           {"output_tokens", Value::integer(u.output_tokens)},
+                           {"reasoning_tokens", Value::integer(u.reasoning_tokens)},
+                           {"usd", Value::number(u.usd)},
+                           {"calls", Value::integer(u.calls)}});
+}
 
 Value to_value(const RunError& e) {
   return cel::make_record({{"kind", Value::string(e.kind)},

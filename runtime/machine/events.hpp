@@ -13,6 +13,10 @@
 #include "compiler/cel/value.hpp"
 #include "compiler/ir/program.hpp"
 
+namespace kflow::conversation {
+struct ModelAnswer;
+}  // namespace kflow::conversation
+
 namespace kflow::machine {
 
 /// Number of an activation (one execution of one node) within its run, counted from 1 in order of
@@ -225,18 +229,20 @@ struct AnswerGiven {
 };
 /// What an agent, or a run, has used of models.
 struct UsageTotal {
-  int64_t input_tokens = 0;
-  int64_t output_tokens = 0;
+  int64_t input_tokens = 0;   ///< all of them, cached ones included
+  int64_t output_tokens = 0;  ///< all of them, reasoning included
   double usd = 0;
   int64_t calls = 0;
-  UsageTotal& operator+=(const UsageTotal& more) {
-    input_tokens += more.input_tokens;
-    output_tokens += more.output_tokens;
-    usd += more.usd;
-    calls += more.calls;
-    return *this;
-  }
+  int64_t cached_input_tokens = 0;
+  int64_t cache_write_tokens = 0;
+  int64_t reasoning_tokens = 0;
+  UsageTotal& operator+=(const UsageTotal& more);
+  friend bool operator==(const UsageTotal&, const UsageTotal&) = default;
 };
+/// What one recorded answer of a model used.
+UsageTotal used_by(const conversation::ModelAnswer& answer);
+/// `{input_tokens, cached_input_tokens, …, usd, calls}`.
+cel::Value to_value(const UsageTotal& usage);
 struct AgentEnded {
   UsageTotal usage;  ///< of its own model
 };

@@ -78,13 +78,7 @@ std::string_view step_name(const ir::Program& p, const Event& e, const Names& na
 }
 
 void write_usage(JsonWriter& out, const UsageTotal& u) {
-  out.key("usage");
-  out.begin_object();
-  out.key("input_tokens"), out.integer(u.input_tokens);
-  out.key("output_tokens"), out.integer(u.output_tokens);
-  out.key("usd"), out.number(u.usd);
-  out.key("calls"), out.integer(u.calls);
-  out.end_object();
+  out.key("usage"), out.raw(cel::to_json(to_value(u)));
 }
 
 // Of a model's answer what its other events do not have.

@@ -13,7 +13,7 @@ namespace {
 using cel::Value;
 
 // Never reused; a snapshot of another version is not read.
-constexpr uint8_t snapshot_version = 3;
+constexpr uint8_t snapshot_version = 4;
 
 class Out {
  public:
@@ -155,7 +155,8 @@ void fields(A& a, LoopData& x) {
 }
 template <typename A>
 void fields(A& a, UsageTotal& x) {
-  a(x.input_tokens), a(x.output_tokens), a(x.usd), a(x.calls);
+  a(x.input_tokens), a(x.output_tokens), a(x.usd), a(x.calls), a(x.cached_input_tokens),
+      a(x.cache_write_tokens), a(x.reasoning_tokens);
 }
 template <typename A>
 void fields(A& a, ToolCall& x) {

@@ -1,4 +1,5 @@
 // Anthropic's Messages API (POST /v1/messages, version 2023-06-01).
+#include <algorithm>
 #include <map>
 
 #include "compiler/cel/value_codec.hpp"
@@ -21,10 +22,37 @@ constexpr int64_t default_max_tokens = 8192;
 constexpr std::string_view answer_tool = "give_answer";
 
 int64_t thinking_budget(const std::string& effort) {
-  if (effort == "low") return 2048;
+  if (effort == "low" || effort == "minimal") return 2048;
   if (effort == "medium") return 8192;
   if (effort == "high") return 24576;
   return 0;
+}
+
+/// How the models of a generation think. Since Claude 4.6 they decide themselves how long; before,
+/// they are given a budget. Since Claude 5 they think unless they are told not to.
+enum class Thinking : uint8_t { budget, adaptive, always };
+
+// claude-3-7-sonnet-…, claude-opus-4-20250514, claude-sonnet-4-5-…, claude-opus-4-6, claude-opus-5
+Thinking thinking_of(std::string_view id) {
+  const size_t at = id.find("claude-");
+  if (at == std::string_view::npos) return Thinking::budget;
+  int numbers[2] = {0, 0};
+  size_t found = 0;
+  for (std::string_view rest = id.substr(at + 7); !rest.empty() && found < 2;) {
+    const std::string_view word = rest.substr(0, rest.find('-'));
+    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+    const bool digits = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
+    if (digits && word.size() <= 2) {
+      numbers[found] = 0;
+      for (const char c : word) numbers[found] = numbers[found] * 10 + (c - '0');
+      ++found;
+    } else if (found > 0) {
+      break;  // a date, or the family after the number
+    }
+  }
+  if (found == 0) return Thinking::budget;
+  if (numbers[0] >= 5) return Thinking::always;
+  return numbers[0] == 4 && numbers[1] >= 6 ? Thinking::adaptive : Thinking::budget;
 }
 
 void cache_here(JsonWriter& out) {
@@ -34,7 +62,12 @@ void cache_here(JsonWriter& out) {
   out.end_object();
 }
 
-void part(JsonWriter& out, const Part& p) {
+bool sent(const Part& p) {
+  if (p.kind == PartKind::reasoning) return p.provider == name && !p.opaque.empty();
+  return (p.kind != PartKind::text && p.kind != PartKind::refusal) || !p.text.empty();
+}
+
+void part(JsonWriter& out, const Part& p, bool cache) {
   if (p.kind == PartKind::reasoning) {
     if (p.provider == name && !p.opaque.empty()) out.raw(object_or_empty(p.opaque));
     return;
@@ -80,22 +113,35 @@ void part(JsonWriter& out, const Part& p) {
     case PartKind::reasoning:
       break;
   }
+  if (cache) cache_here(out);
   out.end_object();
 }
 
-// Roles alternate: what is said by one side in a row is one message.
-void messages(JsonWriter& out, const std::vector<Message>& all) {
+// Roles alternate: what is said by one side in a row is one message. `cached`: the provider is to
+// keep what it has read up to the last two messages of the user's side, for the next turn.
+void messages(JsonWriter& out, const std::vector<Message>& all, bool cached) {
+  std::vector<std::vector<const Part*>> sides;
+  std::vector<bool> assistant;
+  for (const Message& m : all) {
+    const bool theirs = m.role == Role::assistant;
+    if (sides.empty() || assistant.back() != theirs) {
+      sides.emplace_back();
+      assistant.push_back(theirs);
+    }
+    for (const Part& p : m.parts) {
+      if (sent(p)) sides.back().push_back(&p);
+    }
+  }
   out.key("messages");
   out.begin_array();
-  for (size_t i = 0; i < all.size();) {
-    const bool assistant = all[i].role == Role::assistant;
+  for (size_t i = 0; i < sides.size(); ++i) {
+    if (sides[i].empty()) continue;
+    const bool marks = cached && !assistant[i] && i + 3 >= sides.size();
     out.begin_object();
-    out.key("role"), out.string(assistant ? "assistant" : "user");
+    out.key("role"), out.string(assistant[i] ? "assistant" : "user");
     out.key("content");
     out.begin_array();
-    for (; i < all.size() && (all[i].role == Role::assistant) == assistant; ++i) {
-      for (const Part& p : all[i].parts) part(out, p);
-    }
+    for (const Part* p : sides[i]) part(out, *p, marks && p == sides[i].back());
     out.end_array();
     out.end_object();
   }
@@ -111,10 +157,17 @@ class Reader final : public JsonReader {
     std::string type = text_at(&data, "type");
     if (type.empty()) type = event_name;
     const int64_t index = int_at(&data, "index");
+    if (complete_) return;
     if (type == "message_start") {
+      if (started_) return fail(malformed("the stream began again in its middle"));
+      started_ = true;
       head(at(data, "message"));
     } else if (type == "content_block_start") {
-      if (blocks_.size() > 2 * max_tool_calls) return;
+      if (blocks_.contains(index))
+        return fail(malformed("the stream began a part of the answer again"));
+      if (blocks_.size() > 2 * max_tool_calls)
+        return fail(
+            malformed("the answer has more than " + std::to_string(2 * max_tool_calls) + " parts"));
       start(blocks_[index], at(data, "content_block"));
     } else if (type == "content_block_delta") {
       delta(index, at(data, "delta"), out);
@@ -187,7 +240,8 @@ class Reader final : public JsonReader {
 
   void delta(int64_t index, const Value* d, std::vector<Delta>& out) {
     const auto it = blocks_.find(index);
-    if (it == blocks_.end()) return;
+    if (it == blocks_.end())
+      return fail(malformed("the stream goes on with a part of the answer that did not begin"));
     Block& b = it->second;
     const auto piece = [&](Delta::Kind kind, std::string text) {
       out.push_back({.kind = kind,
@@ -254,6 +308,7 @@ class Reader final : public JsonReader {
   }
 
   std::map<int64_t, Block> blocks_;
+  bool started_ = false;
   int64_t fresh_ = 0;
 };
 
@@ -264,7 +319,12 @@ class Anthropic final : public Dialect {
   std::string_view key_variable() const override { return "ANTHROPIC_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    if (r.model.seed) return unsupported(name, "seed");
+    // What they think counts as output: it comes on top of what the answer may be.
     const int64_t thinking = thinking_budget(r.model.reasoning_effort);
+    const Thinking way = thinking_of(r.model.id);
+    const bool off = r.model.reasoning_effort == "none";
+    const bool thinks = thinking > 0 || (way == Thinking::always && !off);
     JsonWriter out;
     out.begin_object();
     out.key("model"), out.string(r.model.id);
@@ -280,15 +340,10 @@ class Anthropic final : public Dialect {
       out.end_object();
       out.end_array();
     }
-    messages(out, r.messages);
-    tools(out, r, thinking > 0);
-    if (thinking > 0) {
-      out.key("thinking");
-      out.begin_object();
-      out.key("type"), out.string("enabled");
-      out.key("budget_tokens"), out.integer(thinking);
-      out.end_object();
-    } else {
+    messages(out, r.messages, !r.tools.empty() || r.messages.size() > 1);
+    tools(out, r, thinks);
+    if (thinks || (way == Thinking::always && off)) think(out, r, way, thinking);
+    if (!thinks) {
       if (r.model.temperature) out.key("temperature"), out.number(*r.model.temperature);
       if (r.model.top_p) out.key("top_p"), out.number(*r.model.top_p);
     }
@@ -323,6 +378,30 @@ class Anthropic final : public Dialect {
   }
 
  private:
+  static void think(JsonWriter& out, const ModelRequest& r, Thinking way, int64_t budget) {
+    const std::string& effort = r.model.reasoning_effort;
+    out.key("thinking");
+    out.begin_object();
+    out.key("type");
+    if (effort == "none") {
+      out.string("disabled");
+      return out.end_object();
+    }
+    if (way == Thinking::budget) {
+      out.string("enabled");
+      out.key("budget_tokens"), out.integer(budget);
+      return out.end_object();
+    }
+    out.string("adaptive");
+    out.key("display"), out.string("summarized");
+    out.end_object();
+    if (effort.empty()) return;
+    out.key("output_config");
+    out.begin_object();
+    out.key("effort"), out.string(effort == "minimal" ? "low" : effort);
+    out.end_object();
+  }
+
   static void tools(JsonWriter& out, const ModelRequest& r, bool thinks) {
     const bool typed = !r.output_schema.empty();
     if (r.tools.empty() && !typed) return;

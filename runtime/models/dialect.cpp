@@ -30,6 +30,11 @@ WireRequest bearer_request(const Dialect& dialect, std::string_view path, const 
   return out;
 }
 
+std::unexpected<Error> unsupported(std::string_view provider, std::string_view option) {
+  return fail(ErrorCode::invalid_argument, "the provider `" + std::string(provider) +
+                                               "` has no option `" + std::string(option) + "`");
+}
+
 ModelError openai_error(int status, const Headers& headers, std::string_view body) {
   const Value v = read_json(body);
   const Value* error = at(v, "error");

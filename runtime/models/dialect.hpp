@@ -22,7 +22,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 /// from the HTTP activity).
 struct ModelError {
   /// auth, permission, quota, rate_limit, overloaded, server, context_length, content_filter,
-  /// refusal, not_found, invalid_request, incomplete, malformed
+  /// not_found, invalid_request, incomplete, malformed
   std::string code;
   std::string message;  ///< the provider's own words, clipped, and what to do
   int status = 0;       ///< of HTTP; 0: none
@@ -36,6 +36,9 @@ struct Endpoint {
   std::string api_key;   ///< "": none is sent
   Headers headers;       ///< further ones
   bool stream = true;
+  /// How a server of one's own that speaks Chat Completions is asked for a typed answer.
+  enum class Typed : uint8_t { schema, json, prompt };
+  Typed typed = Typed::schema;
 };
 
 struct WireRequest {
@@ -64,11 +67,18 @@ class AnswerReader {
   /// The body has ended: the whole answer, or why there is none (also: the stream stopped in its
   /// middle: `incomplete`, retryable).
   virtual std::expected<conversation::ModelAnswer, ModelError> finish() = 0;
+  /// Whether the provider has said that this was all.
+  virtual bool complete() const = 0;
 };
 
 inline constexpr size_t max_answer_bytes = 32U << 20;  ///< of one answer as sent
 inline constexpr size_t max_event_bytes = 16U << 20;   ///< of one server-sent event
 inline constexpr size_t max_tool_calls = 512;          ///< in one answer
+/// Who is told to wait longer than this is told at once, instead of waiting.
+inline constexpr int64_t max_retry_after_ms = 3'600'000;
+
+/// How long an answer's headers ask to wait (errors.cpp); 0: not said.
+int64_t retry_after_ms(const Headers& headers);
 
 class Dialect {
  public:

@@ -13,6 +13,8 @@ const Dialect& gemini();
 /// A POST of JSON with the key as a bearer token.
 WireRequest bearer_request(const Dialect& dialect, std::string_view path, const Endpoint& endpoint,
                            std::string body);
+/// The provider has no such option: refused instead of left out.
+std::unexpected<Error> unsupported(std::string_view provider, std::string_view option);
 /// `{"error": {code, type, message}}`.
 ModelError openai_error(int status, const Headers& headers, std::string_view body);
 std::string_view tool_choice_name(conversation::ToolChoice choice);

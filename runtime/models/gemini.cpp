@@ -15,12 +15,36 @@ using conversation::StopReason;
 
 constexpr std::string_view name = "gemini";
 
+// Since the third generation thinking is asked for by level, before by a budget of tokens.
+int generation(std::string_view id) {
+  const size_t at = id.find("gemini-");
+  if (at == std::string_view::npos || at + 7 >= id.size()) return 0;
+  const char digit = id[at + 7];
+  return digit >= '1' && digit <= '9' ? digit - '0' : 0;
+}
+
+int64_t thinking_budget(const std::string& effort) {
+  return effort == "none"      ? 0
+         : effort == "minimal" ? 512
+         : effort == "low"     ? 2048
+         : effort == "medium"  ? 8192
+                               : 24576;
+}
+
+/// What stands for a signature where another provider's model made the call.
+constexpr std::string_view no_signature = "skip_thought_signature_validator";
+
 std::string signature_of(const Part& p) {
   const Value v = read_json(p.opaque);
   return text_at(&v, "signature");
 }
 
-void part(JsonWriter& out, const Part& p) {
+// Not one that was made here or by another provider.
+bool is_theirs(std::string_view id) {
+  return !id.empty() && !id.starts_with("call_") && !id.starts_with("toolu_");
+}
+
+void part(JsonWriter& out, const Part& p, bool must_sign) {
   if (p.kind == PartKind::reasoning) return;  // it does not take its thoughts back
   if (p.kind == PartKind::text && p.text.empty()) return;
   out.begin_object();
@@ -32,6 +56,7 @@ void part(JsonWriter& out, const Part& p) {
     case PartKind::tool_call:
       out.key("functionCall");
       out.begin_object();
+      if (is_theirs(p.id)) out.key("id"), out.string(p.id);
       out.key("name"), out.string(p.name);
       out.key("args"), out.raw(object_or_empty(p.arguments));
       out.end_object();
@@ -39,6 +64,7 @@ void part(JsonWriter& out, const Part& p) {
     case PartKind::tool_result:
       out.key("functionResponse");
       out.begin_object();
+      if (is_theirs(p.id)) out.key("id"), out.string(p.id);
       out.key("name"), out.string(p.name);
       out.key("response");
       out.begin_object();
@@ -61,8 +87,11 @@ void part(JsonWriter& out, const Part& p) {
     case PartKind::reasoning:
       break;
   }
-  if (p.provider == name && !p.opaque.empty())
+  if (p.provider == name && !p.opaque.empty()) {
     out.key("thoughtSignature"), out.string(signature_of(p));
+  } else if (must_sign) {
+    out.key("thoughtSignature"), out.string(no_signature);
+  }
   out.end_object();
 }
 
@@ -81,7 +110,11 @@ class Reader final : public JsonReader {
       return fail(classify(static_cast<int>(int_at(error, "code")), text_at(error, "status"),
                            text_at(error, "message")));
     }
-    if (const std::string id = text_at(&data, "responseId"); !id.empty()) answer_.response_id = id;
+    if (const std::string id = text_at(&data, "responseId"); !id.empty()) {
+      if (!answer_.response_id.empty() && answer_.response_id != id)
+        return fail(malformed("the stream began again in its middle"));
+      answer_.response_id = id;
+    }
     if (const std::string m = text_at(&data, "modelVersion"); !m.empty()) answer_.model = m;
     usage(at(data, "usageMetadata"));
     if (const std::string why = text_at(at(data, "promptFeedback"), "blockReason"); !why.empty()) {
@@ -108,7 +141,9 @@ class Reader final : public JsonReader {
     auto& parts = answer_.message.parts;
     const std::string signature = text_at(&p, "thoughtSignature");
     if (const Value* call = at(p, "functionCall"); call != nullptr) {
-      if (parts.size() > 2 * max_tool_calls) return;
+      if (parts.size() > 2 * max_tool_calls)
+        return fail(
+            malformed("the answer has more than " + std::to_string(2 * max_tool_calls) + " parts"));
       const Value* args = at(call, "args");
       Part part{.kind = PartKind::tool_call};
       part.id = text_at(call, "id");
@@ -207,7 +242,13 @@ class Gemini final : public Dialect {
       out.key("role"), out.string(m.role == Role::assistant ? "model" : "user");
       out.key("parts");
       out.begin_array();
-      for (const Part& p : m.parts) part(out, p);
+      // The first call of a turn has to be signed, by whatever model it was made.
+      bool unsigned_call = m.role == Role::assistant && generation(r.model.id) >= 3;
+      for (const Part& p : m.parts) {
+        const bool first = unsigned_call && p.kind == PartKind::tool_call;
+        part(out, p, first);
+        unsigned_call = unsigned_call && !first;
+      }
       out.end_array();
       out.end_object();
     }
@@ -234,8 +275,18 @@ class Gemini final : public Dialect {
     const Value v = read_json(body);
     const Value* error = at(v, "error");
     const std::string message = text_at(error, "message");
-    return classify(status, headers, text_at(error, "status"),
-                    message.empty() ? clipped(body, 200) : message);
+    // What is used up, and until when, is said in the details.
+    std::string code = text_at(error, "status");
+    int64_t wait = 0;
+    for (const Value& detail : items(at(error, "details"))) {
+      if (const auto ms = wait_ms(text_at(&detail, "retryDelay"))) wait = *ms;
+      for (const Value& limit : items(at(detail, "violations")))
+        code += " " + text_at(&limit, "quotaId");
+    }
+    ModelError out =
+        classify(status, headers, code, message.empty() ? clipped(body, 200) : message);
+    if (out.retryable && wait > 0) out.retry_after_ms = wait;
+    return out;
   }
 
  private:
@@ -265,6 +316,21 @@ class Gemini final : public Dialect {
     out.end_object();
     out.end_object();
   }
+  static void think(JsonWriter& out, const ModelRequest& r) {
+    const std::string& effort = r.model.reasoning_effort;
+    const int generation_of_model = generation(r.model.id);
+    const bool can = generation_of_model >= 3 || r.model.id.find("gemini-2.5") != std::string::npos;
+    if (effort.empty() && !can) return;
+    out.key("thinkingConfig");
+    out.begin_object();
+    if (effort != "none") out.key("includeThoughts"), out.boolean(true);
+    if (!effort.empty() && generation_of_model >= 3) {
+      out.key("thinkingLevel"), out.string(effort == "none" ? "minimal" : effort);
+    } else if (!effort.empty()) {
+      out.key("thinkingBudget"), out.integer(thinking_budget(effort));
+    }
+    out.end_object();
+  }
   static void config(JsonWriter& out, const ModelRequest& r) {
     out.key("generationConfig");
     out.begin_object();
@@ -279,6 +345,7 @@ class Gemini final : public Dialect {
       for (const std::string& s : r.model.stop) out.string(s);
       out.end_array();
     }
+    think(out, r);
     if (!r.output_schema.empty() && r.tools.empty()) {
       out.key("responseMimeType"), out.string("application/json");
       out.key("responseJsonSchema"), out.raw(plain_schema(r.output_schema));

@@ -1,5 +1,6 @@
 // Chat Completions (POST /chat/completions): OpenAI's older interface, and what Ollama, vLLM,
 // llama.cpp, LM Studio, OpenRouter, Groq and others speak, each a little differently.
+#include <algorithm>
 #include <map>
 
 #include "compiler/cel/value_codec.hpp"
@@ -137,7 +138,8 @@ class Reader final : public JsonReader {
     if (error == nullptr || error->is_null()) return false;
     const std::string message = error->kind() == cel::Kind::string ? std::string(error->as_string())
                                                                    : text_at(error, "message");
-    fail(classify(static_cast<int>(int_at(error, "code")),
+    const int64_t code = int_at(error, "code");
+    fail(classify(code < 1000 ? static_cast<int>(code) : 0,
                   text_at(error, "code") + " " + text_at(error, "type"), message));
     return true;
   }
@@ -146,12 +148,21 @@ class Reader final : public JsonReader {
     if (answer_.response_id.empty()) answer_.response_id = text_at(&data, "id");
     if (answer_.model.empty()) answer_.model = text_at(&data, "model");
     const Value* usage = at(data, "usage");
+    if (usage == nullptr || usage->is_null()) usage = at(at(data, "x_groq"), "usage");
     if (usage == nullptr || usage->kind() != cel::Kind::map) return;
     answer_.usage = {
         .input_tokens = int_at(usage, "prompt_tokens"),
-        .cached_input_tokens = int_at(at(usage, "prompt_tokens_details"), "cached_tokens"),
+        .cached_input_tokens = std::max(int_at(at(usage, "prompt_tokens_details"), "cached_tokens"),
+                                        int_at(usage, "prompt_cache_hit_tokens")),  // DeepSeek
         .output_tokens = int_at(usage, "completion_tokens"),
         .reasoning_tokens = int_at(at(usage, "completion_tokens_details"), "reasoning_tokens")};
+    // OpenRouter says what it took.
+    if (const Value* cost = at(usage, "cost"); cost != nullptr) {
+      const double usd = cost->kind() == cel::Kind::double_ ? cost->as_double()
+                         : cost->kind() == cel::Kind::int_  ? static_cast<double>(cost->as_int())
+                                                            : -1;
+      if (usd >= 0 && usd < max_usd) answer_.usd = usd;
+    }
   }
 
   void pieces(const Value& m, std::vector<Delta>* out) {
@@ -161,6 +172,12 @@ class Reader final : public JsonReader {
       if (out != nullptr) out->push_back({.kind = kind, .text = text, .call_id = "", .name = ""});
     };
     piece(text_, text_at(&m, "content"), Delta::Kind::text);
+    // Mistral's reasoning models give a list of pieces.
+    for (const Value& part : items(at(m, "content"))) {
+      piece(text_, text_at(&part, "text"), Delta::Kind::text);
+      for (const Value& t : items(at(part, "thinking")))
+        piece(reasoning_, text_at(&t, "text"), Delta::Kind::reasoning);
+    }
     piece(refusal_, text_at(&m, "refusal"), Delta::Kind::refusal);
     std::string thought = text_at(&m, "reasoning_content");
     if (thought.empty()) thought = text_at(&m, "reasoning");
@@ -175,13 +192,20 @@ class Reader final : public JsonReader {
     const Value* index = at(v, "index");
     const std::string id = text_at(&v, "id");
     int64_t key = index != nullptr && index->kind() == cel::Kind::int_ ? index->as_int() : -1;
+    if (key >= max_index) return fail(malformed("a call of a tool has an impossible index"));
+    // Ollama gives all calls the same.
+    if (const auto held = calls_.find(key);
+        held != calls_.end() && !id.empty() && !held->second.id.empty() && held->second.id != id)
+      key = -1;
     if (key < 0) {
       const bool another = calls_.empty() || (!id.empty() && calls_.rbegin()->second.id != id);
       key = out == nullptr ? static_cast<int64_t>(position)
             : another      ? (calls_.empty() ? 0 : calls_.rbegin()->first + 1)
                            : calls_.rbegin()->first;
     }
-    if (calls_.size() > max_tool_calls) return;
+    if (calls_.size() > max_tool_calls)
+      return fail(malformed("the model called more than " + std::to_string(max_tool_calls) +
+                            " tools at once"));
     Part& call = calls_[key];
     call.kind = PartKind::tool_call;
     if (!id.empty()) call.id = id;
@@ -208,6 +232,7 @@ class Reader final : public JsonReader {
     complete_ = true;
     if (why == "length") answer_.stop = StopReason::length;
     if (why == "content_filter") answer_.stop = StopReason::content_filter;
+    if (why == "error") fail(classify(0, "server_error", "the model failed in its answer"));
   }
 
   void end() override {
@@ -224,6 +249,8 @@ class Reader final : public JsonReader {
     if (!calls_.empty()) answer_.stop = StopReason::tool_calls;
   }
 
+  static constexpr int64_t max_index = 1'000'000;
+  static constexpr double max_usd = 1e9;
   std::string text_;
   std::string refusal_;
   std::string reasoning_;
@@ -243,16 +270,23 @@ class OpenAiChat final : public Dialect {
     out.key("model"), out.string(r.model.id);
     out.key("messages");
     out.begin_array();
-    if (!r.system.empty()) {
+    std::string system = r.system;
+    const bool typed = !r.output_schema.empty();
+    if (typed && endpoint.typed != Endpoint::Typed::schema) {
+      system += std::string(system.empty() ? "" : "\n\n") +
+                "Give the final answer as JSON and nothing else. It must fit this JSON Schema:\n" +
+                plain_schema(r.output_schema);
+    }
+    if (!system.empty()) {
       out.begin_object();
       out.key("role"), out.string("system");
-      out.key("content"), out.string(r.system);
+      out.key("content"), out.string(system);
       out.end_object();
     }
     for (const Message& m : r.messages) message(out, m);
     out.end_array();
     if (!r.tools.empty()) tools(out, r);
-    if (!r.output_schema.empty()) format(out, r);
+    if (typed) format(out, r, endpoint.typed);
     if (!r.model.reasoning_effort.empty())
       out.key("reasoning_effort"), out.string(r.model.reasoning_effort);
     if (r.model.temperature) out.key("temperature"), out.number(*r.model.temperature);
@@ -306,10 +340,15 @@ class OpenAiChat final : public Dialect {
       out.key("tool_choice"), out.string(tool_choice_name(r.tool_choice));
     if (!r.parallel_tools) out.key("parallel_tool_calls"), out.boolean(false);
   }
-  static void format(JsonWriter& out, const ModelRequest& r) {
+  static void format(JsonWriter& out, const ModelRequest& r, Endpoint::Typed way) {
+    if (way == Endpoint::Typed::prompt) return;
     const auto strict = strict_schema(r.output_schema);
     out.key("response_format");
     out.begin_object();
+    if (way == Endpoint::Typed::json) {
+      out.key("type"), out.string("json_object");
+      return out.end_object();
+    }
     out.key("type"), out.string("json_schema");
     out.key("json_schema");
     out.begin_object();

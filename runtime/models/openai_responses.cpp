@@ -105,11 +105,25 @@ class Reader final : public JsonReader {
                      .call_id = text_at(&data, "item_id"),
                      .name = ""});
     };
-    if (type == "response.output_text.delta") {
+    if (complete_) return;
+    if (type == "response.created") {
+      if (created_) return fail(malformed("the stream began again in its middle"));
+      created_ = true;
+    } else if (type == "response.output_text.delta") {
       piece(Delta::Kind::text);
     } else if (type == "response.reasoning_summary_text.delta" ||
                type == "response.reasoning_text.delta") {
       piece(Delta::Kind::reasoning);
+    } else if (type == "response.reasoning_summary_part.added") {
+      if (int_at(&data, "summary_index") > 0)
+        out.push_back({.kind = Delta::Kind::reasoning,
+                       .text = std::string(between_summaries),
+                       .index = static_cast<uint32_t>(int_at(&data, "output_index")),
+                       .call_id = text_at(&data, "item_id"),
+                       .name = ""});
+    } else if (type == "response.output_item.done") {
+      if (const Value* item = at(data, "item"); item != nullptr && items_.size() < max_items)
+        items_.push_back(*item);
     } else if (type == "response.refusal.delta") {
       piece(Delta::Kind::refusal);
     } else if (type == "response.function_call_arguments.delta") {
@@ -137,7 +151,9 @@ class Reader final : public JsonReader {
         .cached_input_tokens = int_at(at(usage, "input_tokens_details"), "cached_tokens"),
         .output_tokens = int_at(usage, "output_tokens"),
         .reasoning_tokens = int_at(at(usage, "output_tokens_details"), "reasoning_tokens")};
-    for (const Value& item : items(at(r, "output"))) output(item);
+    // Some servers end a stream with a response that does not hold what they have sent.
+    const auto all = items(at(r, "output"));
+    for (const Value& item : all.empty() ? std::span<const Value>(items_) : all) output(item);
     bool called = false;
     bool refused = false;
     for (const Part& p : answer_.message.parts) {
@@ -152,7 +168,8 @@ class Reader final : public JsonReader {
       answer_.stop = why == "content_filter" ? StopReason::content_filter : StopReason::length;
     }
     complete_ = status == "completed" || status == "incomplete";
-    if (status == "failed") fail(classify(0, "server_error", "the response failed"));
+    if (status == "failed" || status == "cancelled")
+      fail(classify(0, "server_error", "the response has " + status));
   }
 
   void output(const Value& item) {
@@ -173,7 +190,14 @@ class Reader final : public JsonReader {
       answer_.message.parts.push_back(std::move(call));
     } else if (type == "reasoning") {
       Part thought{.kind = PartKind::reasoning};
-      for (const Value& s : items(at(item, "summary"))) thought.text += text_at(&s, "text");
+      const auto add = [&](const Value& v) {
+        if (!thought.text.empty()) thought.text += between_summaries;
+        thought.text += text_at(&v, "text");
+      };
+      for (const Value& s : items(at(item, "summary"))) add(s);
+      if (thought.text.empty()) {  // open models show all they think
+        for (const Value& c : items(at(item, "content"))) add(c);
+      }
       thought.provider = name;
       // Only encrypted thinking can be given back: nothing is stored at the provider.
       if (!text_at(&item, "encrypted_content").empty()) thought.opaque = cel::to_json(item);
@@ -181,6 +205,11 @@ class Reader final : public JsonReader {
         answer_.message.parts.push_back(std::move(thought));
     }
   }
+
+  static constexpr std::string_view between_summaries = "\n\n";
+  static constexpr size_t max_items = 4 * max_tool_calls;
+  bool created_ = false;
+  std::vector<Value> items_;  ///< of the output, as they were complete
 };
 
 class OpenAiResponses final : public Dialect {
@@ -190,6 +219,8 @@ class OpenAiResponses final : public Dialect {
   std::string_view key_variable() const override { return "OPENAI_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    if (r.model.seed) return unsupported(name, "seed");
+    if (!r.model.stop.empty()) return unsupported(name, "stop");
     JsonWriter out;
     out.begin_object();
     out.key("model"), out.string(r.model.id);

@@ -2,8 +2,6 @@
 #include "runtime/models/wire.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
@@ -24,7 +22,11 @@ std::string text_at(const Value* v, std::string_view name) {
 }
 int64_t int_at(const Value* v, std::string_view name) {
   const Value* x = at(v, name);
-  return x != nullptr && x->kind() == cel::Kind::int_ ? std::max<int64_t>(0, x->as_int()) : 0;
+  if (x == nullptr) return 0;
+  if (x->kind() == cel::Kind::int_) return std::clamp<int64_t>(x->as_int(), 0, max_number);
+  if (x->kind() != cel::Kind::double_ || !(x->as_double() > 0)) return 0;
+  return x->as_double() < static_cast<double>(max_number) ? static_cast<int64_t>(x->as_double())
+                                                          : max_number;
 }
 bool bool_at(const Value* v, std::string_view name) {
   const Value* x = at(v, name);
@@ -59,239 +61,6 @@ std::string clipped(std::string_view text, size_t most) {
   return std::string(text.substr(0, cut)) + "…";
 }
 
-// ---------------------------------------------------------------- errors
-
-ModelError malformed(std::string what) {
-  return {.code = "malformed", .message = std::move(what), .retryable = true};
-}
-
-ModelError incomplete() {
-  return {
-      .code = "incomplete", .message = "the answer broke off before its end", .retryable = true};
-}
-
-namespace {
-
-std::string lower(std::string_view s) {
-  std::string out(s);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
-}
-
-bool has_any(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::any_of(words.begin(), words.end(),
-                     [&](std::string_view w) { return text.find(w) != std::string_view::npos; });
-}
-
-std::string_view hint(std::string_view code) {
-  if (code == "auth") return "check the API key";
-  if (code == "quota") return "the account's quota or credit is used up";
-  if (code == "context_length") return "the conversation is longer than the model can read";
-  if (code == "not_found") return "check the model's id and the base_url";
-  return "";
-}
-
-std::string_view find_header(const Headers& headers, std::string_view name) {
-  for (const auto& [key, value] : headers) {
-    if (lower(key) == name) return value;
-  }
-  return {};
-}
-
-std::optional<int64_t> number(std::string_view text) {
-  double v = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-  if (error != std::errc() || v < 0 || v > 1e9) return std::nullopt;
-  return static_cast<int64_t>(v * 1000);
-}
-
-}  // namespace
-
-ModelError classify(int status, std::string_view code, std::string_view message) {
-  const std::string all = lower(code) + " " + lower(message);
-  ModelError out{.code = "invalid_request", .status = status};
-  if (has_any(all, {"context_length", "context length", "prompt is too long", "maximum context",
-                    "too many tokens", "context window", "exceeds the maximum number of tokens",
-                    "input is too long", "request_too_large"})) {
-    out.code = "context_length";
-  } else if (has_any(all,
-                     {"content_filter", "content_policy", "content management policy", "safety"})) {
-    out.code = "content_filter";
-  } else if (has_any(all, {"insufficient_quota", "billing", "credit balance",
-                           "exceeded your current"})) {
-    out.code = "quota";
-  } else if (status == 401 || has_any(all, {"invalid_api_key", "authentication_error",
-                                            "api key not valid", "api_key_invalid"})) {
-    out.code = "auth";
-  } else if (status == 403 || has_any(all, {"permission_error", "permission_denied"})) {
-    out.code = "permission";
-  } else if (status == 404 || has_any(all, {"model_not_found", "not_found_error"})) {
-    out.code = "not_found";
-  } else if (status == 429 || has_any(all, {"rate_limit", "resource_exhausted"})) {
-    out.code = "rate_limit", out.retryable = true;
-  } else if (status == 529 || status == 503 || has_any(all, {"overloaded", "unavailable"})) {
-    out.code = "overloaded", out.retryable = true;
-  } else if (status >= 500 || status == 408 || status == 409 ||
-             has_any(all, {"server_error", "api_error", "internal"})) {
-    out.code = "server", out.retryable = true;
-  }
-  const std::string_view more = hint(out.code);
-  out.message =
-      message.empty() ? std::string("the provider refused the request") : clipped(message);
-  if (status != 0) out.message += " (status " + std::to_string(status) + ")";
-  if (!more.empty()) out.message += "; " + std::string(more);
-  return out;
-}
-
-ModelError classify(int status, const Headers& headers, std::string_view code,
-                    std::string_view message) {
-  ModelError out = classify(status, code, message);
-  if (out.retryable) out.retry_after_ms = retry_after_ms(headers);
-  return out;
-}
-
-int64_t retry_after_ms(const Headers& headers) {
-  if (const auto ms = number(find_header(headers, "retry-after-ms"))) return *ms / 1000;
-  if (const auto seconds = number(find_header(headers, "retry-after"))) return *seconds;
-  return 0;
-}
-
-// ---------------------------------------------------------------- schemas
-
-namespace {
-
-constexpr std::array<std::string_view, 14> rules{
-    "minimum",     "maximum",       "minLength",       "maxLength",       "minItems",
-    "maxItems",    "minProperties", "pattern",         "format",          "maxProperties",
-    "uniqueItems", "multipleOf",    "contentEncoding", "exclusiveMinimum"};
-
-bool dropped(std::string_view key) { return key == "$schema" || key == "default"; }
-
-/// Rewrites a schema; `strict_` turns false where it cannot be strict.
-class SchemaWriter {
- public:
-  SchemaWriter(bool strict) : strict_(strict) {}
-  bool possible = true;
-
-  std::string take() { return out_.take(); }
-
-  void schema(const Value& v, bool nullable = false) {
-    if (v.kind() != cel::Kind::map) {
-      possible = possible && !strict_;
-      return out_.raw(cel::to_json(v));
-    }
-    if (strict_ && nullable && !accepts_null(v)) {
-      out_.begin_object();
-      out_.key("anyOf");
-      out_.begin_array();
-      schema(v);
-      out_.begin_object();
-      out_.key("type"), out_.string("null");
-      out_.end_object();
-      out_.end_array();
-      return out_.end_object();
-    }
-    out_.begin_object();
-    std::string notes;
-    bool says_something = false;
-    for (const cel::MapEntry& e : v.as_map()) {
-      if (e.key.kind() != cel::Kind::string) continue;
-      const std::string_view key = e.key.as_string();
-      if (dropped(key)) continue;
-      says_something = says_something || key != "description";
-      if (strict_ && std::ranges::find(rules, key) != rules.end()) {
-        notes += (notes.empty() ? "" : ", ") + std::string(key) + " " + cel::to_json(e.value);
-        continue;
-      }
-      if (strict_ && (key == "description" || key == "required")) continue;
-      member(key, e.value, v);
-    }
-    if (!says_something) possible = possible && !strict_;  // any value
-    if (strict_) {
-      const Value* description = v.find("description");
-      std::string text = description != nullptr && description->kind() == cel::Kind::string
-                             ? std::string(description->as_string())
-                             : std::string();
-      if (!notes.empty()) text += (text.empty() ? "" : " ") + std::string("(") + notes + ")";
-      if (!text.empty()) out_.key("description"), out_.string(text);
-    }
-    out_.end_object();
-  }
-
- private:
-  static bool accepts_null(const Value& v) {
-    const Value* any = v.find("anyOf");
-    for (const Value& arm : items(any)) {
-      const Value* type = at(arm, "type");
-      if (type != nullptr && type->kind() == cel::Kind::string && type->as_string() == "null")
-        return true;
-    }
-    return false;
-  }
-
-  void member(std::string_view key, const Value& value, const Value& owner) {
-    out_.key(key);
-    if (key == "properties") {
-      const Value* required = owner.find("required");
-      std::vector<std::string> names;
-      out_.begin_object();
-      for (const cel::MapEntry& e :
-           value.kind() == cel::Kind::map ? value.as_map() : std::span<const cel::MapEntry>()) {
-        const std::string name(e.key.as_string());
-        const bool needed = std::ranges::any_of(items(required), [&](const Value& r) {
-          return r.kind() == cel::Kind::string && r.as_string() == name;
-        });
-        out_.key(name);
-        schema(e.value, !needed);
-        names.push_back(name);
-      }
-      out_.end_object();
-      if (!strict_) return;
-      out_.key("required");
-      out_.begin_array();
-      for (const std::string& name : names) out_.string(name);
-      out_.end_array();
-    } else if (key == "$defs") {
-      out_.begin_object();
-      for (const cel::MapEntry& e : value.as_map()) {
-        out_.key(e.key.as_string());
-        schema(e.value);
-      }
-      out_.end_object();
-    } else if (key == "items") {
-      schema(value);
-    } else if (key == "anyOf") {
-      out_.begin_array();
-      for (const Value& arm : items(&value)) schema(arm);
-      out_.end_array();
-    } else {
-      if (key == "additionalProperties" && value.kind() != cel::Kind::boolean)
-        possible = possible && !strict_;
-      out_.raw(cel::to_json(value));
-    }
-  }
-
-  bool strict_;
-  JsonWriter out_;
-};
-
-}  // namespace
-
-std::optional<std::string> strict_schema(std::string_view text) {
-  SchemaWriter writer(true);
-  writer.schema(read_json(text));
-  if (!writer.possible) return std::nullopt;
-  return writer.take();
-}
-
-std::string plain_schema(std::string_view text) {
-  SchemaWriter writer(false);
-  writer.schema(read_json(text));
-  return writer.take();
-}
-
-// ---------------------------------------------------------------- readers
-
 void JsonReader::feed(std::string_view bytes, std::vector<Delta>& out) {
   if (error_) return;
   bytes_ += bytes.size();
@@ -299,12 +68,16 @@ void JsonReader::feed(std::string_view bytes, std::vector<Delta>& out) {
     return fail(
         malformed("the answer is larger than " + std::to_string(max_answer_bytes >> 20) + " MiB"));
   }
-  if (!stream_) {
+  if (form_ == Form::unknown) bytes = recognise(bytes);
+  if (error_ || bytes.empty()) return;
+  if (form_ == Form::document) {
     body_.append(bytes);
     return;
   }
+  if (body_.size() < shown_bytes) body_.append(bytes.substr(0, shown_bytes - body_.size()));
   const bool sound = sse_.feed(bytes, [&](std::string_view name, std::string_view data) {
     if (error_ || data == "[DONE]") return;
+    ++events_;
     auto quick = json_.read(data);
     const Value v = quick ? std::move(*quick) : read_json(data);
     if (v.kind() != cel::Kind::map)
@@ -317,17 +90,38 @@ void JsonReader::feed(std::string_view bytes, std::vector<Delta>& out) {
   }
 }
 
+// Servers that do not stream although asked to, and those that always do: the first octet tells.
+std::string_view JsonReader::recognise(std::string_view bytes) {
+  while (!bytes.empty() && (std::string_view(" \t\r\n\xEF\xBB\xBF").contains(bytes.front())))
+    bytes.remove_prefix(1);
+  if (bytes.empty()) return bytes;
+  const char first = bytes.front();
+  if (first == '<') {
+    fail(malformed("the answer is a page of HTML, not one of a model; check the base_url: " +
+                   clipped(bytes, 100)));
+  }
+  const bool json = first == '{' || first == '[';
+  const bool events = first == 'd' || first == 'e' || first == ':' || first == 'i' || first == 'r';
+  form_ = json ? Form::document : events || stream_ ? Form::stream : Form::document;
+  return bytes;
+}
+
 std::expected<conversation::ModelAnswer, ModelError> JsonReader::finish() {
-  if (!error_ && !stream_) {
+  if (!error_ && form_ == Form::unknown) fail(no_answer("the answer is empty"));
+  if (!error_ && form_ == Form::document) {
     const Value v = read_json(body_);
     if (v.kind() != cel::Kind::map) {
       fail(malformed("the answer is no JSON: " + clipped(body_, 100)));
     } else {
       document(v);
+      if (!error_ && !complete_)
+        fail(malformed("the answer has not this provider's form: " + clipped(body_, 100)));
     }
   }
+  if (!error_ && form_ == Form::stream && events_ == 0)
+    fail(no_answer("the answer is no stream of events: " + clipped(body_, 100)));
   if (!error_) end();
-  if (!error_ && !complete_) fail(incomplete());
+  if (!error_ && !complete_) fail(no_answer("the answer broke off before its end"));
   if (error_) return std::unexpected(*error_);
   answer_.message.role = conversation::Role::assistant;
   size_t calls = 0;

@@ -83,6 +83,29 @@ Result<std::string_view> unseal(std::string_view key, std::string_view row, std:
   return payload;
 }
 
+namespace {
+
+void write_usage(ByteWriter& out, const machine::UsageTotal& u) {
+  out.svarint(u.input_tokens);
+  out.svarint(u.output_tokens);
+  out.f64(u.usd);
+  out.svarint(u.calls);
+  out.svarint(u.cached_input_tokens);
+  out.svarint(u.cache_write_tokens);
+  out.svarint(u.reasoning_tokens);
+}
+void read_usage(ByteReader& in, machine::UsageTotal& u) {
+  u.input_tokens = in.svarint();
+  u.output_tokens = in.svarint();
+  u.usd = in.f64();
+  u.calls = in.svarint();
+  u.cached_input_tokens = in.svarint();
+  u.cache_write_tokens = in.svarint();
+  u.reasoning_tokens = in.svarint();
+}
+
+}  // namespace
+
 std::string encode_run(std::string_view key, const RunRow& run) {
   const RunHeader& h = run.header;
   ByteWriter out;
@@ -109,6 +132,8 @@ std::string encode_run(std::string_view key, const RunRow& run) {
   out.varint(h.slot_limit);
   out.svarint(h.retention_ms);
   out.boolean(h.trimmed);
+  out.string(h.tape);
+  write_usage(out, h.usage);
   return seal(key, out.buffer());
 }
 
@@ -144,6 +169,10 @@ Result<RunRow> decode_run(std::string_view key, std::string_view row) {
   h.slot_limit = in.varint32();
   h.retention_ms = in.svarint();
   h.trimmed = in.boolean();
+  if (in.remaining() > 0) {  // rows of before have no more
+    h.tape = in.string();
+    read_usage(in, h.usage);
+  }
   if (!in.done()) return damaged(run_name);
   return out;
 }

@@ -60,6 +60,10 @@ struct RunHeader {
   uint32_t slot_limit = 0;
   Millis retention_ms = 0;  ///< how long it is kept after its end; 0: as the store's owner says
   bool trimmed = false;     ///< its log was rewritten without the pieces of models' answers
+  /// Which exchanges it is answered from or records, as the engine names it; "": none. Only a
+  /// process with the same tape goes on with it.
+  std::string tape;
+  machine::UsageTotal usage;  ///< of models, when the row was last written
 };
 
 /// A durable command to a run, written without owning it; consumed in the commit of the event that
@@ -353,9 +357,10 @@ class Store : public BlobStore {
   virtual Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) = 0;
   /// Runs that this process may claim now: their owner is dead, or they have none and a timer is
   /// due, a message waits, or they were started without owner and timer. Only those of
-  /// `project_root`, if that is given.
+  /// `project_root`, if that is given, and of exactly this tape.
   virtual Result<std::vector<RunHeader>> claimable(Millis now, size_t limit,
-                                                   std::string_view project_root = {}) = 0;
+                                                   std::string_view project_root = {},
+                                                   std::string_view tape = {}) = 0;
   /// Earliest timer of unowned runs later than `after`; `never`: none.
   virtual Result<Millis> next_due(Millis after = -1) = 0;
   /// Blocks until some other owner has died (true, once per owner) or `cancel_fd` is readable

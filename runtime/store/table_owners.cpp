@@ -187,7 +187,8 @@ Result<void> visit_inboxes(Transaction& txn, const Take& take) {
 
 // Those of the dead first, then timers in order, then messages.
 Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit,
-                                                     std::string_view project_root) {
+                                                     std::string_view project_root,
+                                                     std::string_view tape) {
   auto all = owners();
   if (!all) return std::unexpected(std::move(all).error());
   std::vector<RunHeader> out;
@@ -205,7 +206,7 @@ Result<std::vector<RunHeader>> TableStore::claimable(Millis now, size_t limit,
       RunHeader& h = (*run)->header;
       const bool free =
           h.owner == no_owner || std::find(owning.begin(), owning.end(), h.owner) != owning.end();
-      const bool ours = project_root.empty() || h.project_root == project_root;
+      const bool ours = (project_root.empty() || h.project_root == project_root) && h.tape == tape;
       if (free && ours) {
         const auto waits = must_wait(**txn, h);
         if (!waits) return std::unexpected(waits.error());

@@ -43,8 +43,8 @@ class TableStore final : public Store {
   bool alive(OwnerId owner) override;
   Result<RunHeader> claim(RunKey run, uint64_t expected_epoch) override;
   Result<std::vector<RunHeader>> claim_all(std::span<const RunHeader> runs) override;
-  Result<std::vector<RunHeader>> claimable(Millis now, size_t limit,
-                                           std::string_view project_root) override;
+  Result<std::vector<RunHeader>> claimable(Millis now, size_t limit, std::string_view project_root,
+                                           std::string_view tape) override;
   Result<Millis> next_due(Millis after) override;
   Result<bool> wait_for_death(int cancel_fd) override;
   void ring(OwnerId owner) override;

@@ -244,6 +244,14 @@ class FakeModel::Server {
               body;
       return;
     }
+    if (const Value* raw = at(&answer, "raw"); raw != nullptr && raw->kind() == cel::Kind::string) {
+      const std::string type = text_at(&answer, "content_type");
+      const std::string body(raw->as_string());
+      c.out = head(static_cast<int>(int_at(&answer, "status", 200)),
+                   type.empty() ? "text/event-stream" : type, "", body.size()) +
+              body;
+      return;
+    }
     bool stream = false;
     auto body = wire_answer(request.path, request.body, answer, stream);
     if (!body) {

@@ -408,11 +408,11 @@ TEST_CASE("the public events of a team") {
   CHECK(field("RunContentCompleted answer.one[1]", "content") == "\"some\"");
   CHECK(field("ModelRequestCompleted answer.one[1].model[1]", "stop") == "\"end\"");
   CHECK(field("RunCompleted answer.one[1]", "usage") ==
-        R"({"input_tokens":12,"output_tokens":7,"usd":0.0,"calls":1})");
+        R"({"input_tokens":12,"cached_input_tokens":3,"cache_write_tokens":0,"output_tokens":7,"reasoning_tokens":2,"usd":0.0,"calls":1})");
   CHECK(field("TeamToolCallCompleted answer.one[1]", "content") == "\"some\"");
   CHECK(field("TeamRunContent answer.model[2]", "attempt") == "1");
   CHECK(field("TeamRunCompleted answer", "usage") ==
-        R"({"input_tokens":24,"output_tokens":14,"usd":0.0,"calls":2})");
+        R"({"input_tokens":24,"cached_input_tokens":6,"cache_write_tokens":0,"output_tokens":14,"reasoning_tokens":4,"usd":0.0,"calls":2})");
 }
 
 TEST_CASE("a tape has cookies by name only") {
