@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "runtime/activities/activity.hpp"
+#include "runtime/activities/exchange.hpp"
 
 namespace kflow::activities {
 
@@ -15,7 +16,8 @@ class Worker {
 };
 
 /// All HTTP on one curl-multi thread.
-std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done);
+class HttpWorkerBase : public Worker, public Exchanges {};
+std::unique_ptr<HttpWorkerBase> make_http_worker(Options options, CompletionHandler done);
 /// Programs: spawned, read and reaped on one thread; each in its own process group.
 std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler done);
 /// Files, on one thread.
@@ -29,6 +31,8 @@ inline constexpr size_t pool_threads = 4;
 /// Effects that block, on a few threads that start when first needed; more of them wait.
 std::unique_ptr<Worker> make_pool_worker(Job job, CompletionHandler done,
                                          size_t threads = pool_threads);
+/// Functions of the embedding program.
+Job function_job(const Options& options);
 /// `sql.query`: SQLite databases within the roots, PostgreSQL databases by URL.
 Job sql_job(const Options& options);
 /// `email.send`: SMTP.

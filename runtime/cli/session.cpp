@@ -163,6 +163,11 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   options.activities.log = [](const std::string& line) {
     std::fprintf(stderr, "log: %s\n", line.c_str());
   };
+  if (const char* level = std::getenv("KFLOW_LOG"); level != nullptr && *level != '\0') {
+    options.activities.on_server_line = [](const std::string& server, const std::string& line) {
+      std::fprintf(stderr, "mcp %s: %s\n", server.c_str(), line.c_str());
+    };
+  }
   options.on_trouble = [](const std::string& what) {
     std::fprintf(stderr, "kflow: warning: %s\n", what.c_str());
   };
@@ -210,6 +215,9 @@ Result<std::shared_ptr<activities::Tape>> open_tape(const std::string& record,
   };
   for (const models::Dialect* d : models::all_dialects()) add(d->key_variable());
   for (const ir::Model& m : program.models) add(m.api_key);
+  for (const ir::McpServer& s : program.servers) {
+    for (const ir::McpSetting& setting : s.settings) add(setting.secret);
+  }
   for (const auto& [name, endpoint] : options.activities.models) {
     add(endpoint.api_key_variable);
     for (const auto& [header, value] : endpoint.headers) secrets.push_back(value);
