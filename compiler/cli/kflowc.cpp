@@ -153,6 +153,28 @@ int explain(const std::string& code) {
   return ok;
 }
 
+// Servers are started by the runtime, which this program does not carry along: it is `kflow mcp`.
+int mcp_sync(const std::vector<std::string>& files, bool check_only) {
+  std::vector<std::string> words{"kflow", "mcp", "sync"};
+  if (check_only) words.emplace_back("--check");
+  words.insert(words.end(), files.begin(), files.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  // Beside this program: where it is installed, or where it is built.
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    for (const char* near : {"kflow", "../../runtime/cli/kflow"})
+      ::execv((self.parent_path() / near).c_str(), argv.data());
+  }
+  ::execvp("kflow", argv.data());
+  std::fprintf(stderr,
+               "kflowc: error: `kflow`, which starts the servers, is neither beside kflowc nor in "
+               "the PATH\n");
+  return failed;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -189,6 +211,16 @@ int main(int argc, char** argv) {
       app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
   explain_verb->add_option("CODE", code, "such as KF2004");
   explain_verb->footer("example: kflowc explain KF2004");
+
+  std::vector<std::string> sync_files;
+  bool sync_check = false;
+  auto* mcp_verb = app.add_subcommand("mcp", "servers of the Model Context Protocol");
+  mcp_verb->require_subcommand(1);
+  auto* sync_verb = mcp_verb->add_subcommand(
+      "sync", "ask the servers that files declare for their tools, and write kflow.lock.json");
+  sync_verb->add_option("FILE", sync_files, "the .kflow files")->required();
+  sync_verb->add_flag("--check", sync_check, "write nothing; fail if the lock is out of date");
+  sync_verb->footer("example: kflowc mcp sync research.kflow");
 
   cli::EvalOptions evaluation;
   auto* eval_verb = app.add_subcommand("eval", "evaluate an expression");
@@ -227,6 +259,7 @@ int main(int argc, char** argv) {
   if (check_verb->parsed()) return check(checking);
   if (build_verb->parsed()) return build(file, output, print);
   if (explain_verb->parsed()) return explain(code);
+  if (sync_verb->parsed()) return mcp_sync(sync_files, sync_check);
   if (evaluation.expression.empty() && !evaluation.conformance) {
     std::fprintf(stderr, "kflowc: error: eval needs an expression, or --conformance\n");
     return usage;

@@ -2,6 +2,7 @@
 #include "compiler/driver/driver.hpp"
 
 #include "compiler/base/check.hpp"
+#include "compiler/ir/lock.hpp"
 #include "compiler/lower/lower.hpp"
 #include "compiler/sema/model.hpp"
 #include "compiler/syntax/parse.hpp"
@@ -38,6 +39,22 @@ Result<std::unique_ptr<Compilation>> compile_file(const std::string& path) {
 std::unique_ptr<Compilation> compile_text(std::string name, std::string text) {
   auto out = make();
   compile(*out, out->sources->add(name, name, std::move(text)));
+  return out;
+}
+
+Result<std::unique_ptr<Declarations>> mcp_servers(const std::string& path) {
+  auto out = std::make_unique<Declarations>();
+  out->sources = std::make_unique<source::Manager>(stdlib::find_module);
+  const auto root = out->sources->load(path);
+  if (!root) return std::unexpected(root.error());
+  sema::Model model{.sources = *out->sources, .sink = out->sink, .locking = true};
+  sema::declare(model, *root);
+  for (sema::ServerInfo& s : model.servers) {
+    if (s.spec.name.empty()) continue;
+    out->servers.push_back(
+        {std::move(s.spec),
+         out->sources->place_in_project(model.modules[s.module]->file, ir::lock_file_name)});
+  }
   return out;
 }
 

@@ -24,6 +24,18 @@ struct Compilation {
 Result<std::unique_ptr<Compilation>> compile_file(const std::string& path);
 /// Compiles a text that is not a file; imports are relative to the current folder.
 std::unique_ptr<Compilation> compile_text(std::string name, std::string text);
+/// An MCP server that a file declares, and the lock that its tools belong into.
+struct DeclaredServer {
+  ir::McpServer spec;
+  std::string lock;
+};
+struct Declarations {
+  std::unique_ptr<source::Manager> sources;
+  diagnostics::Sink sink;  ///< what is wrong outside of bodies, a missing lock not counted
+  std::vector<DeclaredServer> servers;
+};
+/// The servers that a file and what it imports declare, whether they are locked or not.
+Result<std::unique_ptr<Declarations>> mcp_servers(const std::string& path);
 /// The tree of a file as `--print tree` shows it.
 Result<std::string> print_tree(const std::string& path);
 

@@ -197,18 +197,32 @@ void fields(A& a, WorkflowOptions& x) {
       a("budget", x.budget), a("other", x.other);
 }
 template <typename A>
+void fields(A& a, McpSetting& x) {
+  a("name", x.name), a("text", x.text), a("secret", x.secret);
+}
+template <typename A>
+void fields(A& a, McpServer& x) {
+  a("name", x.name), a("command", x.command), a("url", x.url), a("settings", x.settings),
+      a("timeout_ms", x.timeout_ms), a("protocol", x.protocol);
+}
+template <typename A>
+void fields(A& a, McpTool& x) {
+  a("server", x.server), a("name", x.name), a("input_schema", x.input_schema),
+      a("output_schema", x.output_schema);
+}
+template <typename A>
 void fields(A& a, Callable& x) {
   a("kind", x.kind), a("name", x.name), a("doc", x.doc), a("params", x.params),
       a("result", x.result), a("scope", x.scope);
   a("body", x.body), a("workflow", x.workflow), a("command", x.command),
-      a("idempotent", x.idempotent), a("agent", x.agent);
+      a("idempotent", x.idempotent), a("agent", x.agent), a("mcp", x.mcp);
 }
 template <typename A>
 void fields(A& a, Program& x) {
   a("edition", x.edition), a("name", x.name), a("types", x.types), a("constants", x.constants),
       a("exprs", x.exprs);
   a("scopes", x.scopes), a("blocks", x.blocks), a("nodes", x.nodes), a("callables", x.callables);
-  a("models", x.models);
+  a("models", x.models), a("servers", x.servers);
   a.files("files", x.files);
 }
 
@@ -257,7 +271,7 @@ struct last_of<OnMax> {
 };
 template <>
 struct last_of<CallableKind> {
-  static constexpr auto value = CallableKind::team;
+  static constexpr auto value = CallableKind::mcp_tool;
 };
 
 }  // namespace kflow::ir

@@ -1,8 +1,10 @@
 // Readable listing of a program, one line a node.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "compiler/cel/time.hpp"
 #include "compiler/ir/program.hpp"
+#include "compiler/ir/schema/json_schema.hpp"
 
 namespace kflow::ir {
 namespace {
@@ -13,7 +15,8 @@ class Printer {
   std::string out;
 
   void callable(const Callable& c) {
-    static constexpr const char* kinds[] = {"workflow", "tool", "extern tool", "agent", "team"};
+    static constexpr const char* kinds[] = {"workflow", "tool", "extern tool",
+                                            "agent",    "team", "mcp tool"};
     std::string params;
     for (const Param& param : c.params) {
       params += fmt::format("{}{}: {}", params.empty() ? "" : ", ", param.name,
@@ -24,6 +27,19 @@ class Printer {
          p_.types.display(c.result));
     if (c.workflow.timeout) line(1, "timeout {}", text(c.workflow.timeout));
     if (c.body) block(c.scope, c.body, 1);
+    // What its model is told of the tools.
+    for (const AgentTool& tool : c.agent.tools) {
+      line(1, "tool {} {}", tool.name,
+           tool.schema.empty()
+               ? schema::json_schema(p_.types, p_.types[tool.input].fields, {.aliases = true})
+               : tool.schema);
+      if (!tool.description.empty()) line(2, "{}", tool.description);
+    }
+    if (c.kind == CallableKind::mcp_tool) {
+      const McpServer& server = p_[c.mcp.server];
+      line(1, "{} of {}{}{}", c.mcp.name, server.url, fmt::join(server.command, " "),
+           c.idempotent ? ", may be repeated" : "");
+    }
   }
 
  private:

@@ -26,12 +26,14 @@ struct ExprTag;
 struct ScopeTag;
 struct CallableTag;
 struct ModelTag;
+struct McpServerTag;
 using NodeId = Id<NodeTag>;
 using BlockId = Id<BlockTag>;
 using ExprId = Id<ExprTag>;  ///< none where an option is not written
 using ScopeId = Id<ScopeTag>;
 using CallableId = Id<CallableTag>;
 using ModelId = Id<ModelTag>;
+using McpServerId = Id<McpServerTag>;
 
 /// Index of a value within its scope; `no_slot` for a step whose value nobody names.
 using Slot = uint32_t;
@@ -117,7 +119,7 @@ enum class CalleeKind : uint8_t {
   workflow_start,  ///< `name.start(…)`: detached
   agent,
   team,
-  mcp_tool,  ///< `name` is server.tool
+  mcp_tool,  ///< a tool of an MCP server
   model,     ///< a turn of the agent `callable`
 };
 
@@ -129,7 +131,7 @@ struct Argument {
 struct Call {
   CalleeKind kind = CalleeKind::builtin;
   std::string name;     ///< as written: "http.get", "research_team"
-  CallableId callable;  ///< of tool, extern_tool, workflow, agent, team
+  CallableId callable;  ///< of all but built-ins
   std::vector<Argument>
       arguments;  ///< by parameter name, in the callee's order; defaults are filled in at run time
 };
@@ -288,7 +290,7 @@ struct Block {
 
 // ---------------------------------------------------------------- callables
 
-enum class CallableKind : uint8_t { workflow, tool, extern_tool, agent, team };
+enum class CallableKind : uint8_t { workflow, tool, extern_tool, agent, team, mcp_tool };
 
 struct Param {
   std::string name;
@@ -325,7 +327,7 @@ struct AgentTool {
   std::string name;  ///< as the model knows it: letters, digits, `_` and `-`, at most 64
   std::string description;
   TypeId input;        ///< record of the arguments
-  std::string schema;  ///< JSON Schema, where there is no type of ours (MCP); "": of `input`
+  std::string schema;  ///< JSON Schema as an MCP server gave it; "": of `input`
   NodeId node;
 };
 
@@ -397,6 +399,36 @@ struct WorkflowOptions {
   std::vector<RawOption> other;  ///< what does not run yet
 };
 
+// ---------------------------------------------------------------- MCP
+
+/// A header of a server's requests, or a variable of its environment: the text, then the value of
+/// the secret.
+struct McpSetting {
+  std::string name;
+  std::string text;
+  std::string secret;  ///< name of a declared secret; "": none
+  friend bool operator==(const McpSetting&, const McpSetting&) = default;
+};
+
+/// An `mcp` declaration: a program to start, or an address.
+struct McpServer {
+  std::string name;  ///< unique in the program: `name`, or `module.name` for imported ones
+  std::vector<std::string> command;
+  std::string url;                   ///< instead of `command`
+  std::vector<McpSetting> settings;  ///< headers with `url`, environment with `command`
+  int64_t timeout_ms = 0;            ///< of one call; 0: as built in
+  std::string protocol;              ///< revision that was spoken when its tools were locked
+  friend bool operator==(const McpServer&, const McpServer&) = default;
+};
+
+/// A tool of an MCP server as it was locked.
+struct McpTool {
+  McpServerId server;
+  std::string name;           ///< as the server knows it
+  std::string input_schema;   ///< JSON Schema, canonical
+  std::string output_schema;  ///< canonical; "": it has none
+};
+
 struct Callable {
   CallableKind kind = CallableKind::workflow;
   std::string name;  ///< unique in the program: `name`, or `module.name` for imported ones
@@ -409,8 +441,9 @@ struct Callable {
   WorkflowOptions workflow;
   // extern tool
   std::vector<std::string> command;  ///< empty: registered by the embedding program
-  bool idempotent = false;
-  AgentOptions agent;  ///< agent, team
+  bool idempotent = false;           ///< of MCP tools too
+  AgentOptions agent;                ///< agent, team
+  McpTool mcp;
 };
 
 struct Program {
@@ -423,6 +456,7 @@ struct Program {
   std::vector<Node> nodes;
   std::vector<Callable> callables;
   std::vector<Model> models;
+  std::vector<McpServer> servers;
   std::vector<std::string> files;  ///< paths as written, for Origin
   std::string name;                ///< stem of the root file
 
@@ -432,14 +466,15 @@ struct Program {
   const Node& operator[](NodeId id) const { return nodes[id.value]; }
   const Callable& operator[](CallableId id) const { return callables[id.value]; }
   const Model& operator[](ModelId id) const { return models[id.value]; }
+  const McpServer& operator[](McpServerId id) const { return servers[id.value]; }
   /// Callable of that name, or none.
   CallableId find(std::string_view name) const;
 };
 
 /// The newest layout this build writes; older ones are read for ever.
-inline constexpr uint32_t program_format = 3;
+inline constexpr uint32_t program_format = 4;
 /// Layouts below this were those of versions before the first release.
-inline constexpr uint32_t oldest_program_format = 3;
+inline constexpr uint32_t oldest_program_format = 4;
 
 /// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was
 /// decoded or lowered is run only after this.

@@ -391,6 +391,8 @@ class Layout {
       fields(*this, copy);
       out_.models.push_back(std::move(copy));
     }
+    servers_ = static_cast<uint32_t>(out_.servers.size());
+    out_.servers.insert(out_.servers.end(), next_.servers.begin(), next_.servers.end());
     // Callables of a name whose kind has changed: the old one is kept for what refers to it.
     for (const Callable& c : next_.callables) {
       const CallableId old = out_.find(c.name);
@@ -549,6 +551,9 @@ class Layout {
   void put(ModelId& x) {
     if (x) x = ModelId(x.value + models_);
   }
+  void put(McpServerId& x) {
+    if (x) x = McpServerId(x.value + servers_);
+  }
   void put(std::string&) {}
   void put(cel::Value&) {}
   template <typename T>
@@ -581,6 +586,7 @@ class Layout {
   uint32_t constants_ = 0;
   uint32_t exprs_ = 0;
   uint32_t models_ = 0;
+  uint32_t servers_ = 0;
   std::vector<BlockId> blocks_;
   std::vector<NodeId> nodes_;
   std::vector<ScopeId> scopes_;

@@ -50,6 +50,10 @@ class Verifier {
       expr({}, param.fallback);
     }
     if (c.kind == CallableKind::extern_tool) return bodiless(c);
+    if (c.kind == CallableKind::mcp_tool) {
+      need(c.mcp.server.value < p_.servers.size() && !c.mcp.name.empty(), "MCP server");
+      return bodiless(c);
+    }
     need(c.scope.value < p_.scopes.size() && p_[c.scope].kind == ScopeKind::body &&
              !p_[c.scope].parent,
          "body scope");
@@ -93,7 +97,11 @@ class Verifier {
     need(call.kind == CalleeKind::model && p_.callables[call.callable.value].agent.call == o.call,
          "call of the model");
     for (const AgentTool& tool : o.tools) {
-      need(type(tool.input) && p_.types[tool.input].kind == schema::TypeKind::record && tool.node,
+      need(type(tool.input) && tool.node, "tool of an agent");
+      if (!problem.empty()) return;
+      const schema::TypeKind kind = p_.types[tool.input].kind;
+      need(kind == schema::TypeKind::record ||
+               (kind == schema::TypeKind::map && !tool.schema.empty()),
            "tool of an agent");
       hidden(c.scope, tool.node, true);
     }
@@ -158,7 +166,7 @@ class Verifier {
       case CalleeKind::builtin:
         return need(find_builtin(c.name) != nullptr, "built-in");
       case CalleeKind::mcp_tool:
-        return;
+        return callee(c, CallableKind::mcp_tool);
       case CalleeKind::tool:
         return callee(c, CallableKind::tool);
       case CalleeKind::extern_tool:

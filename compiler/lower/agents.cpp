@@ -31,14 +31,19 @@ std::vector<Cursor> items(Cursor value) {
   return out;
 }
 
-// `name` or `module.name`; "" for anything else.
+// `name`, `module.name`, `module.server.tool`; "" for anything else.
 std::string reference_name(Cursor c) {
   if (c.is(Node::reference) && !c.child(Node::arguments)) return std::string(c.name());
   if (!c.is(Node::postfix)) return "";
   const Cursor head = c.child(Node::reference);
   const auto selects = c.children(Node::select);
-  if (!head || selects.size() != 1 || selects[0].child(Node::arguments)) return "";
-  return fmt::format("{}.{}", head.name(), selects[0].child(Node::identifier).text());
+  if (!head || selects.empty() || selects.size() > 2) return "";
+  std::string out(head.name());
+  for (const Cursor s : selects) {
+    if (s.child(Node::arguments)) return "";
+    out += "." + std::string(s.child(Node::identifier).text());
+  }
+  return out;
 }
 
 }  // namespace
@@ -403,7 +408,8 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
       const Module& other = *m_.modules[import->second];
       size_t found = 0;
       for (const auto& [inner, index] : other.callables) {
-        if (sema::is_private(inner)) continue;
+        // The module's own, and the tools of its MCP servers: those are named by `module.server`.
+        if (sema::is_private(inner) || inner.find('.') != std::string::npos) continue;
         agent_tool(out, fmt::format("{}.{}", name, inner), item);
         ++found;
       }
@@ -413,8 +419,14 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
       }
       continue;
     }
-    if (module_->servers.contains(name)) {
-      not_built(item.span(), fmt::format("an MCP server (`{}`)", name));
+    if (const auto server = sema::find_server(m_, *module_, name)) {
+      const sema::ServerInfo& info = m_.servers[*server];
+      for (const std::string& tool : info.tools)
+        agent_tool(out, fmt::format("{}.{}", name, tool), item);
+      if (info.known && info.tools.empty()) {
+        m_.sink.report(Kind::bad_option_value, item.span(),
+                       fmt::format("the MCP server `{}` has no tools", name));
+      }
       continue;
     }
     const size_t before = out.tools.size();
@@ -446,6 +458,17 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
     return;
   }
   const auto index = sema::find_callable(m_, *module_, name);
+  if (t.kind == ir::CalleeKind::mcp_tool) {
+    // The model is told what the server says, word for word.
+    const CallableInfo& info = m_.callables[*index];
+    tool.description = info.doc;
+    tool.schema = info.mcp.input_schema;
+    tool.input = info.arguments;
+    tool.node =
+        hidden(tool.name, {.kind = t.kind, .name = t.name, .callable = t.callable}, t.result, at);
+    out.tools.push_back(std::move(tool));
+    return;
+  }
   if (index) {
     tool.description = m_.callables[*index].node.doc();
     if (tool.description.empty()) {
@@ -486,6 +509,8 @@ void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor 
   tool.input = t_.record(std::move(fields));
   tool.node =
       hidden(tool.name, {.kind = t.kind, .name = t.name, .callable = t.callable}, t.result, at);
+  if (t.kind == ir::CalleeKind::extern_tool && t_[t.result].kind != TypeKind::any)
+    std::get<ir::StepNode>(out_.nodes[tool.node.value].data).check = true;
   out.tools.push_back(std::move(tool));
 }
 

@@ -7,7 +7,8 @@ namespace kflow::lower {
 std::optional<ir::Program> Lowerer::run() {
   for (uint32_t i = 0; i < m_.callables.size(); ++i) callable_ids_.push_back({});
   for (uint32_t i = 0; i < m_.callables.size(); ++i) {
-    if (m_.callables[i].module == 0) need(i);
+    // Of MCP servers only what is used: they may have hundreds of tools.
+    if (m_.callables[i].module == 0 && m_.callables[i].kind != ir::CallableKind::mcp_tool) need(i);
   }
   // Those that nothing uses are checked too.
   module_ = m_.modules[0].get();
@@ -37,7 +38,7 @@ ir::CallableId Lowerer::need(uint32_t index) {
   const ir::CallableId id(out_.callables.size());
   callable_ids_[index] = id;
   ir::Callable c{
-      .kind = info.kind, .name = info.name, .doc = info.node.doc(), .result = info.result};
+      .kind = info.kind, .name = info.name, .doc = info.description(), .result = info.result};
   if (info.module != 0) c.name = module_name(info.module) + "." + info.name;
   out_.callables.push_back(std::move(c));
   todo_.push_back(index);
@@ -73,6 +74,8 @@ void Lowerer::body(uint32_t index) {
       return agent(id, info);
     case ir::CallableKind::extern_tool:
       return extern_tool(id, info);
+    case ir::CallableKind::mcp_tool:
+      return mcp_tool(id, info);
     case ir::CallableKind::workflow:
     case ir::CallableKind::tool:
       break;
@@ -155,6 +158,22 @@ void Lowerer::extern_tool(ir::CallableId id, const CallableInfo& info) {
     }
     for (const cel::Value& x : v->as_list()) c.command.emplace_back(x.as_string());
   }
+}
+
+void Lowerer::mcp_tool(ir::CallableId id, const CallableInfo& info) {
+  const auto known = servers_.find(info.server);
+  ir::McpServerId server = known == servers_.end() ? ir::McpServerId() : known->second;
+  if (!server) {
+    server = ir::McpServerId(out_.servers.size());
+    servers_[info.server] = server;
+    ir::McpServer spec = m_.servers[info.server].spec;
+    if (info.module != 0) spec.name = module_name(info.module) + "." + spec.name;
+    out_.servers.push_back(std::move(spec));
+  }
+  ir::Callable& c = out_.callables[id.value];
+  c.mcp = info.mcp;
+  c.mcp.server = server;
+  c.idempotent = info.idempotent;
 }
 
 void Lowerer::not_built(source::Span span, std::string_view what) {

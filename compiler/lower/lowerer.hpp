@@ -55,6 +55,7 @@ class Lowerer {
   ExprId constant_expr(const cel::Value& value, TypeId type, Cursor at);
 
   void extern_tool(ir::CallableId id, const CallableInfo& info);
+  void mcp_tool(ir::CallableId id, const CallableInfo& info);
 
   void not_built(source::Span span, std::string_view what);
 
@@ -161,6 +162,7 @@ class Lowerer {
   Target target(const std::string& name, Cursor at, bool quiet = false);
 
   Target& declared(Target& out, uint32_t index, Cursor at, bool quiet);
+  Target no_such_tool(Target out, uint32_t server, const std::string& tool, Cursor callee);
 
   std::string_view what_does_not_run(const Target& t);
 
@@ -251,6 +253,7 @@ class Lowerer {
   TypeTable& t_;
   ir::Program out_;
   std::map<std::string, ir::ModelId> models_;  // by file and name
+  std::map<uint32_t, ir::McpServerId> servers_;
   std::vector<ir::CallableId> callable_ids_;
   std::vector<uint32_t> todo_;
   std::map<uint32_t, std::vector<std::pair<uint32_t, source::Span>>> calls_;

@@ -39,11 +39,28 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
     return out;  // reported at the import
   if (m_.modules[0]->has_syntax_errors || module_->has_syntax_errors)
     return out;  // perhaps in what could not be read
+  if (dot != std::string::npos) {
+    if (const auto id = sema::find_server(m_, *module_, out.name.substr(0, dot)))
+      return no_such_tool(out, *id, out.name.substr(dot + 1), callee);
+  }
   auto report = m_.sink.report(Kind::unknown_callable, callee.span(),
                                fmt::format("nothing that can be called is named `{}`", out.name));
   if (import != module_->imports.end() && sema::is_private(out.name.substr(dot + 1)))
     report.note("names that begin with `_` are known in their own file only");
   report.suggest(out.name, sema::callable_names(m_, *module_));
+  return out;
+}
+
+Lowerer::Target Lowerer::no_such_tool(Target out, uint32_t server, const std::string& tool,
+                                      Cursor callee) {
+  const sema::ServerInfo& info = m_.servers[server];
+  if (!info.known) return out;  // reported where it is declared
+  m_.sink
+      .report(Kind::unknown_callable, callee.span(),
+              fmt::format("the MCP server `{}` has no tool `{}`", info.spec.name, tool))
+      .suggest(tool, info.tools)
+      .note(fmt::format("its tools as they are locked: {}; `kflowc mcp sync` asks it again",
+                        info.tools.empty() ? "none" : fmt::to_string(fmt::join(info.tools, ", "))));
   return out;
 }
 
@@ -62,7 +79,9 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
       break;
     case ir::CallableKind::extern_tool:
       out.kind = ir::CalleeKind::extern_tool;
-      out.runs = static_cast<bool>(info.node.child(Node::options));
+      break;
+    case ir::CallableKind::mcp_tool:
+      out.kind = ir::CalleeKind::mcp_tool;
       break;
     case ir::CallableKind::workflow:
       out.kind = ir::CalleeKind::workflow;
@@ -77,14 +96,7 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
   return out;
 }
 
-std::string_view Lowerer::what_does_not_run(const Target& t) {
-  switch (t.kind) {
-    case ir::CalleeKind::extern_tool:
-      return "an extern tool without `command`";
-    default:
-      return "this built-in";
-  }
-}
+std::string_view Lowerer::what_does_not_run(const Target&) { return "this built-in"; }
 
 std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Cursor callee) {
   std::vector<ir::Argument> out;
@@ -190,6 +202,9 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
     step.check = t_.needs_check(type, wanted);
     type = wanted;
   }
+  // What another program gives is looked at, whatever it was declared to be.
+  if (step.call.kind == ir::CalleeKind::extern_tool && t_[type].kind != TypeKind::any)
+    step.check = true;
   step.type = type;
   step_options(c.child(Node::options), step, type, name ? std::string(name.text()) : "");
   node.named = static_cast<bool>(name);

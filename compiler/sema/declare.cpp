@@ -53,6 +53,7 @@ class Declarer {
       for (auto& [name, info] : module->consts) constant(m_, *module, name);
       functions(*module);
     }
+    for (uint32_t i = 0; i < m_.modules.size(); ++i) servers(i);
   }
 
  private:
@@ -179,12 +180,27 @@ class Declarer {
       } else {
         check_options(m_, kind, name, block);
         if (kind == "model") module.models[std::string(name.text())] = c;
-        if (kind == "mcp") module.servers.insert(std::string(name.text()));
       }
     }
     for (const Cursor c : module.tree.root().children(Node::secret_decl)) {
       if (const Cursor name = c.child(Node::identifier))
         module.secrets.insert(std::string(name.text()));
+    }
+  }
+
+  // After consts and secrets: a command may be made of those.
+  void servers(uint32_t index) {
+    Module& module = *m_.modules[index];
+    for (const Cursor c : module.tree.root().children(Node::config_decl)) {
+      const Cursor name = c.child(Node::identifier);
+      if (!name || c.child(Node::keyword).text() != "mcp" || !first(module, name)) continue;
+      const auto id = static_cast<uint32_t>(m_.servers.size());
+      module.servers[std::string(name.text())] = id;
+      const bool sound = !c.has_errors();
+      m_.servers.push_back({.spec = sound ? mcp_server(m_, module, c) : ir::McpServer(),
+                            .span = name.span(),
+                            .module = index});
+      if (!m_.servers[id].spec.name.empty() && !m_.locking) declare_tools(m_, id);
     }
   }
 
@@ -615,11 +631,9 @@ std::vector<ParamInfo> builtin_params(Model& m, const ir::Builtin& builtin) {
 }
 
 std::optional<uint32_t> find_callable(const Model& m, const Module& module, std::string_view name) {
+  if (const auto it = module.callables.find(name); it != module.callables.end()) return it->second;
   const size_t dot = name.find('.');
-  if (dot == std::string_view::npos) {
-    const auto it = module.callables.find(name);
-    return it == module.callables.end() ? std::nullopt : std::optional(it->second);
-  }
+  if (dot == std::string_view::npos) return std::nullopt;
   if (is_private(name.substr(dot + 1))) return std::nullopt;
   const auto import = module.imports.find(name.substr(0, dot));
   if (import == module.imports.end() || import->second == UINT32_MAX) return std::nullopt;

@@ -42,6 +42,25 @@ struct CallableInfo {
   bool result_declared = false;
   source::Span span;  ///< of its name
   uint32_t module = 0;
+  // of a tool of an MCP server
+  uint32_t server = UINT32_MAX;  ///< index into Model::servers
+  std::string doc;
+  ir::McpTool mcp;
+  TypeId
+      arguments;  ///< record of the arguments under the schema's names; a map: they are not known
+  bool idempotent = false;
+
+  /// What it is for, as models are told.
+  std::string description() const { return server == UINT32_MAX ? node.doc() : doc; }
+};
+
+/// An `mcp` declaration. Its tools are callables named `server.tool`.
+struct ServerInfo {
+  ir::McpServer spec;
+  source::Span span;  ///< of its name
+  uint32_t module = 0;
+  bool known = false;              ///< its tools are locked
+  std::vector<std::string> tools;  ///< as the language names them
 };
 
 struct ConstInfo {
@@ -68,8 +87,8 @@ struct Module {
   std::map<std::string, ConstInfo, std::less<>> consts;
   std::map<std::string, FunctionInfo, std::less<>> functions;
   std::map<std::string, ir::RetryPolicy, std::less<>> retries;
-  std::map<std::string, Cursor, std::less<>> models;  ///< `model` declarations
-  std::set<std::string, std::less<>> servers;         ///< of MCP
+  std::map<std::string, Cursor, std::less<>> models;     ///< `model` declarations
+  std::map<std::string, uint32_t, std::less<>> servers;  ///< of MCP: index into Model::servers
   std::set<std::string, std::less<>> secrets;
   std::map<std::string, source::Span, std::less<>> names;  ///< every declared name and where
   bool has_syntax_errors = false;
@@ -81,6 +100,8 @@ struct Model {
   schema::TypeTable types;
   std::vector<std::unique_ptr<Module>> modules;  ///< the root file first
   std::vector<CallableInfo> callables;
+  std::vector<ServerInfo> servers;
+  bool locking = false;  ///< the lock is about to be written: that there is none is no mistake
   /// Names reported as unknown in the present body: each is reported at its first use only.
   std::set<std::string, std::less<>> unknown_names;
 };
@@ -88,10 +109,18 @@ struct Model {
 /// Loads imports, declares and resolves everything but the bodies of tools and workflows.
 void declare(Model& model, source::FileId root);
 
+/// The server that an `mcp` declaration describes; what is wrong with it is reported.
+ir::McpServer mcp_server(Model& model, Module& module, Cursor declaration);
+/// Declares the tools of a server as the lock has them, or reports that there is no lock of it.
+void declare_tools(Model& model, uint32_t server);
 /// Names that begin with `_` are their module's own: nobody who imports it sees them.
 inline bool is_private(std::string_view name) { return name.starts_with('_'); }
 
 // ---- for the bodies
+
+/// The MCP server of that name as seen from a module (`files`, `lib.files`), or none.
+std::optional<uint32_t> find_server(const Model& model, const Module& module,
+                                    std::string_view name);
 
 TypeId resolve_type(Model& model, Module& module, Cursor node);
 /// The type that a row of the built-ins' table spells.

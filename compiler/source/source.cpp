@@ -92,6 +92,27 @@ Result<FileId> Manager::load(const std::string& path) {
   return add(absolute.string(), path, std::move(*text));
 }
 
+std::string Manager::place_in_project(FileId from, std::string_view name) const {
+  const File& file = (*this)[from];
+  std::error_code error;
+  const fs::path folder = fs::absolute(file.path(), error).parent_path();
+  for (fs::path at = folder; !at.empty(); at = at.parent_path()) {
+    // Shown as the file itself is.
+    if (fs::exists(at / "kflow.yaml", error)) {
+      if (at != folder) return (at / name).string();
+      break;
+    }
+    if (at == at.parent_path()) break;
+  }
+  return (fs::path(file.name()).parent_path() / name).lexically_normal().string();
+}
+
+Result<FileId> Manager::load_of_project(FileId from, std::string_view name) {
+  if ((*this)[from].path().starts_with("std/"))
+    return fail(ErrorCode::not_found, "the standard library is in no project");
+  return load(place_in_project(from, name));
+}
+
 Result<FileId> Manager::load_import(FileId from, std::string_view target) {
   if (target.starts_with("std/")) {
     const std::string path(target);

@@ -73,6 +73,11 @@ class Manager {
   /// The file that `import "<target>"` in `from` means: "std/…", or relative to the folder of
   /// `from`.
   Result<FileId> load_import(FileId from, std::string_view target);
+  /// The file of that name beside the nearest kflow.yaml above the folder of `from`, or in that
+  /// folder if there is none; not_found where there is no such file.
+  Result<FileId> load_of_project(FileId from, std::string_view name);
+  /// Where `load_of_project` looks.
+  std::string place_in_project(FileId from, std::string_view name) const;
   const File& operator[](FileId id) const { return *files_[id.value]; }
   size_t size() const { return files_.size(); }
 

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/mcp.hpp"
 #include "runtime/activities/postgres.hpp"
 #include "runtime/activities/worker.hpp"
 
@@ -34,13 +35,15 @@ struct Activities::Parts {
   Options options;
   CompletionHandler done;
   std::mutex mutex;
-  std::unique_ptr<Worker> http;
+  std::unique_ptr<HttpWorkerBase> http;
   std::unique_ptr<Worker> processes;
   std::unique_ptr<Worker> files;
   std::unique_ptr<Worker> databases;
   std::unique_ptr<Worker> database_servers;
   std::unique_ptr<Worker> mail;
   std::unique_ptr<Worker> file_values;
+  std::unique_ptr<Worker> functions;
+  std::unique_ptr<Worker> mcp;
   std::unordered_map<uint64_t, Worker*> running;
 
   void finish(Completion completion) {
@@ -59,8 +62,9 @@ Activities::Activities(Options options, CompletionHandler done)
 }
 
 Activities::~Activities() {
-  // The workers report to `parts_` until they are gone.
+  // The workers report to `parts_` until they are gone; that of MCP needs the one of HTTP.
   if (parts_->options.stand_in) parts_->options.stand_in->forget();
+  parts_->mcp.reset();
   parts_->http.reset();
   parts_->processes.reset();
   parts_->files.reset();
@@ -68,6 +72,7 @@ Activities::~Activities() {
   parts_->database_servers.reset();
   parts_->mail.reset();
   parts_->file_values.reset();
+  parts_->functions.reset();
 }
 
 void Activities::start(Request request) {
@@ -82,7 +87,11 @@ void Activities::start(Request request) {
   Worker* worker = nullptr;
   {
     const std::lock_guard guard(p.mutex);
-    if (request.model != nullptr || request.callee.starts_with("http.")) {
+    if (request.mcp) {
+      if (!p.http) p.http = make_http_worker(p.options, finish);
+      if (!p.mcp) p.mcp = make_mcp_worker(p.options, *p.http, finish);
+      worker = p.mcp.get();
+    } else if (request.model != nullptr || request.callee.starts_with("http.")) {
       if (!p.http) p.http = make_http_worker(p.options, finish);
       worker = p.http.get();
     } else if (is_file_value_callee(request.callee)) {
@@ -101,6 +110,9 @@ void Activities::start(Request request) {
     } else if (request.callee.starts_with("email.")) {
       if (!p.mail) p.mail = make_pool_worker(email_job(p.options), finish);
       worker = p.mail.get();
+    } else if (request.command.empty() && request.callee != "exec.run") {
+      if (!p.functions) p.functions = make_pool_worker(function_job(p.options), finish);
+      worker = p.functions.get();
     } else {
       if (!p.processes) p.processes = make_process_worker(p.options, finish);
       worker = p.processes.get();
@@ -122,6 +134,36 @@ void Activities::cancel(uint64_t token) {
   } else if (parts_->options.stand_in) {
     parts_->options.stand_in->cancel(token);
   }
+}
+
+Job function_job(const Options& options) {
+  return [functions = options.functions](const Request& request,
+                                         const std::atomic<bool>& stopped) -> Outcome {
+    const auto it = functions.find(request.callee);
+    if (it == functions.end()) {
+      return ActivityError{
+          .kind = "tool",
+          .code = "not_registered",
+          .message = fmt::format("`{}` is a function of an embedding program, and this process has "
+                                 "none of that name; an `extern tool` with a `command` runs "
+                                 "anywhere",
+                                 request.callee)};
+    }
+    try {
+      return it->second(request.input, {.run_id = request.run_id,
+                                        .idempotency_key = request.idempotency_key,
+                                        .attempt = request.attempt,
+                                        .stopped = stopped});
+    } catch (const std::exception& e) {
+      return ActivityError{.kind = "tool",
+                           .code = "exception",
+                           .message = fmt::format("`{}`: {}", request.callee, e.what())};
+    } catch (...) {
+      return ActivityError{.kind = "tool",
+                           .code = "exception",
+                           .message = fmt::format("`{}` threw something unknown", request.callee)};
+    }
+  };
 }
 
 bool Activities::is_native(const std::string& callee) {

@@ -2,6 +2,7 @@
 // for each that was started.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include "compiler/base/blobs.hpp"
 #include "compiler/base/result.hpp"
 #include "compiler/cel/value.hpp"
+#include "compiler/ir/program.hpp"
 #include "runtime/conversation/conversation.hpp"
 
 namespace kflow::activities {
@@ -29,7 +31,9 @@ struct Request {
   std::string path;  ///< of the step
   uint32_t attempt = 1;
   std::shared_ptr<const conversation::ModelRequest> model;  ///< of a call of a model
-  bool priced = false;  ///< the price of the model must be known
+  bool priced = false;                         ///< the price of the model must be known
+  ir::CallableId mcp;                          ///< of a call of an MCP tool: which of the program's
+  std::shared_ptr<const ir::Program> program;  ///< with `mcp`
 };
 
 /// US dollars for a million tokens.
@@ -69,6 +73,19 @@ struct ActivityError {
   bool retryable = false;
   int64_t retry_after_ms = 0;
 };
+
+/// What a function of the embedding program is told besides its arguments.
+struct FunctionCall {
+  const std::string& run_id;
+  const std::string& idempotency_key;  ///< equal for all attempts
+  uint32_t attempt = 1;
+  const std::atomic<bool>& stopped;  ///< set when nobody waits for the value any more
+};
+/// A function of the embedding program: what an `extern tool` without a `command` is. It takes the
+/// record of the arguments and gives a value of the declared type, or an error. Called on one of a
+/// few threads, several at a time; an exception is an error of kind `tool`.
+using NativeFunction =
+    std::function<std::variant<cel::Value, ActivityError>(const cel::Value&, const FunctionCall&)>;
 
 struct Completion {
   uint64_t token = 0;
@@ -128,6 +145,11 @@ struct Options {
   std::shared_ptr<Tape> tape;  ///< none: the network, and nothing is recorded
   std::shared_ptr<StandIn> stand_in;
   std::shared_ptr<BlobStore> blobs;  ///< of `file` values; none: whoever needs it fails
+  /// By the name of the `extern tool`.
+  std::map<std::string, NativeFunction, std::less<>> functions;
+  /// What servers of MCP say beside their answers: lines of their standard error and log messages
+  /// (the progress of calls goes to `log`). Called on a thread of the activities.
+  std::function<void(const std::string& server, const std::string& line)> on_server_line;
 };
 
 /// Owns the threads, each started when first needed. Thread-safe.

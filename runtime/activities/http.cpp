@@ -18,6 +18,7 @@
 #include "runtime/activities/charset.hpp"
 #include "runtime/activities/secrets.hpp"
 #include "runtime/activities/store_error.hpp"
+#include "runtime/activities/stream.hpp"
 #include "runtime/activities/tape.hpp"
 #include "runtime/activities/transfer.hpp"
 #include "runtime/activities/worker.hpp"
@@ -210,7 +211,7 @@ long connections_allowed() {
   return std::max(16L, static_cast<long>(half));
 }
 
-class HttpWorker final : public Worker {
+class HttpWorker final : public HttpWorkerBase {
  public:
   HttpWorker(Options options, CompletionHandler done)
       : options_(std::move(options)), done_(std::move(done)) {
@@ -246,6 +247,27 @@ class HttpWorker final : public Worker {
       if (waiting == waiting_.end()) return;
       waiting_.erase(waiting);
       fail(token, cancelled_error());
+    });
+  }
+
+  void begin_exchange(Exchange exchange, ExchangeHandler on_event) override {
+    post([this, e = std::make_shared<Exchange>(std::move(exchange)),
+          on_event = std::move(on_event)]() mutable {
+      auto stream = std::make_unique<Stream>(std::move(*e), std::move(on_event));
+      if (stopping_ || !stream->prepare()) return stream->stopped();
+      curl_multi_add_handle(multi_, stream->easy());
+      streams_[stream->easy()] = std::move(stream);
+    });
+  }
+  void stop_exchange(uint64_t id) override {
+    post([this, id] {
+      const auto it = std::ranges::find_if(
+          streams_, [&](const auto& entry) { return entry.second->id() == id; });
+      if (it == streams_.end()) return;
+      curl_multi_remove_handle(multi_, it->first);
+      const auto stream = std::move(it->second);
+      streams_.erase(it);
+      stream->stopped();
     });
   }
 
@@ -575,6 +597,11 @@ class HttpWorker final : public Worker {
         for (const auto& t : waiting_) fail(t->request.token, cancelled_error());
         waiting_.clear();
         while (!transfers_.empty()) abandon(transfers_.begin()->second.get());
+        for (auto& [easy, stream] : streams_) {
+          curl_multi_remove_handle(multi_, easy);
+          stream->stopped();
+        }
+        streams_.clear();
         return;
       }
       admit();
@@ -583,6 +610,14 @@ class HttpWorker final : public Worker {
       int left = 0;
       while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
         if (message->msg != CURLMSG_DONE) continue;
+        if (const auto it = streams_.find(message->easy_handle); it != streams_.end()) {
+          const auto stream = std::move(it->second);
+          const CURLcode code = message->data.result;
+          curl_multi_remove_handle(multi_, it->first);
+          streams_.erase(it);
+          stream->ended(code);
+          continue;
+        }
         Transfer* t = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
         ended(t, message->data.result);
@@ -766,6 +801,7 @@ class HttpWorker final : public Worker {
   std::mutex mutex_;
   std::vector<std::function<void()>> tasks_;
   std::map<uint64_t, std::unique_ptr<Transfer>> transfers_;
+  std::map<CURL*, std::unique_ptr<Stream>> streams_;
   std::deque<std::unique_ptr<Transfer>> waiting_;  // for the limits of their endpoint
   Gates gates_;
   int64_t admission_at_ms_ = 0;  // when to look at them again
@@ -776,7 +812,7 @@ class HttpWorker final : public Worker {
 
 }  // namespace
 
-std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done) {
+std::unique_ptr<HttpWorkerBase> make_http_worker(Options options, CompletionHandler done) {
   return std::make_unique<HttpWorker>(std::move(options), std::move(done));
 }
 

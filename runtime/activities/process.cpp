@@ -1,11 +1,8 @@
 // Programs: one thread spawns them, feeds and drains their pipes, enforces limits, and reaps them.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,9 +16,8 @@
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/activities/spawn.hpp"
 #include "runtime/activities/worker.hpp"
-
-extern char** environ;
 
 namespace kflow::activities {
 namespace {
@@ -29,7 +25,6 @@ namespace {
 using cel::Value;
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t tail_shown = 2000;
 // After the program itself has ended, how long its pipes are read: a grandchild may hold them open
 // for ever.
 constexpr int drain_ms = 200;
@@ -54,60 +49,6 @@ struct Child {
   Clock::time_point kill_at = Clock::time_point::max();  // SIGKILL
   Clock::time_point drain_until = Clock::time_point::max();
 };
-
-std::string tail(const std::string& text) {
-  std::string out = replace_invalid_utf8(
-      text.size() > tail_shown ? "…" + text.substr(text.size() - tail_shown) : text);
-  while (!out.empty() && (out.back() == '\n' || out.back() == '\r')) out.pop_back();
-  return out;
-}
-
-void close_fd(int& fd) {
-  if (fd >= 0) ::close(fd);
-  fd = -1;
-}
-
-struct Pipes {
-  int in[2] = {-1, -1};
-  int out[2] = {-1, -1};
-  int err[2] = {-1, -1};
-  int status[2] = {-1, -1};  // the child's errno if exec fails
-  bool open() {
-    return ::pipe2(in, O_CLOEXEC) == 0 && ::pipe2(out, O_CLOEXEC) == 0 &&
-           ::pipe2(err, O_CLOEXEC) == 0 && ::pipe2(status, O_CLOEXEC) == 0;
-  }
-  void close_all() {
-    for (int* p : {in, out, err, status}) {
-      close_fd(p[0]);
-      close_fd(p[1]);
-    }
-  }
-};
-
-// What the child does between fork and exec: async-signal-safe calls only.
-[[noreturn]] void become(const Pipes& pipes, char* const* argv, char* const* env, const char* cwd,
-                         pid_t owner) {
-  ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != owner) ::_exit(127);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT})
-    ::signal(signal, SIG_DFL);
-  ::dup2(pipes.in[0], 0);
-  ::dup2(pipes.out[1], 1);
-  ::dup2(pipes.err[1], 2);
-  int error = 0;
-  if (*cwd != '\0' && ::chdir(cwd) != 0) {
-    error = -errno;
-  } else {
-    ::execvpe(argv[0], argv, env);
-    error = errno;
-  }
-  [[maybe_unused]] const ssize_t n = ::write(pipes.status[1], &error, sizeof error);
-  ::_exit(127);
-}
 
 class ProcessWorker final : public Worker {
  public:
@@ -187,11 +128,7 @@ class ProcessWorker final : public Worker {
 
   std::vector<std::string> environment(const Request& request) const {
     std::map<std::string, std::string> all;
-    for (char** e = environ; *e != nullptr; ++e) {
-      const std::string entry = *e;
-      const size_t equal = entry.find('=');
-      if (equal != std::string::npos) all[entry.substr(0, equal)] = entry.substr(equal + 1);
-    }
+    for (auto& [name, value] : own_environment()) all[name] = value;
     all["KFLOW_RUN_ID"] = request.run_id;
     all["KFLOW_IDEMPOTENCY_KEY"] = request.idempotency_key;
     all["KFLOW_ATTEMPT"] = std::to_string(request.attempt);
@@ -209,59 +146,14 @@ class ProcessWorker final : public Worker {
 
   std::optional<ActivityError> launch(Child& child, std::vector<std::string>& argv,
                                       const std::string& cwd) {
-    Pipes pipes;
-    if (!pipes.open()) {
-      pipes.close_all();
-      return ActivityError{.kind = "",
-                           .code = "resources",
-                           .message = fmt::format("cannot make pipes: {}", std::strerror(errno)),
-                           .retryable = true};
-    }
-    std::vector<std::string> env = environment(child.request);
-    std::vector<char*> argv_pointers;
-    std::vector<char*> env_pointers;
-    for (std::string& s : argv) argv_pointers.push_back(s.data());
-    for (std::string& s : env) env_pointers.push_back(s.data());
-    argv_pointers.push_back(nullptr);
-    env_pointers.push_back(nullptr);
-    const pid_t self = ::getpid();
-    const pid_t pid = ::fork();
-    if (pid == 0) become(pipes, argv_pointers.data(), env_pointers.data(), cwd.c_str(), self);
-    const int fork_error = errno;
-    close_fd(pipes.in[0]);
-    close_fd(pipes.out[1]);
-    close_fd(pipes.err[1]);
-    close_fd(pipes.status[1]);
-    if (pid < 0) {
-      pipes.close_all();
-      return ActivityError{
-          .kind = "",
-          .code = "resources",
-          .message = fmt::format("cannot start `{}`: {}", argv[0], std::strerror(fork_error)),
-          .retryable = true};
-    }
-    int error = 0;
-    const ssize_t n = ::read(pipes.status[0], &error, sizeof error);
-    close_fd(pipes.status[0]);
-    if (n == sizeof error) {
-      ::waitpid(pid, nullptr, 0);
-      pipes.close_all();
-      if (error < 0)
-        return ActivityError{
-            .kind = "",
-            .code = "cwd",
-            .message = fmt::format("cannot enter the folder `{}`: {}", cwd, std::strerror(-error))};
-      return ActivityError{
-          .kind = "",
-          .code = error == ENOENT ? "not_found" : "not_executable",
-          .message = fmt::format("cannot run `{}`: {}", argv[0], std::strerror(error))};
-    }
-    child.pid = pid;
-    child.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-    child.in = pipes.in[1];
-    child.out = pipes.out[0];
-    child.err = pipes.err[0];
-    for (const int fd : {child.in, child.out, child.err}) ::fcntl(fd, F_SETFL, O_NONBLOCK);
+    auto spawned = activities::spawn(argv, environment(child.request), cwd);
+    if (auto* error = std::get_if<ActivityError>(&spawned)) return std::move(*error);
+    const Spawned& started = std::get<Spawned>(spawned);
+    child.pid = started.pid;
+    child.pidfd = started.pidfd;
+    child.in = started.in;
+    child.out = started.out;
+    child.err = started.err;
     if (child.input.empty()) close_fd(child.in);
     return std::nullopt;
   }
@@ -404,7 +296,8 @@ class ProcessWorker final : public Worker {
       std::string message =
           signalled ? fmt::format("`{}` was ended by signal {}", name, WTERMSIG(child.status))
                     : fmt::format("`{}` ended with exit status {}", name, exit_code);
-      if (const std::string errors = tail(child.errors); !errors.empty()) message += ": " + errors;
+      if (const std::string errors = printed_tail(child.errors); !errors.empty())
+        message += ": " + errors;
       return fail(token, {.kind = kind,
                           .code = signalled ? "signal" : "exit_status",
                           .message = std::move(message),
@@ -418,7 +311,7 @@ class ProcessWorker final : public Worker {
                           .code = "output",
                           .message = fmt::format(
                               "`{}` did not print one JSON value: {}; it printed: {}", name,
-                              value.error().message, tail(child.output.substr(0, 200)))});
+                              value.error().message, printed_tail(child.output.substr(0, 200)))});
     }
     done_({token, std::move(*value)});
   }

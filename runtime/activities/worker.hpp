@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "runtime/activities/activity.hpp"
+#include "runtime/activities/exchange.hpp"
 
 namespace kflow::activities {
 
@@ -15,7 +16,8 @@ class Worker {
 };
 
 /// All HTTP on one curl-multi thread.
-std::unique_ptr<Worker> make_http_worker(Options options, CompletionHandler done);
+class HttpWorkerBase : public Worker, public Exchanges {};
+std::unique_ptr<HttpWorkerBase> make_http_worker(Options options, CompletionHandler done);
 /// Programs: spawned, read and reaped on one thread; each in its own process group.
 std::unique_ptr<Worker> make_process_worker(Options options, CompletionHandler done);
 /// Files, on one thread.
@@ -37,6 +39,8 @@ std::unique_ptr<Worker> make_pool_worker(StoringJob job, CompletionHandler done,
 /// `file.open`, `save`, `make`, `text` and `bytes`: files of the store.
 bool is_file_value_callee(const std::string& callee);
 StoringJob file_value_job(const Options& options);
+/// Functions of the embedding program.
+Job function_job(const Options& options);
 /// `sql.query`: SQLite databases within the roots, PostgreSQL databases by URL.
 Job sql_job(const Options& options);
 /// `email.send`: SMTP.

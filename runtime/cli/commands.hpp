@@ -37,6 +37,12 @@ struct ChatOptions {
 };
 int chat(const Common& common, const ChatOptions& options);
 
+struct McpSyncOptions {
+  std::vector<std::string> files;
+  bool check = false;  ///< write nothing, fail if something differs
+};
+int mcp_sync(const Common& common, const McpSyncOptions& options);
+
 struct PsOptions {
   std::string status;
   std::string workflow;

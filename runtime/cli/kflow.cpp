@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
                        "a second start with the same key gives the first run");
   run_verb->add_option(
       "--record", running.record,
-      "write every exchange with models and by HTTP to this new file, without secrets");
+      "write every exchange with models, MCP servers and by HTTP to this new file, without secrets");
   run_verb->add_option("--replay", running.replay,
                        "answer every one of them from this file instead of the network; with "
                        "--record, ask for what it does not hold");
@@ -202,6 +202,15 @@ int main(int argc, char** argv) {
   auto* man_verb = app.add_subcommand("man", "print the manual page");
   man_verb->footer("example: kflow man | man -l -");
 
+  McpSyncOptions syncing;
+  auto* mcp_verb = app.add_subcommand("mcp", "servers of the Model Context Protocol");
+  mcp_verb->require_subcommand(1);
+  auto* sync_verb = mcp_verb->add_subcommand(
+      "sync", "ask the servers that files declare for their tools, and write kflow.lock.json");
+  sync_verb->add_option("FILE", syncing.files, "the .kflow files")->required();
+  sync_verb->add_flag("--check", syncing.check, "write nothing; fail if the lock is out of date");
+  sync_verb->footer("example: kflow mcp sync research.kflow");
+
   auto* work_verb = app.add_subcommand("work", "")->group("");
   work_verb->add_option("RUN", target)->required();
 
@@ -233,6 +242,7 @@ int main(int argc, char** argv) {
   if (import_verb->parsed()) return import_run(common, file, new_id);
   if (rm_verb->parsed()) return kflow::cli::remove(common, targets);
   if (gc_verb->parsed()) return gc(common, collecting);
+  if (sync_verb->parsed()) return mcp_sync(common, syncing);
   if (info_verb->parsed()) return store_info(common);
   if (check_verb->parsed()) return store_check(common);
   if (file_verb->parsed()) return store_file(common, target, file);

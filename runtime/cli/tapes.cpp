@@ -27,6 +27,9 @@ std::vector<std::string> secrets_of(const engine::EngineOptions& options,
   for (const auto& [name, endpoint] : options.activities.models) add(endpoint.api_key_variable);
   if (program != nullptr) {
     for (const ir::Model& m : program->models) add(m.api_key);
+    for (const ir::McpServer& s : program->servers) {
+      for (const ir::McpSetting& setting : s.settings) add(setting.secret);
+    }
   }
   return out;
 }

@@ -11,9 +11,32 @@
 
 namespace kflow::engine {
 
+// Functions of the embedding program that some step calls and that this process does not have.
+static std::string missing_functions(const ir::Program& program,
+                                     const activities::Options& options) {
+  std::string out;
+  for (const ir::Node& node : program.nodes) {
+    const auto* step = std::get_if<ir::StepNode>(&node.data);
+    if (step == nullptr || step->call.kind != ir::CalleeKind::extern_tool ||
+        !program[step->call.callable].command.empty() ||
+        options.functions.contains(step->call.name) ||
+        out.find("`" + step->call.name + "`") != std::string::npos)
+      continue;
+    out += (out.empty() ? "`" : ", `") + step->call.name + "`";
+  }
+  return out;
+}
+
 Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program,
                                        ir::CallableId workflow, const cel::Value& input,
                                        const StartOptions& options) {
+  if (const std::string missing = missing_functions(*program, options_.activities);
+      !missing.empty()) {
+    return fail(ErrorCode::invalid_argument,
+                "the program calls functions of an embedding program that this process does not "
+                "have: " +
+                    missing + "; an `extern tool` with a `command` runs anywhere");
+  }
   auto checked = check_input(*program, workflow, input);
   if (!checked) return std::unexpected(std::move(checked).error());
   auto pending = std::make_shared<PendingStart>();

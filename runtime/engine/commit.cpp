@@ -298,7 +298,9 @@ void Engine::Impl::release(Run& run, machine::Action& action) {
                               .path = std::move(start.path),
                               .attempt = start.attempt,
                               .model = std::move(start.model),
-                              .priced = start.priced};
+                              .priced = start.priced,
+                              .mcp = start.callable,
+                              .program = start.callable ? run.program : nullptr};
   machine::OutcomeInput input{.act = start.act, .attempt = start.attempt, .outcome = {}};
   if (performed) {
     run.inputs.emplace_back(std::move(answer));

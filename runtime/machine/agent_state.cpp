@@ -26,9 +26,24 @@ ir::ModelId model_of(const RunState& s, const Act& agent) {
 
 namespace {
 
+// Octets, of images and the like, are nothing that a model could read in a text.
+Value readable(const Value& v) {
+  if (v.kind() == cel::Kind::bytes)
+    return Value::string("(" + std::to_string(v.size()) + " bytes)");
+  if (v.kind() == cel::Kind::list) {
+    std::vector<Value> items;
+    for (const Value& x : v.as_list()) items.push_back(readable(x));
+    return Value::list(std::move(items));
+  }
+  if (v.kind() != cel::Kind::map) return v;
+  std::vector<cel::MapEntry> entries;
+  for (const cel::MapEntry& e : v.as_map()) entries.push_back({e.key, readable(e.value)});
+  return Value::map(std::move(entries));
+}
+
 std::string result_text(const ToolCall& call) {
   std::string text = call.value.kind() == cel::Kind::string ? std::string(call.value.as_string())
-                                                            : cel::to_json(call.value);
+                                                            : cel::to_json(readable(call.value));
   if (text.size() <= max_tool_result) return text;
   size_t cut = max_tool_result;
   while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;

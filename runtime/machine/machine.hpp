@@ -84,6 +84,7 @@ struct StartActivity {
   ir::CalleeKind kind = ir::CalleeKind::builtin;
   std::string callee;                ///< "http.get", or the extern tool's name
   std::vector<std::string> command;  ///< of an extern tool
+  ir::CallableId callable;           ///< of an MCP tool
   cel::Value input;                  ///< record of arguments, defaults filled in
   std::string idempotency_key;       ///< equal for all attempts of one activation
   std::string path;

@@ -343,7 +343,8 @@ void Planner::call_tool(Act& act, uint32_t index) {
                        true);
   }
   Value input = std::move(*arguments);
-  if (tool->schema.empty()) {
+  const bool open = program_.types[tool->input].kind == schema::TypeKind::map;
+  if (!open) {
     schema::Validation checked =
         schema::validate(program_.types, tool->input, input, schema::Source::json);
     if (!checked.ok()) {
@@ -353,6 +354,8 @@ void Planner::call_tool(Act& act, uint32_t index) {
     input = std::move(checked.value);
   } else if (input.kind() != cel::Kind::map) {
     return answer_call(act, index, "the arguments must be an object", true);
+  } else {  // of an MCP tool whose arguments have no types here
+    input = cel::make_record({{"arguments", std::move(input)}});
   }
   const ir::StepNode& node = node_at(tool->node);
   if (node.call.kind == ir::CalleeKind::builtin) input = without_nulls(input);

@@ -105,7 +105,8 @@ void Planner::finish(Act& act, Value value, bool cached) {
     if (const auto ms = duration_ms({s_, s_.find(act.parent)->frame}, node.options.cache)) {
       turn.actions.push_back(StoreCache{cache_key(node, act.step->input), value, now_ + *ms,
                                         node.call.kind != ir::CalleeKind::builtin &&
-                                            node.call.kind != ir::CalleeKind::extern_tool});
+                                            node.call.kind != ir::CalleeKind::extern_tool &&
+                                            node.call.kind != ir::CalleeKind::mcp_tool});
     }
   }
   auto undo = undo_plan(act, &value);

@@ -79,6 +79,7 @@ void Planner::launch(Launch launch) {
       return launch_builtin(launch, node, std::move(started));
     case ir::CalleeKind::tool:
     case ir::CalleeKind::extern_tool:
+    case ir::CalleeKind::mcp_tool:
       return launch_leaf(launch, node, std::move(started));
     case ir::CalleeKind::workflow:
     case ir::CalleeKind::workflow_start:
@@ -92,12 +93,8 @@ void Planner::launch(Launch launch) {
         started.attempt_deadline = now_ + started.attempt_timeout_ms;
       }
       return launch_leaf(launch, node, std::move(started));
-    case ir::CalleeKind::mcp_tool:
-      break;
   }
-  fail_to_begin(launch, {.kind = "internal",
-                         .code = "not_built",
-                         .message = "`" + node.call.name + "` does not run yet"});
+  std::unreachable();
 }
 
 void Planner::launch_builtin(Launch& launch, const ir::StepNode& node, StepStarted started) {
@@ -186,6 +183,12 @@ std::string Planner::cache_key(const ir::StepNode& node, const Value& input) con
   if (node.call.kind == ir::CalleeKind::extern_tool) {
     for (const std::string& word : program_[node.call.callable].command) out.string(word);
   }
+  if (node.call.kind == ir::CalleeKind::mcp_tool) {
+    const ir::McpTool& tool = program_[node.call.callable].mcp;
+    out.string(tool.name);
+    out.string(program_[tool.server].url);
+    for (const std::string& word : program_[tool.server].command) out.string(word);
+  }
   cel::encode_value(input, out);
   return to_hex(sha256(out.buffer()));
 }
@@ -226,6 +229,7 @@ void Planner::release(const Act& act) {
                       .attempt_deadline = std::min(step.attempt_deadline, step.deadline)};
   if (node.call.kind == ir::CalleeKind::extern_tool)
     start.command = program_[node.call.callable].command;
+  if (node.call.kind == ir::CalleeKind::mcp_tool) start.callable = node.call.callable;
   if (node.options.cache) start.cache_key = cache_key(node, step.input);
   start.cache_only = node.call.kind == ir::CalleeKind::tool ||
                      node.call.kind == ir::CalleeKind::agent ||

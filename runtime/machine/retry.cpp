@@ -18,13 +18,13 @@ bool idempotent(const ir::Program& program, const ir::Call& call) {
       return builtin != nullptr && builtin->idempotent;
     }
     case ir::CalleeKind::extern_tool:
+    case ir::CalleeKind::mcp_tool:
       return program[call.callable].idempotent;
     case ir::CalleeKind::tool:  // its steps have their own policies
     case ir::CalleeKind::workflow:
     case ir::CalleeKind::workflow_start:
     case ir::CalleeKind::agent:
     case ir::CalleeKind::team:
-    case ir::CalleeKind::mcp_tool:
       return false;
     case ir::CalleeKind::model:
       return true;

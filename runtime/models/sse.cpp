@@ -73,6 +73,12 @@ void SseParser::line(std::string_view text, const Handler& on_event) {
     has_data_ = true;
   } else if (field == "event") {
     name_ = value;
+  } else if (field == "id") {
+    if (value.find('\0') == std::string_view::npos) last_id_ = value;
+  } else if (field == "retry" && !value.empty() && value.size() < 10 &&
+             value.find_first_not_of("0123456789") == std::string_view::npos) {
+    retry_ms_ = 0;
+    for (const char c : value) retry_ms_ = retry_ms_ * 10 + (c - '0');
   }
 }
 

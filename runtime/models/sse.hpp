@@ -1,6 +1,7 @@
 // Server-sent events as they arrive (WHATWG HTML, "9.2.6 Interpreting an event stream").
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ class SseParser {
   explicit SseParser(size_t most) : max_(most) {}
   /// False: an event is larger than allowed; nothing more is read.
   bool feed(std::string_view bytes, const Handler& on_event);
+  /// The last `id` and `retry` fields, of events without data too; "" and -1: none came.
+  const std::string& last_id() const { return last_id_; }
+  int64_t retry_ms() const { return retry_ms_; }
 
  private:
   void line(std::string_view text, const Handler& on_event);
@@ -24,6 +28,8 @@ class SseParser {
   std::string pending_;  ///< a line whose end is not here yet
   std::string name_;
   std::string data_;
+  std::string last_id_;
+  int64_t retry_ms_ = -1;
   bool has_data_ = false;
   bool skip_newline_ = false;  ///< the \n of a \r\n
   bool first_ = true;
