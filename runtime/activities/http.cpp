@@ -803,6 +803,7 @@ class HttpWorker final : public HttpWorkerBase {
   std::map<uint64_t, std::unique_ptr<Transfer>> transfers_;
   std::map<CURL*, std::unique_ptr<Stream>> streams_;
   std::deque<std::unique_ptr<Transfer>> waiting_;  // for the limits of their endpoint
+  using GateNames = std::string;
   Gates gates_;
   int64_t admission_at_ms_ = 0;  // when to look at them again
   bool stopping_ = false;
