@@ -198,7 +198,8 @@ Result<void> Tape::read(const std::string& path) {
 Result<void> Tape::take(std::string_view line, size_t number) {
   const auto wrong = [](const std::string& what) { return fail(ErrorCode::corrupt, what); };
   auto v = cel::from_json(line);
-  if (!v) return wrong("no JSON: " + v.error().message);
+  // The rest of the message repeats what was read, which may be long.
+  if (!v) return wrong("no JSON: " + v.error().message.substr(0, v.error().message.find("; last")));
   if (v->kind() != cel::Kind::map) return wrong("no exchange");
   const Value* status = v->find("status");
   const Value* request = v->find("request");

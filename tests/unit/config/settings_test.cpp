@@ -38,3 +38,75 @@ TEST_CASE("each wrong key is named with its line") {
   CHECK_FALSE(read_settings("a: [", "kflow.yaml"));
   CHECK_FALSE(read_settings("- 1", "kflow.yaml"));
 }
+
+TEST_CASE("models: where and how they are called") {
+  const auto s = read_settings(R"(models:
+  openai:
+    api_key: TEAM_KEY
+    timeout: 5m
+    idle_timeout: 30s
+    proxy: socks5://127.0.0.1:9
+    stream: false
+    structured_output: json
+    headers: { x-a: b, x-t: "${TOKEN}" }
+    limits: { requests_per_minute: 60, tokens_per_minute: 1000, concurrent: 2 }
+  openai/gpt-5.2: { price: { input: 1.25, output: 10, cached_input: 0.125 } }
+  local: { base_url: "http://localhost:1/v1" }
+secrets: { A: { env: B }, C: { file: c.txt } }
+)",
+                               "kflow.yaml");
+  REQUIRE(s);
+  const ModelSettings& m = s->models.at("openai");
+  CHECK(m.api_key == "TEAM_KEY");
+  CHECK(m.timeout_ms == 300'000);
+  CHECK(m.idle_timeout_ms == 30'000);
+  CHECK(m.proxy == "socks5://127.0.0.1:9");
+  CHECK(m.stream == false);
+  CHECK(m.structured_output == "json");
+  CHECK(m.headers.size() == 2);
+  CHECK(m.requests_per_minute == 60);
+  CHECK(m.tokens_per_minute == 1000);
+  CHECK(m.concurrent == 2);
+  CHECK(s->models.at("openai/gpt-5.2").price->cached_input == 0.125);
+  CHECK(s->models.at("local").base_url == "http://localhost:1/v1");
+  CHECK(s->secrets.at("C").file == "c.txt");
+}
+
+TEST_CASE("models: what is wrong, with its line") {
+  const auto s = read_settings(R"(models:
+  openai:
+    base_url: ftp://x
+    proxy: nonsense
+    api_key: sk-a-key-itself
+    stream: maybe
+    structured_output: xml
+    headers: [1]
+    limits: { concurent: 3 }
+    price: { input: 1 }
+    idle_timeout: soon
+  opnai/x: {}
+  openai: {}
+secrets:
+  A: {}
+  B: { env: X, file: y }
+)",
+                               "kflow.yaml");
+  REQUIRE_FALSE(s);
+  CHECK(s.error().message ==
+        "kflow.yaml:3: `base_url` is a URL that begins with one of https://, http://\n"
+        "kflow.yaml:4: `proxy` is a URL that begins with one of http://, https://, socks5://, "
+        "socks5h://, socks4://\n"
+        "kflow.yaml:5: `api_key` is the name of an environment variable, not the key itself\n"
+        "kflow.yaml:6: `stream` is true or false\n"
+        "kflow.yaml:7: `structured_output` is schema, json or prompt\n"
+        "kflow.yaml:8: `headers` is a record of names\n"
+        "kflow.yaml:9: `limits` has no key `concurent`; it takes requests_per_minute, "
+        "tokens_per_minute, concurrent\n"
+        "kflow.yaml:10: `price` needs `input` and `output`\n"
+        "kflow.yaml:11: `idle_timeout` is a duration such as 12h or 30d\n"
+        "kflow.yaml:12: there is no provider `opnai`; there are openai, openai_chat, anthropic, "
+        "gemini\n"
+        "kflow.yaml:13: `openai` is said twice\n"
+        "kflow.yaml:15: `secrets: A` says either `env` or `file`\n"
+        "kflow.yaml:16: `secrets: B` says either `env` or `file`");
+}
