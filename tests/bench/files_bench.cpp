@@ -62,9 +62,9 @@ int main(int argc, char** argv) {
     auto engine = engine::Engine::open(store, std::move(options)).value();
     const long before = peak_kib();
     const auto measure = [&](const char* what, const std::string& text) {
-      auto compiled = driver::compile_text("b.kflow", text).value();
-      if (!compiled.program) std::abort();
-      const auto program = std::make_shared<const ir::Program>(std::move(*compiled.program));
+      const auto compiled = driver::compile_text("b.kflow", text);
+      if (!compiled || !compiled->program) std::abort();
+      const auto program = std::make_shared<const ir::Program>(std::move(*compiled->program));
       const auto begin = std::chrono::steady_clock::now();
       const auto started =
           engine->start(program, program->find("w"), cel::Value::map({}), {}).value();
