@@ -232,15 +232,7 @@ int main(int argc, char** argv) {
                       "run conformance tests (JSON Lines) from standard input");
   eval_verb->footer("example: kflowc eval '[1, 2, 3].map(x, x * 2)'");
 
-  std::string shell;
-  auto* completion_verb =
-      app.add_subcommand("completion", "print a script that completes this command line");
-  completion_verb->add_option("SHELL", shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion_verb->footer("example: kflowc completion bash > /etc/bash_completion.d/kflowc");
-  auto* man_verb = app.add_subcommand("man", "print the manual page");
-  man_verb->footer("example: kflowc man | man -l -");
+  const cli::ShellVerbs shell(app);
 
   try {
     app.parse(argc, argv);
@@ -248,12 +240,8 @@ int main(int argc, char** argv) {
     const int status = app.exit(error);
     return status == 0 ? ok : usage;
   }
-  if (completion_verb->parsed()) {
-    std::fputs(cli::completion_script(app, shell, "").c_str(), stdout);
-    return ok;
-  }
-  if (man_verb->parsed()) {
-    std::fputs(cli::manual_page(app, KFLOW_VERSION).c_str(), stdout);
+  if (const auto text = shell.text(KFLOW_VERSION, "")) {
+    std::fputs(text->c_str(), stdout);
     return ok;
   }
   if (check_verb->parsed()) return check(checking);

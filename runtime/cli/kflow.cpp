@@ -36,9 +36,9 @@ int main(int argc, char** argv) {
   run_verb->add_option("--session", running.session, "the session it belongs to");
   run_verb->add_option("--idempotency-key", running.idempotency_key,
                        "a second start with the same key gives the first run");
-  run_verb->add_option(
-      "--record", running.record,
-      "write every exchange with models, MCP servers and by HTTP to this new file, without secrets");
+  run_verb->add_option("--record", running.record,
+                       "write every exchange with models, MCP servers and by HTTP to this new "
+                       "file, without secrets");
   run_verb->add_option("--replay", running.replay,
                        "answer every one of them from this file instead of the network; with "
                        "--record, ask for what it does not hold");
@@ -192,15 +192,7 @@ int main(int argc, char** argv) {
   compact_verb->add_option("FOLDER", file, "a new folder")->required();
   compact_verb->footer("example: kflow store compact /var/lib/kflow.new");
 
-  std::string shell;
-  auto* completion_verb =
-      app.add_subcommand("completion", "print a script that completes this command line");
-  completion_verb->add_option("SHELL", shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion_verb->footer("example: kflow completion bash > /etc/bash_completion.d/kflow");
-  auto* man_verb = app.add_subcommand("man", "print the manual page");
-  man_verb->footer("example: kflow man | man -l -");
+  const ShellVerbs shell(app);
 
   McpSyncOptions syncing;
   auto* mcp_verb = app.add_subcommand("mcp", "servers of the Model Context Protocol");
@@ -219,12 +211,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? Exit::ok : Exit::usage;
   }
-  if (completion_verb->parsed()) {
-    std::fputs(completion_script(app, shell, "kflow ps --ids").c_str(), stdout);
-    return Exit::ok;
-  }
-  if (man_verb->parsed()) {
-    std::fputs(manual_page(app, KFLOW_VERSION).c_str(), stdout);
+  if (const auto text = shell.text(KFLOW_VERSION, "kflow ps --ids")) {
+    std::fputs(text->c_str(), stdout);
     return Exit::ok;
   }
   if (run_verb->parsed()) return run(common, running);

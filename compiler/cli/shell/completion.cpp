@@ -93,9 +93,8 @@ std::string bash(const CLI::App& app, const std::string& runs) {
     for (const Flag& f : v.flags) {
       for (const std::string& word : f.words) {
         if (!f.values.empty())
-          out += fmt::format(
-              "    '{}'*/{}) COMPREPLY=($(compgen -W '{}' -- \"$cur\")); return;;\n", v.name, word,
-              fmt::join(f.values, " "));
+          out += fmt::format("    '{}'*/{}) COMPREPLY=($(compgen -W '{}' -- \"$cur\")); return;;\n",
+                             v.name, word, fmt::join(f.values, " "));
       }
     }
   }
@@ -114,8 +113,7 @@ std::string bash(const CLI::App& app, const std::string& runs) {
         "      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W '{}' -- \"$cur\"))\n"
         "      else COMPREPLY=($(compgen {} -- \"$cur\")); fi;;\n",
         v.name, flags,
-        takes_run(v) && !runs.empty() ? fmt::format("-W \"@last $({} 2>/dev/null)\"", runs)
-                                      : "-f");
+        takes_run(v) && !runs.empty() ? fmt::format("-W \"@last $({} 2>/dev/null)\"", runs) : "-f");
   }
   return out + fmt::format("  esac\n}}\ncomplete -o filenames -F _{0} {0}\n", name);
 }
@@ -153,10 +151,10 @@ std::string zsh(const CLI::App& app, const std::string& runs) {
     const auto [w, plain] = described(word, text);
     out += "    " + shell_quoted(w + ":" + plain) + "\n";
   }
-  out += "  )\n  if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n  case $words[2] in\n";
+  out +=
+      "  )\n  if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n  case $words[2] in\n";
   for (const auto& [word, below] : tree_of(verbs)) {
-    if (!below.empty())
-      out += fmt::format("    {}) compadd {};;\n", word, fmt::join(below, " "));
+    if (!below.empty()) out += fmt::format("    {}) compadd {};;\n", word, fmt::join(below, " "));
   }
   for (const Verb& v : verbs) {
     if (v.name.find(' ') != std::string::npos) continue;
@@ -171,9 +169,8 @@ std::string zsh(const CLI::App& app, const std::string& runs) {
 std::string fish(const CLI::App& app, const std::string& runs) {
   const std::string name = app.get_name();
   const auto verbs = verbs_of(app);
-  std::string out =
-      fmt::format("# fish completion for {0}: put it into ~/.config/fish/completions/{0}.fish\n",
-                  name);
+  std::string out = fmt::format(
+      "# fish completion for {0}: put it into ~/.config/fish/completions/{0}.fish\n", name);
   std::map<std::string, std::string> first;
   for (const Verb& v : verbs) first.try_emplace(first_word(v.name), v.description);
   for (const auto& [word, text] : first)
@@ -183,8 +180,8 @@ std::string fish(const CLI::App& app, const std::string& runs) {
     const std::string second = second_word(v.name);
     const std::string seen = "__fish_seen_subcommand_from " + first_word(v.name);
     if (!second.empty()) {
-      out += fmt::format("complete -c {} -n {} -f -a {} -d {}\n", name, fish_quoted(seen),
-                         second, fish_quoted(v.description));
+      out += fmt::format("complete -c {} -n {} -f -a {} -d {}\n", name, fish_quoted(seen), second,
+                         fish_quoted(v.description));
       continue;
     }
     for (const Flag& f : v.flags) {

@@ -60,8 +60,9 @@ std::string manual_page(const CLI::App& app, const std::string& version) {
     flags(out, verb.flags);
     if (!verb.footer.empty()) out += ".PP\n" + plain(verb.footer) + "\n";
   }
-  out += ".SH EXIT STATUS\n0 ok; 1 the run or check failed; 2 usage; 3 paused, waiting for an answer; "
-         "4 cancelled; 5 store or system failure; 130 interrupted\n";
+  out +=
+      ".SH EXIT STATUS\n0 ok; 1 the run or check failed; 2 usage; 3 paused, waiting for an answer; "
+      "4 cancelled; 5 store or system failure; 130 interrupted\n";
   return out;
 }
 

@@ -2,6 +2,7 @@
 // itself.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,7 +12,20 @@ class App;
 
 namespace kflow::cli {
 
-inline constexpr std::string_view shells[] = {"bash", "zsh", "fish"};
+/// The verbs `completion SHELL` and `man` of a command line.
+class ShellVerbs {
+ public:
+  explicit ShellVerbs(CLI::App& app);
+  /// What the verb that was given has to print; none: it was another one.
+  std::optional<std::string> text(const std::string& version,
+                                  const std::string& runs_command) const;
+
+ private:
+  CLI::App& app_;
+  CLI::App* completion_ = nullptr;
+  CLI::App* man_ = nullptr;
+  std::string shell_;
+};
 
 /// A script that completes verbs, options, their fixed values and files; positionals called RUN are
 /// completed with what `runs_command` prints, an id a line (none: with nothing).

@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "compiler/cli/shell/shell.hpp"
+
 namespace kflow::cli {
 namespace {
 
@@ -31,8 +33,7 @@ std::vector<Flag> flags_of(const CLI::App& app) {
               .values = {}};
     for (const std::string& n : o->get_snames()) flag.words.push_back("-" + n);
     for (const std::string& n : o->get_lnames()) flag.words.push_back("--" + n);
-    for (const std::string& word : flag.words)
-      flag.names += (flag.names.empty() ? "" : ",") + word;
+    for (const std::string& word : flag.words) flag.names += (flag.names.empty() ? "" : ",") + word;
     if (o->get_items_expected_max() > 0) {
       flag.values = fixed_values(o->get_type_name());
       flag.argument = flag.values.empty() ? o->get_type_name() : "TEXT";
@@ -77,5 +78,23 @@ std::vector<Verb> verbs_of(const CLI::App& app) {
 }
 
 std::vector<Flag> common_flags(const CLI::App& app) { return flags_of(app); }
+
+ShellVerbs::ShellVerbs(CLI::App& app) : app_(app) {
+  const std::string name = app.get_name();
+  completion_ = app.add_subcommand("completion", "print a script that completes this command line");
+  completion_->add_option("SHELL", shell_, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion_->footer("example: " + name + " completion bash > /etc/bash_completion.d/" + name);
+  man_ = app.add_subcommand("man", "print the manual page");
+  man_->footer("example: " + name + " man | man -l -");
+}
+
+std::optional<std::string> ShellVerbs::text(const std::string& version,
+                                            const std::string& runs_command) const {
+  if (completion_->parsed()) return completion_script(app_, shell_, runs_command);
+  if (man_->parsed()) return manual_page(app_, version);
+  return std::nullopt;
+}
 
 }  // namespace kflow::cli

@@ -11,9 +11,9 @@ class App;
 namespace kflow::cli {
 
 struct Flag {
-  std::string names;       ///< "-o,--output"
+  std::string names;               ///< "-o,--output"
   std::vector<std::string> words;  ///< "-o", "--output"
-  std::string argument;    ///< "FILE", "TEXT"; "": it takes none
+  std::string argument;            ///< "FILE", "TEXT"; "": it takes none
   std::string description;
   std::vector<std::string> values;  ///< the only ones, where they are fixed
 };
