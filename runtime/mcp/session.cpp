@@ -497,15 +497,22 @@ void Session::take_error(Turn& turn, int64_t id, Request kind, Failure failure) 
     case Request::call:
       break;
   }
-  const auto flight = flights_.find(id);
-  if (flight == flights_.end()) return;
-  const Call call = std::move(flight->second.call);
-  flights_.erase(flight);
-  by_token_.erase(call.token);
+  const auto ended = end_flight(id);
+  if (!ended) return;
+  const Call& call = *ended;
   if (failure.rpc_code != 0)
     failure.message =
         fmt::format("`{}` of the MCP server `{}`: {}", call.tool, options_.name, failure.message);
   turn.done.push_back({call.token, std::move(failure)});
+}
+
+std::optional<Call> Session::end_flight(int64_t id) {
+  const auto flight = flights_.find(id);
+  if (flight == flights_.end()) return std::nullopt;
+  std::optional<Call> call = std::move(flight->second.call);
+  flights_.erase(flight);
+  by_token_.erase(call->token);
+  return call;
 }
 
 void Session::take_result(Turn& turn, int64_t id, Request kind, const Value& result) {
@@ -525,11 +532,9 @@ void Session::take_result(Turn& turn, int64_t id, Request kind, const Value& res
     case Request::call:
       break;
   }
-  const auto flight = flights_.find(id);
-  if (flight == flights_.end()) return;
-  const Call call = std::move(flight->second.call);
-  flights_.erase(flight);
-  by_token_.erase(call.token);
+  const auto ended = end_flight(id);
+  if (!ended) return;
+  const Call& call = *ended;
   const std::string type = text_member(result, "resultType");
   if (!type.empty() && type != "complete") {
     const bool asks = type == "input_required";

@@ -146,6 +146,8 @@ class Session {
   void take_message(Turn& turn, const Message& message);
   void take_answer(Turn& turn, const Message& message);
   void take_error(Turn& turn, int64_t id, Request kind, Failure failure);
+  /// The call that the answer `id` belongs to; it is under way no more.
+  std::optional<Call> end_flight(int64_t id);
   void take_result(Turn& turn, int64_t id, Request kind, const cel::Value& result);
   void take_initialize(Turn& turn, const cel::Value& result);
   void take_page(Turn& turn, const cel::Value& page);
