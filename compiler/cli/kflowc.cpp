@@ -9,6 +9,8 @@
 #include <iterator>
 
 #include "compiler/cli/eval.hpp"
+#include "compiler/cli/files.hpp"
+#include "compiler/cli/fmt.hpp"
 #include "compiler/cli/shell/shell.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
@@ -28,30 +30,6 @@ bool wants_colour(const std::string& mode) {
   return ::isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
 }
 
-// Files named, and in folders all *.kflow below them.
-std::vector<std::string> expand(const std::vector<std::string>& paths) {
-  std::vector<std::string> out;
-  for (const std::string& path : paths) {
-    std::error_code error;
-    if (!fs::is_directory(path, error)) {
-      out.push_back(path);
-      continue;
-    }
-    std::vector<std::string> found;
-    for (fs::recursive_directory_iterator
-             it(path, fs::directory_options::skip_permission_denied, error),
-         end;
-         it != end; it.increment(error)) {
-      if (error) break;
-      if (it->path().extension() == ".kflow" && it->is_regular_file(error))
-        found.push_back(it->path().string());
-    }
-    std::sort(found.begin(), found.end());
-    out.insert(out.end(), found.begin(), found.end());
-  }
-  return out;
-}
-
 int fail_with(const Error& error) {
   std::fprintf(stderr, "kflowc: error: %s\n", error.message.c_str());
   return failed;
@@ -66,7 +44,7 @@ struct CheckOptions {
 };
 
 int check(const CheckOptions& options) {
-  const std::vector<std::string> files = expand(options.paths);
+  const std::vector<std::string> files = cli::expand(options.paths);
   if (files.empty()) {
     std::fprintf(stderr, "kflowc: error: there are no .kflow files in the given folders\n");
     return usage;
@@ -206,6 +184,16 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"ir", "tree", "hash"}));
   build_verb->footer("example: kflowc build report.kflow -o report.kir");
 
+  cli::FmtOptions formatting;
+  auto* fmt_verb = app.add_subcommand("fmt", "lay out files, in place");
+  fmt_verb
+      ->add_option("FILE", formatting.paths,
+                   "files, folders, or - for standard input to standard output")
+      ->required();
+  fmt_verb->add_flag("--check", formatting.check, "write nothing; fail if a file would change");
+  fmt_verb->add_flag("--diff", formatting.diff, "write nothing; print what would change");
+  fmt_verb->footer("example: kflowc fmt --check examples/");
+
   std::string code;
   auto* explain_verb =
       app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
@@ -246,6 +234,10 @@ int main(int argc, char** argv) {
   }
   if (check_verb->parsed()) return check(checking);
   if (build_verb->parsed()) return build(file, output, print);
+  if (fmt_verb->parsed()) {
+    formatting.colour = wants_colour("auto");
+    return cli::run_fmt(formatting);
+  }
   if (explain_verb->parsed()) return explain(code);
   if (sync_verb->parsed()) return mcp_sync(sync_files, sync_check);
   if (evaluation.expression.empty() && !evaluation.conformance) {

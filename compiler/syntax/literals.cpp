@@ -165,8 +165,16 @@ Quotes quotes_of(std::string_view token) {
   return q;
 }
 
-// Common indentation of the lines of a text block, the closing quotes' line included; blank lines
-// do not count.
+// Before closing quotes on a line of their own, what is left of the indentation is not part of the
+// text.
+void drop_last_indent(std::string& text) {
+  const size_t newline = text.rfind('\n');
+  if (newline == std::string::npos) return;
+  if (text.find_first_not_of(" \t", newline + 1) == std::string::npos) text.erase(newline + 1);
+}
+
+}  // namespace
+
 size_t common_indent(std::string_view body, uint32_t offset, std::vector<LiteralError>& errors) {
   size_t indent = SIZE_MAX;
   char used = 0;
@@ -194,16 +202,6 @@ size_t common_indent(std::string_view body, uint32_t offset, std::vector<Literal
   }
   return indent == SIZE_MAX ? 0 : indent;
 }
-
-// Before closing quotes on a line of their own, what is left of the indentation is not part of the
-// text.
-void drop_last_indent(std::string& text) {
-  const size_t newline = text.rfind('\n');
-  if (newline == std::string::npos) return;
-  if (text.find_first_not_of(" \t", newline + 1) == std::string::npos) text.erase(newline + 1);
-}
-
-}  // namespace
 
 DecodedString decode_string(Cursor node, bool dedent) {
   DecodedString out;

@@ -33,6 +33,11 @@ struct DecodedString {
 /// the first newline and the common indentation are dropped.
 DecodedString decode_string(Cursor node, bool dedent);
 
+/// Common indentation of the lines of a text block after its first, the closing quotes' line
+/// included; blank lines do not count. `body`: what stands between the quotes, `offset` in the
+/// file.
+size_t common_indent(std::string_view body, uint32_t offset, std::vector<LiteralError>& errors);
+
 /// Whole decoded text of a literal without holes; "" if the node is none.
 std::string decode_plain(Cursor node);
 

@@ -128,18 +128,53 @@ TEST_CASE("completions and the manual page come from the command line itself") {
   CHECK(p.sh("bash try.sh") == "check compact\n");
 }
 
+TEST_CASE("kflowc fmt lays files out in place, or says what it would do") {
+  Project p;
+  const std::string ugly = "workflow w()->int{\nreturn 1 }\n";
+  const std::string good = "workflow w() -> int {\n  return 1\n}\n";
+  p.write("a.kflow", ugly);
+  p.write("good.kflow", good);
+  p.sh("kflowc fmt --check a.kflow good.kflow", 1);
+  CHECK(has(p.errors, "a.kflow is not formatted; `kflowc fmt a.kflow` does it"));
+  CHECK_FALSE(has(p.errors, "good.kflow"));
+  CHECK(p.sh("kflowc fmt --diff .") ==
+        "--- ./a.kflow\n+++ ./a.kflow\n@@ -1,2 +1,3 @@\n-workflow w()->int{\n-return 1 }\n"
+        "+workflow w() -> int {\n+  return 1\n+}\n");
+  CHECK(p.sh("cat a.kflow") == ugly);
+  CHECK(p.sh("cat a.kflow | kflowc fmt -") == good);
+  // In place, with the file's permissions; a link stays one.
+  p.sh("chmod 640 a.kflow; ln -s a.kflow b.kflow; kflowc fmt b.kflow");
+  CHECK(has(p.errors, "formatted b.kflow"));
+  CHECK(p.sh("cat a.kflow; stat -c %a a.kflow; readlink b.kflow") == good + "640\na.kflow\n");
+  p.sh("kflowc fmt --check .");
+  CHECK(p.errors.empty());
+  // What does not parse is left alone; the others are done.
+  p.write("bad.kflow", "workflow w( {");
+  p.write("a.kflow", ugly);
+  p.sh("kflowc fmt .", 1);
+  CHECK(has(p.errors, "error[KF1001]"));
+  CHECK(has(p.errors, "bad.kflow` does not parse; it is left as it is"));
+  CHECK(p.sh("cat bad.kflow a.kflow") == "workflow w( {" + good);
+  p.sh("kflowc fmt missing.kflow", 1);
+  CHECK(has(p.errors, "cannot read `missing.kflow`"));
+  p.sh("mkdir empty; kflowc fmt empty", 2);
+  p.sh("kflowc fmt", 2);
+}
+
 TEST_CASE("every verb has an example") {
   Project p;
-  const std::string page = p.sh("kflow man");
-  size_t verbs = 0;
-  size_t examples = 0;
-  for (size_t at = page.find(".SS "); at != std::string::npos; at = page.find(".SS ", at + 1))
-    ++verbs;
-  for (size_t at = page.find("\nexample: "); at != std::string::npos;
-       at = page.find("\nexample: ", at + 1))
-    ++examples;
-  CHECK(verbs > 20);
-  CHECK(verbs == examples);
+  for (const std::string program : {"kflow", "kflowc"}) {
+    const std::string page = p.sh(program + " man");
+    size_t verbs = 0;
+    size_t examples = 0;
+    for (size_t at = page.find(".SS "); at != std::string::npos; at = page.find(".SS ", at + 1))
+      ++verbs;
+    for (size_t at = page.find("\nexample: "); at != std::string::npos;
+         at = page.find("\nexample: ", at + 1))
+      ++examples;
+    CHECK(verbs > (program == "kflow" ? 20U : 5U));
+    CHECK(verbs == examples);
+  }
 }
 
 TEST_CASE("a result is Markdown on a terminal, and the text itself elsewhere") {
