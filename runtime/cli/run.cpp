@@ -206,7 +206,7 @@ int follow_own(const Common& common, const Place& place, std::unique_ptr<engine:
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   while (!view.ended()) {
-    engine->wait_for_events(header.key, view.seq(), redraw_ms);
+    view.wait(*engine, redraw_ms);
     if (auto read = view.update(store); !read) return fail_with(read.error());
     if (!view.ended() && view.paused()) {
       view.finish();

@@ -56,26 +56,36 @@ View::View(ViewMode mode, bool colour, const store::RunHeader& header,
       colour_(colour),
       header_(header),
       program_(std::move(program)),
-      from_index_(from_index) {}
+      next_index_(from_index) {}
 
 std::string View::paint(const std::string& code, const std::string& text) const {
   return colour_ ? "\x1b[" + code + "m" + text + "\x1b[0m" : text;
 }
 
+// The run's own log first: whatever that says, the lines up to it are there then.
 Result<void> View::update(store::Store& store) {
-  const machine::FrameContext context{header_.id, header_.workflow, header_.session_id};
-  return engine::read_events(
-      store, header_.key, seq_, [&](const machine::Event& event, uint64_t seq, uint64_t index) {
-        seq_ = seq + 1;
-        if (event.shown && mode_ == ViewMode::json && index >= from_index_ &&
-            !std::holds_alternative<machine::Trimmed>(event.data)) {
-          std::fputs((machine::frame_json(*program_, context, event, index) + "\n").c_str(),
-                     stdout);
-          std::fflush(stdout);
-        }
-        show(event);
-        return true;
-      });
+  auto read = engine::read_events(store, header_.key, seq_,
+                                  [&](const machine::Event& event, uint64_t seq, uint64_t) {
+                                    seq_ = seq + 1;
+                                    show(event);
+                                    return true;
+                                  });
+  if (!read || mode_ != ViewMode::json) return read;
+  if (!stream_) stream_ = std::make_unique<engine::RunStream>(store, header_.key);
+  return stream_->read(next_index_, [&](const engine::StreamEvent& e) {
+    next_index_ = e.index + 1;
+    std::fputs((e.frame() + "\n").c_str(), stdout);
+    std::fflush(stdout);
+    return true;
+  });
+}
+
+void View::wait(engine::Engine& engine, int timeout_ms) const {
+  if (mode_ == ViewMode::json) {
+    engine.wait_for_stream(header_.key, next_index_, timeout_ms);
+  } else {
+    engine.wait_for_events(header_.key, seq_, timeout_ms);
+  }
 }
 
 void View::line(const std::string& mark, const std::string& code, const std::string& text,

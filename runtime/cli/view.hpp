@@ -7,6 +7,8 @@
 #include <string>
 
 #include "compiler/ir/program.hpp"
+#include "runtime/engine/engine.hpp"
+#include "runtime/engine/stream.hpp"
 #include "runtime/machine/machine.hpp"
 #include "runtime/store/store.hpp"
 
@@ -20,7 +22,8 @@ class View {
  public:
   View(ViewMode mode, bool colour, const store::RunHeader& header,
        std::shared_ptr<const ir::Program> program, uint64_t from_index);
-  /// Reads what is new and prints it; an error only when the log cannot be read.
+  /// Reads what is new and prints it; an error only when the log cannot be read. JSON Lines are of
+  /// the run's stream (with the events of its children), the rest is made of its own log.
   Result<void> update(store::Store& store);
   /// Redraws the lines of active steps (live mode).
   void tick(machine::Millis now);
@@ -29,7 +32,8 @@ class View {
   bool ended() const { return ended_; }
   /// All that is left waits for people.
   bool paused() const { return paused_; }
-  uint64_t seq() const { return seq_; }
+  /// Waits until there may be something new, or the time is over.
+  void wait(engine::Engine& engine, int timeout_ms) const;
   const cel::Value& result() const { return result_; }
   const std::string& error() const { return error_; }
   machine::RunStatus status() const { return status_; }
@@ -59,7 +63,8 @@ class View {
   bool colour_;
   store::RunHeader header_;
   std::shared_ptr<const ir::Program> program_;
-  uint64_t from_index_;
+  uint64_t next_index_;  ///< of the stream: the next JSON line
+  std::unique_ptr<engine::RunStream> stream_;
   uint64_t seq_ = 0;
   bool ended_ = false;
   bool paused_ = false;
@@ -70,7 +75,7 @@ class View {
   std::map<machine::ActId, machine::Millis> since_;  // when agents and tools began
   std::set<machine::ActId> inner_;  // tools that models called, and all inside them
   std::map<machine::ActId, std::pair<uint64_t, uint64_t>> progress_;  // of for: done, total
-  std::map<machine::ActId, machine::ActId> iterations_;  // under way, and their for
+  std::map<machine::ActId, machine::ActId> iterations_;               // under way, and their for
   size_t drawn_ = 0;
   size_t frame_ = 0;
 };

@@ -109,6 +109,18 @@ bool Engine::Impl::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
   }
 }
 
+bool Engine::Impl::wait_for_stream(RunKey run, uint64_t size, int timeout_ms) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  Wait waiting(*this, for_events_, run);
+  for (;;) {
+    const uint64_t before = waiting.begin();
+    const auto now = store_->stream_size(run);
+    if (!now || *now > size) return true;
+    if (std::chrono::steady_clock::now() >= until) return false;
+    waiting.wait(before, until);
+  }
+}
+
 void Engine::Impl::notify(Waiters& waiters, const std::vector<RunKey>& runs) {
   if (waiters.empty()) return;
   for (const RunKey run : runs) {

@@ -164,6 +164,7 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
   }
   std::span<const store::Started> children = result->children;
   std::set<RunKey> told;  // runs of ours that may have got a message in this commit
+  std::vector<RunKey> changed;
   for (size_t i = 0; i < batch.parts.size(); ++i) {
     Part& part = batch.parts[i];
     const auto rows = children.first(part.children.size());
@@ -185,6 +186,7 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
       drop(part.key);
       continue;
     }
+    add_followed(*it->second, changed);
     started_children(part, rows);
     if (!part.watches.empty()) told.insert(part.key);
     for (const auto* posts : {&part.posts, &part.sent}) {
@@ -205,7 +207,6 @@ void Engine::Impl::after_commit(Batch batch, Result<store::Store::BatchResult> r
   for (const RunKey key : told) {
     if (const auto it = runs_.find(key); it != runs_.end()) look_into_inbox(*it->second);
   }
-  std::vector<RunKey> changed;
   std::vector<RunKey> ended;
   for (const Part& part : batch.parts) {
     changed.push_back(part.key);
@@ -272,6 +273,16 @@ bool Engine::Impl::lost(const Run& run, const Batch& batch) const {
   // Ended by this very commit, it has no owner any more and lets nothing out.
   return header && *header && !is_final((*header)->status) && run.header.owner == owner_ &&
          (*header)->epoch != run.header.epoch;
+}
+
+void Engine::Impl::add_followed(const Run& run, std::vector<RunKey>& out) const {
+  const RunHeader* h = &run.header;
+  while (h->attached && h->parent != 0) {
+    out.push_back(h->parent);
+    const auto parent = runs_.find(h->parent);
+    if (parent == runs_.end()) return;
+    h = &parent->second->header;
+  }
 }
 
 void Engine::Impl::observe(const Run& run, const Part& part) const {

@@ -30,6 +30,9 @@ Result<RunHeader> Engine::wait(RunKey run, int timeout_ms) { return impl_->wait(
 bool Engine::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
   return impl_->wait_for_events(run, seq, timeout_ms);
 }
+bool Engine::wait_for_stream(RunKey run, uint64_t size, int timeout_ms) {
+  return impl_->wait_for_stream(run, size, timeout_ms);
+}
 size_t Engine::active() const { return impl_->active(); }
 
 std::string new_run_id(Millis now) {

@@ -84,6 +84,9 @@ class Engine {
   /// Waits until something was committed to the run after `seq` events, or the time is over; false:
   /// time over.
   bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms);
+  /// Waits until the run's stream (stream.hpp) is longer than `size`, or the time is over; false:
+  /// time over.
+  bool wait_for_stream(RunKey run, uint64_t size, int timeout_ms);
   /// Runs that this engine has in memory.
   size_t active() const;
 

@@ -75,6 +75,7 @@ class Engine::Impl {
   Result<RunHeader> wait(RunKey run, int timeout_ms);
 
   bool wait_for_events(RunKey run, uint64_t seq, int timeout_ms);
+  bool wait_for_stream(RunKey run, uint64_t size, int timeout_ms);
 
   size_t active() const { return active_.load(); }
 
@@ -254,6 +255,8 @@ class Engine::Impl {
   /// Whether the run is still ours, asked where the process may have been stopped since the commit.
   bool lost(const Run& run, const Batch& batch) const;
   void observe(const Run& run, const Part& part) const;
+  /// Whoever follows the run follows those that it waits for, too.
+  void add_followed(const Run& run, std::vector<RunKey>& out) const;
 
   void release(Run& run, machine::Action& action);
   /// What the engine does itself: look-ups in the store and messages to other runs. False: it is an

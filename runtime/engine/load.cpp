@@ -10,9 +10,7 @@
 #include "runtime/engine/engine.hpp"
 
 namespace kflow::engine {
-namespace {
-constexpr size_t read_bytes = 1U << 20;
-}
+namespace {}
 
 Result<std::shared_ptr<const ir::Program>> load_program(store::Store& store, const Sha256& hash) {
   static std::mutex mutex;
@@ -29,10 +27,10 @@ Result<std::shared_ptr<const ir::Program>> load_program(store::Store& store, con
 }
 
 Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from,
-                         const EventVisitor& visit) {
+                         const EventVisitor& visit, size_t at_a_time) {
   BlobSource blobs(store);
   for (;;) {
-    auto chunks = store.read(run, from, read_bytes);
+    auto chunks = store.read(run, from, at_a_time);
     if (!chunks) return std::unexpected(std::move(chunks).error());
     if (chunks->empty()) return {};
     for (const store::EventChunk& chunk : *chunks) {

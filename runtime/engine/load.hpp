@@ -43,8 +43,9 @@ Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
 /// event_index. `visit` gives false to stop.
 using EventVisitor =
     std::function<bool(const machine::Event& event, uint64_t seq, uint64_t event_index)>;
+/// `at_a_time`: bytes read from the store at once, at least a chunk.
 Result<void> read_events(store::Store& store, store::RunKey run, uint64_t from,
-                         const EventVisitor& visit);
+                         const EventVisitor& visit, size_t at_a_time = 1U << 20);
 
 /// Eight bytes, big endian.
 std::string store_key(uint64_t v);

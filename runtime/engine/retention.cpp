@@ -58,8 +58,8 @@ Result<uint64_t> trim_run(store::Store& store, store::RunKey run) {
 
 Result<Trimmed> trim_deltas(store::Store& store, const Trim& trim) {
   Trimmed out;
-  for (const auto status : {machine::RunStatus::completed, machine::RunStatus::error,
-                            machine::RunStatus::cancelled}) {
+  for (const auto status :
+       {machine::RunStatus::completed, machine::RunStatus::error, machine::RunStatus::cancelled}) {
     store::RunFilter filter{.status = status, .limit = page};
     for (;;) {
       auto runs = store.list(filter);

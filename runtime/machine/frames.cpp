@@ -209,6 +209,10 @@ std::string frame_json(const ir::Program& p, const FrameContext& context, const 
   out.key("run_id"), out.string(context.run_id);
   out.key("workflow_id"), out.string(context.workflow);
   out.key("session_id"), out.string(context.session_id);
+  if (context.nested_depth > 0) {
+    out.key("parent_run_id"), out.string(context.parent_run_id);
+    out.key("nested_depth"), out.unsigned_integer(context.nested_depth);
+  }
   if (e.node) {
     out.key("step_name"), out.string(p[e.node].name);
     out.key("step_id"), out.string(e.path);

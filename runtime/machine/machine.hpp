@@ -318,6 +318,10 @@ struct FrameContext {
   std::string_view run_id;
   std::string_view workflow;
   std::string_view session_id;
+  /// In the stream of a run that waits for this one: the run that started it, and how many runs are
+  /// between it and the one whose stream it is.
+  std::string_view parent_run_id = {};
+  uint32_t nested_depth = 0;
 };
 std::string frame_json(const ir::Program& program, const FrameContext& context, const Event& event,
                        uint64_t event_index);

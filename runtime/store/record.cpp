@@ -50,6 +50,7 @@ void read_chunk_head(ByteReader& in, EventChunk& chunk) {
 
 constexpr std::string_view chunk_name = "a part of a run's log";
 constexpr std::string_view run_name = "the row of a run";
+constexpr std::string_view piece_name = "the row of a stream";
 
 }  // namespace
 
@@ -231,6 +232,26 @@ Result<EventChunk> decode_chunk_head(std::string_view key, std::string_view row)
   read_chunk_head(in, chunk);
   if (in.failed()) return damaged(chunk_name);
   return chunk;
+}
+
+std::string encode_piece(std::string_view key, const StreamPiece& piece) {
+  ByteWriter out;
+  out.u64(piece.run);
+  out.varint(piece.first_public);
+  out.varint(piece.count);
+  return seal(key, out.buffer());
+}
+
+Result<StreamPiece> decode_piece(std::string_view key, std::string_view row) {
+  const auto payload = unseal(key, row, piece_name);
+  if (!payload) return std::unexpected(payload.error());
+  ByteReader in(*payload);
+  StreamPiece out{.first_index = number_at(key, 8)};
+  out.run = in.u64();
+  out.first_public = in.varint();
+  out.count = in.varint();
+  if (!in.done() || out.count == 0) return damaged(piece_name);
+  return out;
 }
 
 std::string encode_message(std::string_view key, const InboxMessage& m) {

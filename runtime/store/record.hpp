@@ -40,6 +40,10 @@ Result<EventChunk> decode_chunk(std::string_view key, std::string_view row);
 /// Without `events`, and unverified: only to count on from the last chunk of a log.
 Result<EventChunk> decode_chunk_head(std::string_view key, std::string_view row);
 
+/// A row of a stream: where its events are.
+std::string encode_piece(std::string_view key, const StreamPiece& piece);
+Result<StreamPiece> decode_piece(std::string_view key, std::string_view row);
+
 std::string encode_message(std::string_view key, const InboxMessage& message);
 Result<InboxMessage> decode_message(std::string_view key, std::string_view row);
 std::string encode_owner(std::string_view key, const OwnerInfo& owner);
@@ -60,9 +64,9 @@ Result<uint64_t> decode_number(std::string_view key, std::string_view row);
 
 /// The description of a store, under `description_key` in `meta`.
 inline constexpr std::string_view description_key = "kflow store";
-inline constexpr uint32_t store_format = 3;
+inline constexpr uint32_t store_format = 4;
 /// Formats below this were those of versions before the first release.
-inline constexpr uint32_t oldest_store_format = 3;
+inline constexpr uint32_t oldest_store_format = 4;
 std::string encode_description(Durability durability);
 /// incompatible: made by a newer version.
 Result<Durability> decode_description(std::string_view row);

@@ -225,6 +225,16 @@ struct EventChunk {
   std::string events;
 };
 
+/// A part of what the readers of a run see: `count` public events of `run` (itself, or a run below
+/// it that it waits for), from the event_index `first_public` of that run's own log on. They stand
+/// at `first_index` of the stream.
+struct StreamPiece {
+  uint64_t first_index = 0;
+  RunKey run = 0;
+  uint64_t first_public = 0;
+  uint64_t count = 0;
+};
+
 struct StoreInfo {
   uint32_t format = 0;
   Durability durability = Durability::sync;
@@ -283,6 +293,14 @@ class Store : public BlobStore {
   virtual Result<std::vector<EventChunk>> read(RunKey run, uint64_t from_seq, size_t max_bytes) = 0;
   /// The newest chunk; none of a run without a log.
   virtual Result<std::optional<EventChunk>> last(RunKey run) = 0;
+  /// A run's stream: its public events and those of its attached children, in the order in which
+  /// they were committed, without gaps. The pieces from index `from` on, the first one cut to begin
+  /// there, at most `limit`; none: there is nothing yet. What was committed never changes.
+  virtual Result<std::vector<StreamPiece>> stream(RunKey run, uint64_t from, size_t limit) = 0;
+  /// The number of public events in it.
+  virtual Result<uint64_t> stream_size(RunKey run) = 0;
+  /// `first_seq` of the chunk that holds a public event of the run's own log; none: there is none.
+  virtual Result<std::optional<uint64_t>> chunk_of(RunKey run, uint64_t event_index) = 0;
   virtual Result<std::string> program(const Sha256& hash) = 0;
   struct Snapshot {
     uint64_t seq = 0;  ///< events folded into it

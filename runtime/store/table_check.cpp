@@ -22,6 +22,8 @@ class Checker {
                    [&](std::string_view key, std::string_view value) { check_id(key, value); }));
     KFLOW_TRY(each(Table::events,
                    [&](std::string_view key, std::string_view value) { check_chunk(key, value); }));
+    KFLOW_TRY(each(Table::streams,
+                   [&](std::string_view key, std::string_view value) { check_piece(key, value); }));
     if (!ids_.empty())
       found(Table::runs, std::string(Key(ids_.begin()->first)),
             "run `" + ids_.begin()->second + "` is not found by its id");
@@ -109,6 +111,22 @@ class Checker {
     shown_ = chunk->first_public + chunk->public_count;
   }
 
+  // Pieces of a stream follow one another without a gap.
+  void check_piece(std::string_view key, std::string_view value) {
+    const auto piece = decode_piece(key, value);
+    const RunKey run = number_at(key, 0);
+    if (!piece) return found(Table::streams, key, piece.error().message);
+    if (!known_.contains(run)) {
+      const auto removal = txn_.get(Table::removals, Key(run));
+      if (!removal || !*removal) found(Table::streams, key, "a stream without its run");
+      return;
+    }
+    if (run == stream_ && piece->first_index != stream_end_)
+      found(Table::streams, key, "a gap in the stream of run " + std::to_string(run));
+    stream_ = run;
+    stream_end_ = piece->first_index + piece->count;
+  }
+
   void check_seal(Table table, std::string_view key, std::string_view value) {
     const auto payload = unseal(key, value, "the row");
     if (!payload) return found(table, key, payload.error().message);
@@ -160,6 +178,8 @@ class Checker {
   RunKey run_ = 0;
   uint64_t seq_ = 0;
   uint64_t shown_ = 0;
+  RunKey stream_ = 0;
+  uint64_t stream_end_ = 0;
 };
 
 }  // namespace

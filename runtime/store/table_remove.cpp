@@ -65,8 +65,8 @@ Result<bool> TableStore::remove_children(Transaction& txn, RunKey run, size_t& b
 Result<bool> TableStore::erase_rows(Transaction& txn, RunKey run, size_t& budget) {
   const auto children = remove_children(txn, run, budget);
   if (!children || !*children) return children;
-  for (const Table table :
-       {Table::events, Table::snapshots, Table::inbox, Table::dedup, Table::watchers}) {
+  for (const Table table : {Table::events, Table::snapshots, Table::inbox, Table::dedup,
+                            Table::watchers, Table::streams}) {
     const auto keys = keys_with(txn, table, Key(run), budget);
     if (!keys) return std::unexpected(keys.error());
     for (const std::string& key : *keys) {

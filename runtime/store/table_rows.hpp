@@ -70,6 +70,9 @@ Result<bool> exists(Transaction& txn, Table table, std::string_view key);
 /// Writes the run's row and moves its index rows.
 Result<void> replace_run(Transaction& txn, const struct RunRow& from, const struct RunRow& to);
 
+/// Whether the run has rows of a stream: it has waited for runs of its own.
+Result<bool> is_streamed(Transaction& txn, RunKey run);
+
 inline bool has_prefix(std::string_view key, std::string_view prefix) {
   return key.starts_with(prefix);
 }

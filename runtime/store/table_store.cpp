@@ -1,5 +1,6 @@
 // The frame of a TableStore: one write at a time, what it remembers of its own runs, what it says
 // about itself.
+#include "runtime/store/table_rows.hpp"
 #include "runtime/store/table_store.hpp"
 
 namespace kflow::store {
@@ -51,6 +52,16 @@ Result<TableStore::Tail> TableStore::tail_of(Transaction& txn, RunKey run, uint6
   const auto known = tails_.find(run);
   if (known != tails_.end() && known->second.epoch == epoch) return known->second;
   Tail tail{.epoch = epoch};
+  const auto row = run_in(txn, run);
+  if (!row) return std::unexpected(row.error());
+  if (*row) {
+    auto above = waiting_above(txn, (*row)->header.parent, (*row)->header.attached);
+    if (!above) return std::unexpected(std::move(above).error());
+    tail.above = std::move(*above);
+  }
+  const auto streamed = is_streamed(txn, run);
+  if (!streamed) return std::unexpected(streamed.error());
+  tail.streamed = *streamed;
   const auto cursor = txn.cursor(Table::events);
   if (!cursor) return std::unexpected(cursor.error());
   const auto found = (*cursor)->seek_before(Key(run + 1, 0));

@@ -34,6 +34,9 @@ class TableStore final : public Store {
   Result<std::vector<RunHeader>> list(const RunFilter& filter) override;
   Result<std::vector<EventChunk>> read(RunKey run, uint64_t from_seq, size_t max_bytes) override;
   Result<std::optional<EventChunk>> last(RunKey run) override;
+  Result<std::vector<StreamPiece>> stream(RunKey run, uint64_t from, size_t limit) override;
+  Result<uint64_t> stream_size(RunKey run) override;
+  Result<std::optional<uint64_t>> chunk_of(RunKey run, uint64_t event_index) override;
   Result<std::string> program(const Sha256& hash) override;
   Result<std::optional<Snapshot>> snapshot(RunKey run) override;
   Result<void> post(RunKey run, const InboxMessage& message) override;
@@ -76,6 +79,8 @@ class TableStore final : public Store {
     uint64_t next_seq = 0;
     uint64_t next_public = 0;
     std::optional<Millis> due;  ///< none: as in the row
+    std::vector<RunKey> above;  ///< runs that wait for this one, its parent first
+    bool streamed = false;      ///< the run has rows of a stream of its own
   };
   // One write; if it fails, the old tails are back.
   Result<void> change(const std::function<Result<void>(Transaction&)>& body);
@@ -86,6 +91,12 @@ class TableStore final : public Store {
   Result<void> insert(Transaction& txn, const NewRun& run, uint64_t events_hash, Started& out);
   Result<bool> known_by_key(Transaction& txn, const NewRun& run, std::string_view scope,
                             Started& out);
+  // table_streams.cpp
+  Result<std::vector<RunKey>> waiting_above(Transaction& txn, RunKey parent, bool attached);
+  /// New public events of a run go into its stream and into those of the runs that wait for it.
+  Result<void> add_to_streams(Transaction& txn, RunKey run, bool own, std::span<const RunKey> above,
+                              uint64_t first_public, uint64_t count);
+
   Result<CommitOutcome> append(Transaction& txn, const RunCommit& commit, uint64_t events_hash,
                                std::vector<Started>& children);
   Result<void> change_run(Transaction& txn, const RunCommit& commit, Tail tail);

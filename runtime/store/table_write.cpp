@@ -280,6 +280,9 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
     KFLOW_TRY(txn.put(Table::events, first, encode_chunk_head(first, head, events_hash), run.events,
                       PutMode::append));
   }
+  const auto above = waiting_above(txn, h.parent, h.attached);
+  if (!above) return std::unexpected(above.error());
+  KFLOW_TRY(add_to_streams(txn, h.key, false, *above, 0, run.public_count));
   KFLOW_TRY(put_new_indexes(txn, row));
   KFLOW_TRY(put_blobs(txn, h.key, run.blobs));
   KFLOW_TRY(drop_stages(txn, run.stages));
@@ -288,7 +291,8 @@ Result<void> TableStore::insert(Transaction& txn, const NewRun& run, uint64_t ev
     set_tail(h.key, {.epoch = h.epoch,
                      .next_seq = run.event_count,
                      .next_public = run.public_count,
-                     .due = run.next_due});
+                     .due = run.next_due,
+                     .above = *above});
   }
   return {};
 }
@@ -324,6 +328,8 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
                           .events = {}};
     KFLOW_TRY(txn.put(Table::events, chunk_key, encode_chunk_head(chunk_key, head, events_hash),
                       commit.events, PutMode::insert));
+    KFLOW_TRY(add_to_streams(txn, commit.run, tail->streamed, tail->above, tail->next_public,
+                             commit.public_count));
     tail->next_seq += commit.event_count;
     tail->next_public += commit.public_count;
   }
@@ -344,6 +350,7 @@ Result<CommitOutcome> TableStore::append(Transaction& txn, const RunCommit& comm
   if (commit.drop_snapshot) KFLOW_TRY(txn.erase(Table::snapshots, key));
   for (const NewRun& child : commit.children) {
     KFLOW_TRY(insert(txn, child, xxh3(child.events), children.emplace_back()));
+    tail->streamed |= child.header.attached && !children.back().refused;
   }
   KFLOW_TRY(write_shared(txn, commit));
   KFLOW_TRY(drop_stages(txn, commit.stages));

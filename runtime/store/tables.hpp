@@ -41,13 +41,15 @@ enum class Table : uint8_t {
   removals,     ///< [run] → "" : being removed, found by nothing else any more
   schedules,    ///< id → schedule
   history,      ///< session NUL agent NUL [n] → message and answer
+  streams,  ///< [run][first index] → what its readers see from there on: run, event_index, count;
+            ///< only of runs that have waited for runs of their own
 };
-inline constexpr size_t table_count = 24;
+inline constexpr size_t table_count = 25;
 inline constexpr std::array<const char*, table_count> table_names{
-    "meta",     "runs",   "events",      "snapshots", "inbox",     "dedup",
-    "timers",   "ids",    "idempotency", "programs",  "owners",    "owned",
-    "statuses", "labels", "watchers",    "slots",     "kv",        "cache",
-    "sessions", "blobs",  "blobrefs",    "removals",  "schedules", "history"};
+    "meta",     "runs",        "events",   "snapshots", "inbox",    "dedup",    "timers",
+    "ids",      "idempotency", "programs", "owners",    "owned",    "statuses", "labels",
+    "watchers", "slots",       "kv",       "cache",     "sessions", "blobs",    "blobrefs",
+    "removals", "schedules",   "history",  "streams"};
 
 /// Moves over the rows of one table. Views are valid until the next move or write.
 class Cursor {
