@@ -92,8 +92,11 @@ const Value* Evaluator::ref(uint32_t id, Value& scratch) {
   switch (op.code) {
     case OpCode::constant:
       return spend(op) ? &p_.constants[op.a] : nullptr;
-    case OpCode::local:
-      return spend(op) ? locals_[op.a].value : nullptr;
+    case OpCode::local: {
+      if (!spend(op)) return nullptr;
+      Local& local = locals_[op.a];
+      return local.value != nullptr ? local.value : first_read(local);
+    }
     case OpCode::load: {
       if (!spend(op)) return nullptr;
       const Value* v = bindings_.lookup(op.a);
@@ -186,6 +189,8 @@ Value Evaluator::eval(uint32_t id) {
     case OpCode::opt_map:
     case OpCode::opt_flat_map:
       return opt_map(op);
+    case OpCode::sort_by:
+      return sort_by(op);
     default:
       std::unreachable();
   }
@@ -255,7 +260,11 @@ Value Evaluator::select(const Op& op, const Value& operand) {
       const auto part = file_field(inner->as_file(), field);
       return part ? Value::some(*part) : Value::none();
     }
-    if (inner->kind() != Kind::map) return no_field(op, *inner, field);
+    if (inner->kind() != Kind::map) {
+      return fail_at(op, EvalErrorKind::no_such_key,
+                     "no such key `" + std::string(field) + "`: the optional holds " +
+                         std::string(type_name(inner->kind())));
+    }
     const Value* found = inner->find(field);
     return found == nullptr ? Value::none() : Value::some(*found);
   }
@@ -280,7 +289,7 @@ void Evaluator::missing_key(const Op& op) {
 
 Value Evaluator::no_field(const Op& op, const Value& operand, std::string_view field) {
   return fail_at(
-      op, EvalErrorKind::no_such_overload,
+      op, EvalErrorKind::no_such_field,
       "no field `" + std::string(field) + "` in " + std::string(type_name(operand.kind())));
 }
 

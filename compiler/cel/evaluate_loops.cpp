@@ -1,4 +1,6 @@
 // The evaluator's loops, bindings and calls.
+#include <algorithm>
+
 #include "compiler/cel/evaluator.hpp"
 
 namespace kflow::cel {
@@ -125,12 +127,45 @@ void Evaluator::transform(const Op& op, uint32_t result, MapBuilder& entries) {
   }
 }
 
-Value Evaluator::bind(const Op& op) {
+// `list.sortBy(x, key)`: in ascending order of the keys, which have an order among themselves.
+Value Evaluator::sort_by(const Op& op) {
   Value scratch;
-  const Value* init = ref(link(op, 0), scratch);
-  if (init == nullptr) return {};
-  locals_[op.a].value = init;
+  const Value* list = ref(link(op, 0), scratch);
+  if (list == nullptr) return {};
+  if (list->kind() != Kind::list) return overload(op, "sortBy", list->kind());
+  std::vector<std::pair<Value, const Value*>> keyed;
+  each(op, *list, [&] {
+    keyed.emplace_back(eval(link(op, 1)), locals_[op.a].value);
+    return !failed_ && charge(8);
+  });
+  if (failed_) return {};
+  for (const auto& [key, item] : keyed) {
+    const auto order = compare(keyed.front().first, key);
+    if (!order || *order == std::partial_ordering::unordered) {
+      return fail_at(op, EvalErrorKind::no_such_overload,
+                     std::string(type_name(keyed.front().first.kind())) + " and " +
+                         std::string(type_name(key.kind())) + " have no order");
+    }
+  }
+  std::stable_sort(keyed.begin(), keyed.end(),
+                   [](const auto& x, const auto& y) { return *compare(x.first, y.first) < 0; });
+  std::vector<Value> items;
+  items.reserve(keyed.size());
+  for (const auto& [key, item] : keyed) items.push_back(*item);
+  return checked(op, Value::list(std::move(items)));
+}
+
+// The value is computed where it is first read, if anywhere, and kept for the rest of the body.
+Value Evaluator::bind(const Op& op) {
+  Local& local = locals_[op.a];
+  local.value = nullptr;
+  local.init = link(op, 0);
   return eval(link(op, 1));
+}
+
+// What it is computed from lies in slots below, which nothing within the body changes.
+[[gnu::noinline]] const Value* Evaluator::first_read(Local& local) {
+  return local.value = ref(local.init, local.own);
 }
 
 Value Evaluator::opt_map(const Op& op) {

@@ -34,10 +34,12 @@ class Evaluator final : public CallContext {
  private:
   // What a condition comes to; `other`: a value that is no bool (its kind is in `other_kind_`).
   enum class Truth : uint8_t { no, yes, failed, other };
-  // An iteration variable: a value elsewhere, or its own.
+  // An iteration variable: a value elsewhere, or its own. One that is bound has none until it is
+  // first read.
   struct Local {
     const Value* value = nullptr;
     Value own;
+    uint32_t init = 0;  ///< operation that gives the value
   };
   static constexpr size_t few_locals = 4;
 
@@ -94,7 +96,9 @@ class Evaluator final : public CallContext {
   Value loop(const Op& op);
   void transform(const Op& op, uint32_t result, MapBuilder& entries);
   Value bind(const Op& op);
+  const Value* first_read(Local& local);
   Value opt_map(const Op& op);
+  Value sort_by(const Op& op);
   Value call(const Op& op);
   Value call_lazily(const Op& op);
 

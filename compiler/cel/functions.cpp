@@ -15,8 +15,9 @@ using Table = std::map<std::pair<std::string_view, bool>, const Function*>;
 const Table& table() {
   static const Table all = [] {
     Table out;
-    for (const auto rows : {standard_functions(), string_functions(), math_functions(),
-                            dialect_functions(), text_functions()}) {
+    for (const auto rows :
+         {standard_functions(), string_functions(), math_functions(), dialect_functions(),
+          text_functions(), network_functions(), set_functions()}) {
       for (const Function& f : rows) out.emplace(std::pair(f.name, f.member), &f);
     }
     return out;

@@ -79,6 +79,8 @@ std::span<const Function> string_functions();
 std::span<const Function> math_functions();
 std::span<const Function> dialect_functions();
 std::span<const Function> text_functions();
+std::span<const Function> network_functions();
+std::span<const Function> set_functions();
 
 /// First occurrence of `what` in `text` at or after `from`, npos if there is none; in linear time.
 size_t find_text(std::string_view text, std::string_view what, size_t from);

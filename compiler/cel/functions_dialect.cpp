@@ -149,18 +149,32 @@ Value f_distinct(CallContext& c, Args a) {
   }
   return Value::list(std::move(out));
 }
-Value f_flatten(CallContext& c, Args a) {
-  if (a[0].kind() != Kind::list) return no_overload(c, a);
-  if (!pay(c, a[0])) return {};
-  std::vector<Value> out;
-  for (const Value& v : a[0].as_list()) {
-    if (v.kind() == Kind::list) {
-      out.insert(out.end(), v.as_list().begin(), v.as_list().end());
+// Lists nest no deeper than `max_value_depth`.
+bool flatten(CallContext& c, const Value& list, int64_t depth, std::vector<Value>& out) {
+  for (const Value& v : list.as_list()) {
+    if (!c.charge(1)) return false;
+    if (depth > 0 && v.kind() == Kind::list) {
+      if (!flatten(c, v, depth - 1, out)) return false;
     } else {
       out.push_back(v);
     }
-    if (!c.charge(1)) return {};
   }
+  return true;
+}
+Value f_flatten(CallContext& c, Args a) {
+  if (a[0].kind() != Kind::list) return no_overload(c, a);
+  int64_t depth = 1;
+  if (a.size() > 1) {
+    if (a[1].kind() != Kind::int_) return no_overload(c, a);
+    depth = a[1].as_int();
+    if (depth < 0) {
+      c.fail(EvalErrorKind::invalid_argument, "`flatten` takes a depth of 0 or more");
+      return {};
+    }
+  }
+  if (!pay(c, a[0])) return {};
+  std::vector<Value> out;
+  flatten(c, a[0], depth, out);
   return Value::list(std::move(out));
 }
 Value f_sort(CallContext& c, Args a) {
@@ -206,7 +220,8 @@ constexpr Function table[] = {
      "a moment by a strftime pattern, in UTC or a time zone", f_format_time},
     {"slice", true, false, 3, 3, "L,i,i>L", "items from a position to another", f_slice},
     {"distinct", true, false, 1, 1, "L>L", "each value once", f_distinct},
-    {"flatten", true, false, 1, 1, "L>L", "inner lists put in place of themselves", f_flatten},
+    {"flatten", true, false, 1, 2, "L>L; L,i>L",
+     "inner lists put in place of themselves, one level or as many as given", f_flatten},
     {"sort", true, false, 1, 1, "L>L", "in ascending order", f_sort},
     {"lists.range", false, false, 1, 1, "i>L", "0 … n-1", f_range},
     {"first", true, false, 1, 1, "L>O", "the first item, if any", f_first},

@@ -6,6 +6,7 @@
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
 #include "compiler/cel/functions.hpp"
+#include "compiler/cel/network.hpp"
 #include "compiler/cel/operators.hpp"
 #include "compiler/cel/time.hpp"
 
@@ -179,6 +180,10 @@ Value f_string(CallContext& c, Args a) {
       return Value::string(format_timestamp(a[0].as_timestamp()));
     case Kind::duration:
       return Value::string(format_duration(a[0].as_duration()));
+    case Kind::ip:
+      return Value::string(address_text(a[0].as_address()));
+    case Kind::cidr:
+      return Value::string(network_text(a[0].as_address()));
     case Kind::bytes:
       if (!pay(c, a[0])) return {};
       if (find_invalid_utf8(a[0].as_bytes()) != std::string_view::npos) {
@@ -196,6 +201,13 @@ Value f_bytes(CallContext& c, Args a) {
   if (a[0].kind() == Kind::string) return Value::bytes(a[0].as_string());
   return no_overload(c, a);
 }
+// Whether a text that cannot be read has the right shape all the same: what it says is out of
+// range.
+bool too_far(const Value& text, const Regex& shape) {
+  constexpr size_t longest = 100;
+  return text.as_string().size() <= longest && shape.matches(text.as_string());
+}
+
 Value f_timestamp(CallContext& c, Args a) {
   if (a[0].kind() == Kind::timestamp) return a[0];
   if (a[0].kind() == Kind::int_) {
@@ -204,14 +216,21 @@ Value f_timestamp(CallContext& c, Args a) {
     return Value::timestamp({s, 0});
   }
   if (a[0].kind() != Kind::string) return no_overload(c, a);
-  const auto t = parse_timestamp(a[0].as_string());
-  return t ? Value::timestamp(*t) : bad_conversion(c, a[0], "timestamp");
+  if (const auto t = parse_timestamp(a[0].as_string())) return Value::timestamp(*t);
+  static const auto shape =
+      Regex::compile(R"(^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[-+][0-9]{2}:[0-9]{2})$)");
+  const std::string_view text = a[0].as_string();
+  const bool year_is_wrong = text.find('-') > 4 || text.starts_with("0000");
+  return year_is_wrong && too_far(a[0], *shape) ? out_of_range(c, "timestamp")
+                                                : bad_conversion(c, a[0], "timestamp");
 }
 Value f_duration(CallContext& c, Args a) {
   if (a[0].kind() == Kind::duration) return a[0];
   if (a[0].kind() != Kind::string) return no_overload(c, a);
-  const auto d = parse_duration(a[0].as_string());
-  return d ? Value::duration(*d) : bad_conversion(c, a[0], "duration");
+  if (const auto d = parse_duration(a[0].as_string())) return Value::duration(*d);
+  static const auto shape =
+      Regex::compile(R"(^[-+]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns))+$)");
+  return too_far(a[0], *shape) ? out_of_range(c, "duration") : bad_conversion(c, a[0], "duration");
 }
 
 // ---- calendar fields
@@ -294,6 +313,8 @@ bool is_zero(const Value& v) {
     case Kind::type:
     case Kind::optional:
     case Kind::file:
+    case Kind::ip:
+    case Kind::cidr:
       return false;
   }
   std::unreachable();

@@ -441,6 +441,8 @@ class Formatter {
         return map_text(v, out);
       case Kind::optional:
       case Kind::file:
+      case Kind::ip:
+      case Kind::cidr:
         return wrong('s', v);
     }
     return c_.charge(1);

@@ -362,12 +362,12 @@ Value f_html_markdown(CallContext& c, Args a) {
 }
 
 constexpr Function table[] = {
-    {"regex.extract", false, true, 2, 2, "s,s>O",
+    {"regex.extract", false, false, 2, 2, "s,s>O",
      "the first match of an RE2 pattern, or of its one group in parentheses, if any",
      f_regex_extract},
-    {"regex.extractAll", false, true, 2, 2, "s,s>S",
+    {"regex.extractAll", false, false, 2, 2, "s,s>S",
      "all matches of an RE2 pattern, or of its one group in parentheses", f_regex_extract_all},
-    {"regex.replace", false, true, 3, 4, "s,s,s>s; s,s,s,i>s",
+    {"regex.replace", false, false, 3, 4, "s,s,s>s; s,s,s,i>s",
      "the matches of an RE2 pattern replaced, all or the first n; \\1 is a group", f_regex_replace},
     {"csv_parse", false, true, 1, 2, "s>L; s,s>L",
      "the rows of a CSV text, each a list of strings; the separator if it is not a comma",

@@ -44,6 +44,7 @@ std::pair<uint32_t, uint32_t> arity(const Op& op) {
     case OpCode::bind:
     case OpCode::opt_map:
     case OpCode::opt_flat_map:
+    case OpCode::sort_by:
       return {2, 2};
     case OpCode::conditional:
       return {3, 3};
@@ -62,6 +63,7 @@ std::pair<uint32_t, uint32_t> arity(const Op& op) {
 
 // Number of iteration variables an operation declares.
 uint32_t slots(const Op& op) {
+  if (op.code == OpCode::sort_by) return 1;
   if (op.code < OpCode::all || op.code > OpCode::opt_flat_map) return 0;
   return op.flags & op_flag::two_vars ? 2 : 1;
 }

@@ -59,8 +59,9 @@ enum class OpCode : uint8_t {
   opt_map = 35,
   opt_flat_map = 36,  ///< links: optional, body; a: slot
   undeclared = 37,    ///< a: constant (the name): an error when evaluated
+  sort_by = 38,       ///< links: list, key; a: slot
 };
-inline constexpr uint8_t last_op_code = 37;
+inline constexpr uint8_t last_op_code = 38;
 
 namespace op_flag {
 inline constexpr uint8_t optional = 1;   ///< `.?f`, `[?i]`, and list items and map entries with `?`

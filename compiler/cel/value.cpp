@@ -9,6 +9,7 @@
 #include "compiler/base/hash.hpp"
 #include "compiler/base/json.hpp"
 #include "compiler/base/utf8.hpp"
+#include "compiler/cel/network.hpp"
 #include "compiler/cel/time.hpp"
 
 namespace kflow::cel {
@@ -112,8 +113,20 @@ std::string_view type_name(Kind kind) {
       return "optional_type";
     case Kind::file:
       return "file";
+    case Kind::ip:
+      return "net.IP";
+    case Kind::cidr:
+      return "net.CIDR";
   }
   std::unreachable();
+}
+
+std::optional<Kind> type_named(std::string_view name) {
+  for (uint8_t k = 0; k <= static_cast<uint8_t>(last_kind); ++k) {
+    const auto kind = static_cast<Kind>(k);
+    if (kind != Kind::file && type_name(kind) == name) return kind;
+  }
+  return std::nullopt;
 }
 
 Value Value::string(std::string_view text) { return string(std::string(text)); }
@@ -185,6 +198,23 @@ Value Value::file(File file) {
   return Value(Kind::file, Bits{.object = object});
 }
 
+namespace {
+detail::IpObject* ip_object(const IpAddress& address) {
+  auto* object = new detail::IpObject;
+  object->weight = sizeof(Value) + sizeof(IpAddress);
+  object->address = address;
+  return object;
+}
+}  // namespace
+
+Value Value::ip(const IpAddress& address) {
+  return Value(Kind::ip, Bits{.object = ip_object(address)});
+}
+
+Value Value::cidr(const IpAddress& network) {
+  return Value(Kind::cidr, Bits{.object = ip_object(network)});
+}
+
 void Value::release() noexcept {
   if (bits_.object->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   switch (kind_) {
@@ -203,6 +233,10 @@ void Value::release() noexcept {
       return;
     case Kind::file:
       delete static_cast<detail::FileObject*>(bits_.object);
+      return;
+    case Kind::ip:
+    case Kind::cidr:
+      delete static_cast<detail::IpObject*>(bits_.object);
       return;
     default:
       std::unreachable();
@@ -313,6 +347,9 @@ bool operator==(const Value& a, const Value& b) {
     }
     case Kind::file:
       return a.as_file() == b.as_file();
+    case Kind::ip:
+    case Kind::cidr:
+      return a.as_address() == b.as_address();
   }
   std::unreachable();
 }
@@ -530,6 +567,12 @@ class Display {
       case Kind::file:
         out.append("file");
         return map(file_record(v.as_file()));
+      case Kind::ip:
+        out.append("ip(\"").append(address_text(v.as_address())).append("\")");
+        return;
+      case Kind::cidr:
+        out.append("cidr(\"").append(network_text(v.as_address())).append("\")");
+        return;
     }
   }
 

@@ -2,6 +2,7 @@
 // reference count.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <compare>
 #include <cstdint>
@@ -35,11 +36,16 @@ enum class Kind : uint8_t {
   map,
   optional,
   file,  ///< of the dialect: a reference to bytes that are kept by their hash
+  ip,    ///< of the network library: an address
+  cidr,  ///< and one with the length of its prefix
 };
+inline constexpr Kind last_kind = Kind::cidr;
 
 /// Lower-case CEL name of the runtime type ("int", "null_type", "google.protobuf.Timestamp",
 /// "optional_type").
 std::string_view type_name(Kind kind);
+/// The type that CEL gives this name; files are a type of the language only.
+std::optional<Kind> type_named(std::string_view name);
 
 /// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds in [0, 1e9).
 /// Range 0001-01-01T00:00:00Z … 9999-12-31T23:59:59.999999999Z.
@@ -64,6 +70,15 @@ struct File {
   friend bool operator==(const File&, const File&) = default;
 };
 
+/// An address of version 4 (in the first four octets) or 6; of a network also its prefix.
+/// IPv4-mapped addresses are held as version 4.
+struct IpAddress {
+  std::array<uint8_t, 16> octets{};
+  bool v6 = false;
+  uint8_t prefix = 0;  ///< bits; 0 in an address
+  friend bool operator==(const IpAddress&, const IpAddress&) = default;
+};
+
 /// Deepest nesting of lists, maps and optionals that an expression may build; decoders accept
 /// somewhat more.
 inline constexpr uint32_t max_value_depth = 500;
@@ -79,6 +94,7 @@ struct ListObject;
 struct MapObject;
 struct OptionalObject;
 struct FileObject;
+struct IpObject;
 }  // namespace detail
 
 struct MapEntry;
@@ -141,6 +157,8 @@ class Value {
   static Value none();
   static Value some(Value v);
   static Value file(File file);
+  static Value ip(const IpAddress& address);
+  static Value cidr(const IpAddress& network);
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::null; }
@@ -161,6 +179,8 @@ class Value {
   /// The value inside an optional; nullptr for none.
   const Value* as_optional() const;
   const File& as_file() const;
+  /// Of an ip or a cidr.
+  const IpAddress& as_address() const;
 
   /// Map entry by CEL key equality (int, uint and integral double keys are interchangeable);
   /// nullptr if missing or if `key` cannot be a key. Constant time for large maps.
@@ -231,6 +251,9 @@ struct OptionalObject : Object {
 struct FileObject : Object {
   File file;
 };
+struct IpObject : Object {
+  IpAddress address;
+};
 }  // namespace detail
 
 inline std::string_view Value::text() const {
@@ -250,6 +273,10 @@ inline const Value* Value::as_optional() const {
 
 inline const File& Value::as_file() const {
   return expect(Kind::file), static_cast<const detail::FileObject*>(bits_.object)->file;
+}
+inline const IpAddress& Value::as_address() const {
+  KFLOW_CHECK(kind_ == Kind::ip || kind_ == Kind::cidr, "value of another kind");
+  return static_cast<const detail::IpObject*>(bits_.object)->address;
 }
 
 /// `name`, `media_type`, `size` or `sha256` (in hex) of a file; none: it has no such field.

@@ -7,6 +7,7 @@
 #include "compiler/base/json.hpp"
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/base64.hpp"
+#include "compiler/cel/network.hpp"
 #include "compiler/cel/time.hpp"
 
 namespace kflow::cel {
@@ -34,6 +35,8 @@ enum class Tag : uint8_t {
   large_string = 15,  // its SHA-256
   large_bytes = 16,
   file = 17,  // name, media type, size, SHA-256
+  ip = 18,    // its text
+  cidr = 19,
 };
 
 Value decode(ByteReader& in, int depth);
@@ -111,7 +114,7 @@ Value decode(ByteReader& in, int depth) {
       return Value::duration({in.svarint()});
     case Tag::type: {
       const uint8_t kind = in.u8();
-      if (kind > static_cast<uint8_t>(Kind::file)) in.fail();
+      if (kind > static_cast<uint8_t>(last_kind)) in.fail();
       return in.failed() ? Value() : Value::type(static_cast<Kind>(kind));
     }
     case Tag::string: {
@@ -134,6 +137,14 @@ Value decode(ByteReader& in, int depth) {
       return Value::some(decode(in, depth + 1));
     case Tag::file:
       return decode_file(in);
+    case Tag::ip: {
+      const auto address = parse_address(in.string());
+      return address ? Value::ip(*address) : (in.fail(), Value());
+    }
+    case Tag::cidr: {
+      const auto network = parse_network(in.string());
+      return network ? Value::cidr(*network) : (in.fail(), Value());
+    }
   }
   return in.fail(), Value();
 }
@@ -235,6 +246,10 @@ void write_json(const Value& v, JsonWriter& out) {
       return v.as_optional() == nullptr ? out.null() : write_json(*v.as_optional(), out);
     case Kind::file:
       return write_json(file_record(v.as_file()), out);
+    case Kind::ip:
+      return out.string(address_text(v.as_address()));
+    case Kind::cidr:
+      return out.string(network_text(v.as_address()));
   }
 }
 
@@ -301,6 +316,10 @@ void encode_value(const Value& v, ByteWriter& out) {
       if (out.large() != nullptr) out.large()->refer(hash);
       return;
     }
+    case Kind::ip:
+      return put(out, Tag::ip), out.string(address_text(v.as_address()));
+    case Kind::cidr:
+      return put(out, Tag::cidr), out.string(network_text(v.as_address()));
   }
 }
 

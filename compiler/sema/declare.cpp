@@ -710,6 +710,8 @@ TypeId type_of(Model& m, const cel::Value& v) {
       return TypeTable::simple(TypeKind::bytes);
     case cel::Kind::type:
     case cel::Kind::optional:
+    case cel::Kind::ip:
+    case cel::Kind::cidr:
       return TypeTable::simple(TypeKind::any);
     case cel::Kind::file:
       return TypeTable::simple(TypeKind::file);

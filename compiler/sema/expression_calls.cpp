@@ -79,6 +79,10 @@ Info ExpressionChecker::macro(uint32_t id, OpCode code, const std::vector<uint32
       boolean(args[1], "a predicate");
       out = {t_.list_of(element), false};
       break;
+    case OpCode::sort_by:
+      check(args[1]);
+      out = {t_.list_of(element), false};
+      break;
     default: {
       const bool filtered = flags & cel::op_flag::filtered;
       if (filtered) boolean(args[1], "a predicate");

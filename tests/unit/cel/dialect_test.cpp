@@ -76,16 +76,16 @@ TEST_CASE("access to what may be null gives none") {
              {"none[?0]", "optional.none()"},
              {"input.?none.?f", "optional.none()"},
              {"input.?none.f[?0].g", "optional.none()"},
-             {"input.?topic.?f", "error: no_such_overload"},
+             {"input.?topic.?f", "error: no_such_key"},
              {"input.list[?5]", "optional.none()"},
              {"input.list[?1]", "optional.of(2)"},
              {"input.none.?f ?? 'x'", R"("x")"},
              {"has(input.none.f)", "false"},
-             {"input.none.f", "error: no_such_overload"},
+             {"input.none.f", "error: no_such_field"},
              {"none[0]", "error: no_such_overload"},
-             {"input.topic.?f", "error: no_such_overload"}});
-  CHECK(strict("null.?f").error == "no_such_overload");
-  CHECK(strict("{'a': null}.?a.?f").error == "no_such_overload");
+             {"input.topic.?f", "error: no_such_field"}});
+  CHECK(strict("null.?f").error == "no_such_field");
+  CHECK(strict("{'a': null}.?a.?f").error == "no_such_key");
 }
 
 TEST_CASE("int, uint and double mix") {
