@@ -279,11 +279,49 @@ template <bool Strict>
 struct reference : node<Node::reference, peg::opt<punct<".">>,
                         token<Node::identifier, scan_name<Strict>>, peg::opt<arguments<Strict>>> {};
 
+struct selector_name : peg::sor<any_name, token<Node::identifier, scan_quoted_name>> {};
+
+/// A field of `T{…}`.
+struct message_field : node<Node::map_entry, peg::opt<punct<"?">>, selector_name,
+                            expect<punct<":">, "`:`">, expect<expression<true>, "an expression">> {
+};
+/// `T{field: value}`: strict CEL has it, though no such type is ever in scope. Looked for by hand,
+/// so that nothing is recorded in vain.
+struct message_literal {
+  using rule_t = message_literal;
+  using subs_t = peg::type_list<message_field>;
+  template <peg::apply_mode A, peg::rewind_mode M, template <typename...> class Action,
+            template <typename...> class Control, typename Input>
+  static bool match(Input& in, Recorder& rec) {
+    if (!is_ahead(skip_trivia(in.current(), in.end()), in.end())) return false;
+    return node<Node::message_literal, peg::opt<punct<".">>, any_name,
+                peg::star<punct<".">, selector_name>, open_bracket<"{">,
+                items<message_field, "}", true, false, true>,
+                close_bracket<"}">>::template match<A, M, Action, Control>(in, rec);
+  }
+
+ private:
+  static bool is_ahead(const char* p, const char* end) {
+    if (p != end && *p == '.') p = skip_trivia(p + 1, end);
+    for (;;) {
+      const char* q = scan_any_name::scan(p, end);
+      if (q == p) return false;
+      p = skip_trivia(q, end);
+      if (p != end && *p == '{') return true;
+      if (p == end || *p != '.') return false;
+      p = skip_trivia(p + 1, end);
+    }
+  }
+};
+
 template <bool Strict>
 struct primary : peg::sor<number<Strict>, string<Strict>, bool_literal, null_literal,
                           reference<Strict>, paren<Strict>, list<Strict>, map<Strict>> {};
+template <>
+struct primary<true>
+    : peg::sor<number<true>, string<true>, bool_literal, null_literal, message_literal,
+               reference<true>, paren<true>, list<true>, map<true>> {};
 
-struct selector_name : peg::sor<any_name, token<Node::identifier, scan_quoted_name>> {};
 template <bool Strict>
 struct select : node<Node::select, peg::sor<punct<".?">, punct<".">>,
                      expect<selector_name, "a name">, peg::opt<arguments<Strict>>> {};

@@ -90,7 +90,7 @@ inline ScannedString scan_string(const char* p, const char* end) {
   while (q != end) {
     if (*q == '\\' && !out.raw) {
       q += end - q > 1 ? 2 : 1;
-    } else if (*q == '\n' && !out.triple) {
+    } else if ((*q == '\n' || *q == '\r') && !out.triple) {
       break;
     } else if (braces == 0 && *q == out.quote &&
                (!out.triple || (end - q >= 3 && q[1] == *q && q[2] == *q))) {
@@ -126,7 +126,7 @@ struct ScannedNumber {
 /// Numbers, and in the language also durations (`1h30m`).
 inline ScannedNumber scan_number(const char* p, const char* end, bool durations) {
   const char* q = p;
-  if (end - q > 2 && q[0] == '0' && (q[1] == 'x' || q[1] == 'X') &&
+  if (end - q > 2 && q[0] == '0' && q[1] == 'x' &&
       std::isxdigit(static_cast<unsigned char>(q[2]))) {
     q += 2;
     while (q != end && std::isxdigit(static_cast<unsigned char>(*q))) ++q;

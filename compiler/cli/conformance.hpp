@@ -11,6 +11,7 @@
 
 #include "compiler/cel/evaluate.hpp"
 #include "compiler/cel/front/ast.hpp"
+#include "compiler/cel/front/declarations.hpp"
 #include "compiler/cel/value.hpp"
 
 namespace kflow::cli {
@@ -22,18 +23,16 @@ class Environment : public cel::NameResolver, public cel::Bindings {
   void bind(std::string name, cel::Value v) { values_.emplace_back(std::move(name), std::move(v)); }
 
   std::optional<uint32_t> variable(uint32_t, std::string_view dotted, bool root) override {
-    std::string prefix = root ? "" : container_;
-    for (;;) {
-      const std::string full =
-          prefix.empty() ? std::string(dotted) : prefix + "." + std::string(dotted);
-      for (uint32_t i = 0; i < values_.size(); ++i) {
-        if (values_[i].first == full) return i;
+    std::optional<uint32_t> out;
+    cel::each_candidate(root ? "" : container_, dotted, [&](std::string_view full) {
+      for (uint32_t i = 0; i < values_.size() && !out; ++i) {
+        if (values_[i].first == full) out = i;
       }
-      if (prefix.empty()) return std::nullopt;
-      const size_t dot = prefix.rfind('.');
-      prefix = dot == std::string::npos ? "" : prefix.substr(0, dot);
-    }
+      return out.has_value();
+    });
+    return out;
   }
+  std::string_view container() const override { return container_; }
   const cel::Value* lookup(uint32_t variable) override { return &values_[variable].second; }
 
  private:
@@ -45,23 +44,42 @@ class Environment : public cel::NameResolver, public cel::Bindings {
 struct Outcome {
   bool parsed = false;
   std::string error;       ///< "" if there is a value
-  std::string error_kind;  ///< "parse" or that of the evaluation
+  std::string error_kind;  ///< "parse" or that of the check or the evaluation
+  std::string type;        ///< what the checker found; "" if it was not asked
   cel::Value value;
 };
 
-/// Parses and evaluates exactly CEL; `block_macros` adds those that only conformance tests use.
+struct StrictOptions {
+  bool block_macros = false;  ///< those that only conformance tests use
+  bool macros = true;
+  bool evaluate = true;
+  /// Checks before evaluating, against these.
+  const cel::Declarations* declarations = nullptr;
+};
+
+/// Parses, checks if it is asked to, and evaluates exactly CEL.
 Outcome evaluate_strict(const std::string& text, Environment& environment,
-                        bool block_macros = false);
+                        const StrictOptions& options = {});
 
 struct ConformanceCounts {
   int passed = 0;
   int failed = 0;
   int skipped = 0;
+  int kinds_agreed = 0;  ///< of the errors that the tests want
+  int kinds_differed = 0;
 };
 
-/// Runs tests in JSON Lines: a line for each of their files and a total to `out`, failures to
-/// `errors`. An error is one of reading the data. Tests of the static checker and of network
-/// addresses are skipped.
-Result<ConformanceCounts> run_conformance(std::istream& in, std::FILE* out, std::FILE* errors);
+struct ConformanceOptions {
+  bool check = true;                       ///< with the static checker
+  std::vector<std::string> skip_features;  ///< tests that need one of these are skipped
+  std::string only;                        ///< a pattern as of a shell for ids; "": all
+  std::FILE* details = nullptr;            ///< a JSON line for each test
+};
+
+/// Runs tests in JSON Lines, of evaluation, of the checker's types or of the parser's verdict: a
+/// line for each of their files and a total to `out`, failures and how many error kinds agree to
+/// `errors`. An error is one of reading the data.
+Result<ConformanceCounts> run_conformance(std::istream& in, std::FILE* out, std::FILE* errors,
+                                          const ConformanceOptions& options = {});
 
 }  // namespace kflow::cli

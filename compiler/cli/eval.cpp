@@ -57,7 +57,23 @@ int evaluate_dialect(const EvalOptions& options, Environment& environment) {
 
 int run_eval(const EvalOptions& options) {
   if (options.conformance) {
-    const auto counts = run_conformance(std::cin, stdout, stderr);
+    std::FILE* details = nullptr;
+    if (!options.json.empty()) {
+      details = options.json == "-" ? stdout : std::fopen(options.json.c_str(), "w");
+      if (details == nullptr) {
+        std::fprintf(stderr, "kflowc: error: cannot write `%s`\n", options.json.c_str());
+        return 2;
+      }
+    }
+    const auto counts = run_conformance(std::cin, stdout, stderr,
+                                        {.check = !options.no_check,
+                                         .skip_features = options.skip_features,
+                                         .only = options.only,
+                                         .details = details});
+    if (details != nullptr && details != stdout && std::fclose(details) != 0) {
+      std::fprintf(stderr, "kflowc: error: cannot write `%s`\n", options.json.c_str());
+      return 2;
+    }
     if (!counts) {
       std::fprintf(stderr, "kflowc: error: %s\n", counts.error().message.c_str());
       return 2;

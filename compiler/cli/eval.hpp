@@ -11,6 +11,10 @@ struct EvalOptions {
   std::vector<std::string> inputs;  ///< name=json
   bool strict = false;
   bool conformance = false;  ///< tests as JSON Lines on standard input
+  bool no_check = false;     ///< without the static checker
+  std::vector<std::string> skip_features;
+  std::string only;  ///< pattern of the ids of tests
+  std::string json;  ///< file for a JSON line about each test
 };
 
 /// Exit status of the verb.

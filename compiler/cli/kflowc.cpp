@@ -218,6 +218,14 @@ int main(int argc, char** argv) {
                       "exactly CEL, without the language's additions");
   eval_verb->add_flag("--conformance", evaluation.conformance,
                       "run conformance tests (JSON Lines) from standard input");
+  eval_verb->add_flag("--no-check", evaluation.no_check,
+                      "without the static checker (of --conformance)");
+  eval_verb->add_option("--skip-feature", evaluation.skip_features,
+                        "leave out conformance tests that need this");
+  eval_verb->add_option("--only", evaluation.only,
+                        "run the conformance tests whose ids match, such as 'macros/*'");
+  eval_verb->add_option("--json", evaluation.json,
+                        "write a JSON line about each conformance test to this file");
   eval_verb->footer("example: kflowc eval '[1, 2, 3].map(x, x * 2)'");
 
   const cli::ShellVerbs shell(app);

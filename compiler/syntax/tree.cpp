@@ -92,6 +92,7 @@ constexpr std::array names{"whitespace",
                            "select",
                            "index",
                            "reference",
+                           "message_literal",
                            "arguments",
                            "named_argument",
                            "paren",
@@ -118,6 +119,7 @@ bool is_expression(Node kind) {
     case Node::duration_literal:
     case Node::string_literal:
     case Node::bytes_literal:
+    case Node::message_literal:
     case Node::ternary:
     case Node::chain:
     case Node::unary:

@@ -99,13 +99,14 @@ enum class Node : uint8_t {
   expect_stmt,
   // -- expressions; a chain of one operand, a unary without operators and a postfix without
   // suffixes are left out
-  ternary,    ///< condition `?` then `:` otherwise
-  chain,      ///< operand (op operand)*, flat: precedence is for the reader
-  unary,      ///< op+ operand
-  postfix,    ///< primary (select | opt_select | index | opt_index)+
-  select,     ///< `.` or `.?` name [arguments]
-  index,      ///< `[` or `[?` expression `]`
-  reference,  ///< [`.`] identifier [arguments]
+  ternary,          ///< condition `?` then `:` otherwise
+  chain,            ///< operand (op operand)*, flat: precedence is for the reader
+  unary,            ///< op+ operand
+  postfix,          ///< primary (select | opt_select | index | opt_index)+
+  select,           ///< `.` or `.?` name [arguments]
+  index,            ///< `[` or `[?` expression `]`
+  reference,        ///< [`.`] identifier [arguments]
+  message_literal,  ///< `T{field: value}` of strict CEL, which has no types of this kind
   arguments,
   named_argument,
   paren,

@@ -51,12 +51,16 @@ struct Ast {
   const Expr& operator[](uint32_t id) const { return exprs[id]; }
   /// `a.b.c` of a chain of plain selects on a name; "" if it is none.
   std::string dotted(uint32_t id) const;
+  /// Whether such a chain begins with a dot.
+  bool is_root(uint32_t id) const;
 };
 
 struct BuildOptions {
   bool strict = false;
   bool two_variable_macros = true;
   bool block_macros = false;  ///< `cel.block` and its kin, which only conformance tests use
+  bool macros = true;
+  std::string container{};  ///< namespace in which functions are looked for first
 };
 
 /// The expression at `node`; none gives poison. Errors of literals, macros and nesting are in
@@ -79,7 +83,23 @@ class NameResolver {
   /// Index of the variable that the expression `id` (a name, or a chain of selects spelled
   /// `dotted`) stands for.
   virtual std::optional<uint32_t> variable(uint32_t id, std::string_view dotted, bool root) = 0;
+  /// Namespace in which names are looked for first.
+  virtual std::string_view container() const { return ""; }
 };
+
+/// The names that `name` may stand for within a namespace, innermost first: `X.Y.name`, `X.name`,
+/// `name`. `use` gives true to stop.
+template <typename Use>
+void each_candidate(std::string_view container, std::string_view name, Use use) {
+  std::string full;
+  while (!container.empty()) {
+    full.assign(container).append(".").append(name);
+    if (use(std::string_view(full))) return;
+    const size_t dot = container.rfind('.');
+    container = dot == std::string_view::npos ? std::string_view() : container.substr(0, dot);
+  }
+  use(name);
+}
 
 /// Names that resolve to nothing become operations that fail when they are evaluated.
 Program compile(const Ast& ast, NameResolver& resolver, bool strict);

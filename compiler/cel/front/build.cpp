@@ -72,6 +72,8 @@ class Builder {
         return reference(c);
       case Node::postfix:
         return postfix(c);
+      case Node::message_literal:
+        return message(c);
       case Node::unary:
         return unary(c);
       case Node::chain:
@@ -137,7 +139,7 @@ class Builder {
     const bool is_unsigned = c.kind() == Node::uint_literal;
     std::string_view digits = text;
     if (is_unsigned) digits.remove_suffix(1);
-    const bool hex = digits.starts_with("0x") || digits.starts_with("0X");
+    const bool hex = digits.starts_with("0x");
     if (hex) digits.remove_prefix(2);
     uint64_t v = 0;
     const auto [end, code] =
@@ -221,6 +223,25 @@ class Builder {
     return {};
   }
 
+  // Only a name that nothing has: the fields are looked at for their own errors.
+  uint32_t message(Cursor c) {
+    std::string name = c.token(".") && c.first().is(Node::punctuation) ? "." : "";
+    for (const Cursor part : c.children(Node::identifier)) {
+      if (!name.empty() && name != ".") name += '.';
+      name += part.text();
+    }
+    Expr e{.kind = ExprKind::op,
+           .op = OpCode::undeclared,
+           .text = name + "{}",
+           .begin = c.begin(),
+           .end = c.end()};
+    for (const Cursor field : c.children(Node::map_entry)) {
+      if (!field.child(Node::identifier)) continue;
+      build(field.expression());
+    }
+    return add(std::move(e));
+  }
+
   // ---- names, selects, calls
 
   std::vector<Cursor> argument_nodes(Cursor arguments) {
@@ -240,7 +261,7 @@ class Builder {
     const std::string name(c.name());
     const bool root = static_cast<bool>(c.token("."));
     const Cursor arguments = c.child(Node::arguments);
-    if (arguments) return global_call(c, (root ? "." : "") + name, arguments);
+    if (arguments) return global_call(c, name, root, arguments);
     return add({.kind = ExprKind::name,
                 .flags = root ? root_name : uint8_t{0},
                 .text = name,
@@ -248,9 +269,20 @@ class Builder {
                 .end = c.end()});
   }
 
-  uint32_t global_call(Cursor c, const std::string& name, Cursor arguments) {
+  // The full name of a function within the namespace; "" if there is none.
+  std::string function_named(std::string_view name, bool root) const {
+    std::string out;
+    each_candidate(root ? "" : options_.container, name, [&](std::string_view candidate) {
+      if (find_function(candidate, false) == nullptr) return false;
+      out = candidate;
+      return true;
+    });
+    return out;
+  }
+
+  uint32_t global_call(Cursor c, const std::string& name, bool root, Cursor arguments) {
     const std::vector<Cursor> args = argument_nodes(arguments);
-    if (name == "has" && args.size() == 1) {
+    if (name == "has" && !root && args.size() == 1 && options_.macros) {
       const uint32_t target = build(args[0]);
       Expr& e = ast.exprs[target];
       if (e.kind == ExprKind::poison) return target;
@@ -260,8 +292,9 @@ class Builder {
     }
     std::vector<uint32_t> ids;
     for (const Cursor arg : args) ids.push_back(build(arg));
+    const std::string full = function_named(name, root);
     return add({.kind = ExprKind::call,
-                .text = name,
+                .text = full.empty() ? (root ? "." : "") + name : full,
                 .args = std::move(ids),
                 .begin = c.begin(),
                 .end = c.end()});
@@ -305,7 +338,8 @@ class Builder {
                        uint32_t end) {
     const std::vector<Cursor> args = argument_nodes(arguments);
     const std::string space = ast.dotted(receiver);
-    if (space == "cel" && name == "bind" && args.size() == 3) return bind(args, begin, end);
+    if (space == "cel" && name == "bind" && args.size() == 3 && options_.macros)
+      return bind(args, begin, end);
     if (space == "cel" && options_.block_macros) {
       if (name == "block" && args.size() == 2) return block(args, begin, end);
       const std::string special = block_name(name, args);
@@ -313,11 +347,13 @@ class Builder {
         return add({.kind = ExprKind::name, .text = special, .begin = begin, .end = end});
     }
     if (const auto made = macro(receiver, name, args, begin, end)) return *made;
-    if (!space.empty() && find_function(space + "." + name, false) != nullptr) {
+    const std::string full =
+        space.empty() ? "" : function_named(space + "." + name, ast.is_root(receiver));
+    if (!full.empty()) {
       std::vector<uint32_t> ids;
       for (const Cursor arg : args) ids.push_back(build(arg));
       return add({.kind = ExprKind::call,
-                  .text = space + "." + name,
+                  .text = full,
                   .args = std::move(ids),
                   .begin = begin,
                   .end = end});
@@ -409,6 +445,7 @@ class Builder {
                                    {"existsOne", OpCode::exists_one, 1, 1, false},
                                    {"filter", OpCode::filter, 1, 1, false},
                                    {"map", OpCode::map_list, 1, 1, true},
+                                   {"sortBy", OpCode::sort_by, 1, 1, false},
                                    {"optMap", OpCode::opt_map, 1, 1, false},
                                    {"optFlatMap", OpCode::opt_flat_map, 1, 1, false},
                                    {"all", OpCode::all, 2, 1, false},
@@ -418,6 +455,7 @@ class Builder {
                                    {"transformList", OpCode::map_list, 2, 1, true},
                                    {"transformMap", OpCode::transform_map, 2, 1, true},
                                    {"transformMapEntry", OpCode::transform_map_entry, 2, 1, true}};
+    if (!options_.macros) return std::nullopt;
     for (const Row& row : rows) {
       if (row.name != name || (row.variables == 2 && !options_.two_variable_macros)) continue;
       const size_t least = row.variables + row.expressions;
@@ -529,6 +567,11 @@ std::string Ast::dotted(uint32_t id) const {
   if (e.kind != ExprKind::select || e.flags != 0) return "";
   const std::string outer = dotted(e.args[0]);
   return outer.empty() ? "" : outer + "." + e.text;
+}
+
+bool Ast::is_root(uint32_t id) const {
+  while (exprs[id].kind == ExprKind::select) id = exprs[id].args[0];
+  return exprs[id].kind == ExprKind::name && (exprs[id].flags & root_name) != 0;
 }
 
 Ast build_ast(syntax::Cursor node, const BuildOptions& options) {

@@ -87,7 +87,7 @@ class Compiler {
       if (const auto slot = local(e.text)) return emit(e, OpCode::local, *slot, {});
     }
     if (const auto variable = resolver_.variable(id, e.text, root)) return load(e, *variable);
-    if (const auto type = type_named(e.text))
+    if (const auto type = type_of_name(e.text, root))
       return emit(e, OpCode::constant, constant(Value::type(*type)), {});
     return emit(e, OpCode::undeclared, constant(Value::string(e.text)), {});
   }
@@ -107,7 +107,7 @@ class Compiler {
       const bool root = ast_[first].flags & root_name;
       if (root || !local(ast_[first].text)) {
         if (const auto variable = resolver_.variable(id, dotted, root)) return load(e, *variable);
-        if (const auto type = type_named(dotted))
+        if (const auto type = type_of_name(dotted, root))
           return emit(e, OpCode::constant, constant(Value::type(*type)), {});
       }
     }
@@ -115,11 +115,14 @@ class Compiler {
     return emit(e, OpCode::select, constant(Value::string(e.text)), {operand}, e.flags);
   }
 
-  static std::optional<Kind> type_named(std::string_view text) {
-    for (uint8_t k = 0; k <= static_cast<uint8_t>(Kind::optional); ++k) {
-      if (type_name(static_cast<Kind>(k)) == text) return static_cast<Kind>(k);
-    }
-    return std::nullopt;
+  // The names of types are declared in the outermost namespace.
+  std::optional<Kind> type_of_name(std::string_view text, bool root) const {
+    std::optional<Kind> out;
+    each_candidate(root ? "" : resolver_.container(), text, [&](std::string_view name) {
+      out = type_named(name);
+      return out.has_value();
+    });
+    return out;
   }
 
   uint32_t compile_call(uint32_t id, const Expr& e) {
@@ -133,6 +136,8 @@ class Compiler {
   }
 
   uint32_t compile_op(const Expr& e) {
+    if (e.op == OpCode::undeclared)
+      return emit(e, OpCode::undeclared, constant(Value::string(e.text)), {});
     if (e.variable.empty()) {
       std::vector<uint32_t> args;
       for (const uint32_t arg : e.args) args.push_back(compile(arg));
