@@ -54,6 +54,11 @@ Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments,
   REQUIRE(child >= 0);
   if (child == 0) {
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+    // Where the program is built with a sanitizer, the shim comes before its runtime.
+    const char* options = std::getenv("ASAN_OPTIONS");
+    const std::string with =
+        (options == nullptr ? "" : options + std::string(":")) + "verify_asan_link_order=0";
+    ::setenv("ASAN_OPTIONS", with.c_str(), 1);
     if (std::freopen(out.c_str(), "w", stdout) == nullptr ||
         std::freopen((folder / "stderr").c_str(), "w", stderr) == nullptr ||
         std::freopen("/dev/null", "r", stdin) == nullptr || ::chdir(folder.c_str()) != 0)

@@ -222,8 +222,9 @@ void AnsweringWorld::loop() {
       changed_.wait(lock);
       continue;
     }
-    if (queue_.top().due > Steady::now()) {
-      changed_.wait_until(lock, queue_.top().due);
+    // A copy: while this waits the queue may move.
+    if (const auto due = queue_.top().due; due > Steady::now()) {
+      changed_.wait_until(lock, due);
       continue;
     }
     Answered next = queue_.top();

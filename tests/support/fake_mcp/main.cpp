@@ -186,6 +186,7 @@ void call(const Value& id, const Value& params, const Say& say) {
   if (name == "silent") return;
   if (name == "progress" || name == "slow") {
     const Value* token = meta == nullptr ? nullptr : find(*meta, "progressToken");
+    if (name == "slow") std::fprintf(stderr, "slow begins\n");
     for (int i = 1; i <= (name == "slow" ? 600 : 3); ++i) {
       if (is_stopped(id)) {
         std::fprintf(stderr, "stopped\n");

@@ -270,9 +270,9 @@ TEST_CASE("a secret that a server prints is not in its error") {
 
 TEST_CASE("a call that is stopped or takes too long is cancelled at the server") {
   World w("slow");
-  w.declare(command() + " timeout: 300ms");
+  w.declare(command() + " timeout: 1500ms");
   const uint64_t token = w.start("slow");
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(eventually([&] { return w.lines("s: slow begins") == 1; }));
   w.cancel(token);
   CHECK(std::get<ActivityError>(w.wait(token)).kind == "cancelled");
   CHECK(eventually([&] { return w.lines("s: stopped") == 1; }));

@@ -181,7 +181,8 @@ TEST_CASE("the events of attached children stand in their parent's stream") {
 
   // A child that is removed leaves a hole; its parent's removal takes the stream.
   store::RunKey child = 0;
-  for (const auto& h : later.store->list({.parent = run}).value()) {
+  const std::vector<store::RunHeader> children = later.store->list({.parent = run}).value();
+  for (const store::RunHeader& h : children) {
     if (h.attached) child = h.key;
   }
   REQUIRE(later.store->remove(child));

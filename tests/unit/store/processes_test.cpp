@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -58,7 +59,7 @@ class Child {
     while (::read(out_, &c, 1) == 1 && c != '\n') text += c;
     return text;
   }
-  void go() const { (void)!::write(in_, "\n", 1); }
+  void go(const std::string& text = "\n") const { (void)!::write(in_, text.data(), text.size()); }
   void kill() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
@@ -210,6 +211,66 @@ TEST_CASE("writers killed in the middle leave whole logs") {
   }
   CHECK(store->claim_all(*runs).value().size() == 12);
   CHECK(store->owners().value().size() <= 13);
+}
+
+// The file grows to many times what it was when each of them mapped it, while all write and one
+// reads.
+TEST_CASE("the store grows under the load of several processes") {
+  constexpr int chunks = 160;  // of 256 KiB: 40 MiB each
+  const TempFolder folder;
+  const std::string path = folder.path() + "/s";
+  auto made = open_lmdb_store(path, {.durability = Durability::process});
+  REQUIRE(made);
+  const std::unique_ptr<Store> store = std::move(*made);
+  const uint64_t before = store->info().value().bytes_used;
+  const Child one("grow", path);
+  const Child two("grow", path);
+  const Child three("grow", path);
+  std::vector<const Child*> all{&one, &two, &three};
+  for (const Child* child : all) REQUIRE(child->line() == "ready");
+  std::atomic<bool> done = false;
+  std::atomic<uint64_t> reads = 0;
+  std::string trouble;  // of the reader's thread
+  std::thread reader([&] {
+    while (!done && trouble.empty()) {
+      const auto runs = store->list({});
+      if (!runs) trouble = runs.error().message;
+      for (const RunHeader& run : runs ? *runs : std::vector<RunHeader>()) {
+        const auto last = store->last(run.key);
+        if (!last) {
+          trouble = last.error().message;
+        } else if (*last && (*last)->first_seq > 0 && (*last)->events.size() != 256U << 10) {
+          trouble = "a chunk that was not written";
+        }
+        ++reads;
+      }
+    }
+  });
+  for (const Child* child : all) child->go(std::to_string(chunks) + "\n");
+  for (const Child* child : all) CHECK(child->line() == "done");
+  done = true;
+  reader.join();
+  CHECK(trouble.empty());
+  CHECK(reads > 0);
+  CHECK(store->info().value().bytes_used > before + 3 * (chunks - 1) * (256U << 10));
+  const std::vector<RunHeader> runs = store->list({}).value();
+  CHECK(runs.size() == 3);
+  for (const RunHeader& run : runs) {
+    uint64_t next = 0;
+    while (next < chunks) {
+      const auto some = store->read(run.key, next, 4U << 20);
+      if (!some) FAIL(some.error().message);
+      REQUIRE(!some->empty());
+      for (const EventChunk& chunk : *some) {
+        REQUIRE(chunk.first_seq == next);
+        if (next > 0) {
+          const char expected = static_cast<char>('a' + next % 26);
+          REQUIRE(chunk.events.find_first_not_of(expected) == std::string::npos);
+        }
+        ++next;
+      }
+    }
+  }
 }
 
 TEST_CASE("a ring is heard by those it is for") {

@@ -88,6 +88,29 @@ int write(Store& store, OwnerId id) {
   }
 }
 
+// Writes a long log, told how many chunks by the number that it reads; says when it is done.
+int grow(Store& store, OwnerId id) {
+  const NewRun run = new_run("run that grows " + std::to_string(id), id);
+  const auto started = store.start({&run, 1});
+  if (!started || started->front().refused) return say("no run", 1);
+  say("ready", 0);
+  int chunks = 0;
+  if (std::scanf("%d", &chunks) != 1) return 2;
+  for (int seq = 1; seq < chunks; ++seq) {
+    const std::string events(256U << 10, static_cast<char>('a' + seq % 26));
+    RunCommit commit;
+    commit.run = started->front().key;
+    commit.epoch = 1;
+    commit.expected_seq = static_cast<uint64_t>(seq);
+    commit.events = events;
+    commit.event_count = 1;
+    const auto out = store.commit({&commit, 1});
+    if (!out) return say(out.error().message, 1);
+    if (out->front() != CommitOutcome::committed) return say("no commit", 1);
+  }
+  return say("done", 0);
+}
+
 int run(const std::string& verb, const std::string& folder) {
   if (verb == "hold-lock") return hold_lock(folder);
   auto store = open_lmdb_store(folder, {});
@@ -97,6 +120,7 @@ int run(const std::string& verb, const std::string& folder) {
   if (verb == "own") return own(**store, *id);
   if (verb == "claim") return claim(**store);
   if (verb == "write") return write(**store, *id);
+  if (verb == "grow") return grow(**store, *id);
   return say("unknown verb", 2);
 }
 
