@@ -158,7 +158,8 @@ class Outline {
     text("doc", c.doc);
     params(c);
     text("result", p_.types.display(c.result));
-    if (c.kind == CallableKind::tool) block("body", c.scope, c.body);
+    if (c.kind == CallableKind::tool || c.kind == CallableKind::workflow)
+      block("body", c.scope, c.body);
     if (c.kind == CallableKind::agent || c.kind == CallableKind::team) agent(c.agent);
     out_.end_object();
   }

@@ -20,7 +20,7 @@ namespace kflow::ir {
 ///   loop      max, until, while, body
 ///   try       body, catches [{name, guard, body}], finally (null: none)
 /// `callables` holds what its steps call, directly or not, and its models can call: kind, doc, and
-/// of a tool the body, of an agent or team the model, mode, members and tools. Expressions are
+/// of a tool or workflow the body, of an agent or team the model, mode, members and tools. Expressions are
 /// given as their source; secrets are names only, so nothing here needs hiding.
 std::string outline_json(const Program& program, CallableId callable);
 
