@@ -59,11 +59,6 @@ std::variant<BlobReader*, ActivityError> open(Transfer& t, BlobStore* blobs,
   return t.uploads.back().get();
 }
 
-// Characters that would end a line of a part's headers are no part of a name.
-bool is_safe(std::string_view text) {
-  return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
-}
-
 std::optional<ActivityError> add_field(Transfer& t, BlobStore* blobs, const std::string& name,
                                        const Value& v) {
   if (v.kind() == cel::Kind::list) {
@@ -155,7 +150,7 @@ std::optional<ActivityError> set_multipart(Transfer& t, BlobStore* blobs, const 
   t.mime = curl_mime_init(t.easy);
   for (const cel::MapEntry& e : fields.as_map()) {
     const std::string name(e.key.kind() == cel::Kind::string ? e.key.as_string() : "");
-    if (name.empty() || !is_safe(name))
+    if (name.empty() || !header_is_safe(name))
       return ActivityError{
           .kind = "type", .code = "multipart", .message = "a field of `multipart` has no name"};
     if (auto error = add_field(t, blobs, name, e.value)) return error;

@@ -5,7 +5,6 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "compiler/ir/schema/import_schema.hpp"
 #include "runtime/activities/mcp_transport.hpp"
 #include "runtime/activities/tape.hpp"
+#include "runtime/activities/task_queue.hpp"
 #include "runtime/mcp/result.hpp"
 
 namespace kflow::activities {
@@ -66,21 +66,19 @@ class McpThread final : public McpWorker {
  public:
   McpThread(Options options, Exchanges& http, CompletionHandler done)
       : options_(std::move(options)), http_(http), done_(std::move(done)) {
-    wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ::signal(SIGPIPE, SIG_IGN);
     thread_ = std::thread([this] { loop(); });
   }
   ~McpThread() override {
-    post([this] { stop_all(); });
+    tasks_.post([this] { stop_all(); });
     thread_.join();
-    ::close(wake_);
   }
 
   void start(Request request) override {
-    post([this, r = std::make_shared<Request>(std::move(request))] { begin(std::move(*r)); });
+    tasks_.post([this, r = std::move(request)]() mutable { begin(std::move(r)); });
   }
   void cancel(uint64_t token) override {
-    post([this, token] {
+    tasks_.post([this, token] {
       const auto it = calls_.find(token);
       if (it == calls_.end()) return;
       Server& server = *it->second.server;
@@ -88,7 +86,7 @@ class McpThread final : public McpWorker {
     });
   }
   void list(ir::McpServer spec, ListHandler done) override {
-    post([this, spec = std::move(spec), done = std::move(done)] {
+    tasks_.post([this, spec = std::move(spec), done = std::move(done)] {
       if (stopping_) return done(cancelled_error());
       auto server = server_of(spec);
       if (auto* failure = std::get_if<Failure>(&server)) return done(to_error(std::move(*failure)));
@@ -114,15 +112,6 @@ class McpThread final : public McpWorker {
     Request request;
     Server* server = nullptr;
   };
-
-  void post(std::function<void()> task) {
-    {
-      const std::lock_guard guard(mutex_);
-      tasks_.push_back(std::move(task));
-    }
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(wake_, &one, sizeof one);
-  }
 
   // ---- calls
 
@@ -166,11 +155,11 @@ class McpThread final : public McpWorker {
     if (!found && !options_.tape->replays()) return false;
     if (!found) {
       done_({request.token,
-             ActivityError{.kind = "tool",
-                           .code = "not_on_tape",
-                           .message = fmt::format("the tape `{}` holds no such call of `{}`: {}",
-                                                  options_.tape->path(), request.callee,
-                                                  found.error())}});
+             ActivityError{
+                 .kind = "tool",
+                 .code = "not_on_tape",
+                 .message = fmt::format("the tape `{}` holds no such call of `{}`: {}",
+                                        options_.tape->path(), request.callee, found.error())}});
       return true;
     }
     if (auto kept = options_.tape->record("MCP", tape_name(request), body, *found); !kept) {
@@ -285,9 +274,7 @@ class McpThread final : public McpWorker {
                   e.id = id;
                   exchange_of_[id] = {&server, server.generation};
                   http_.begin_exchange(std::move(e), [this](ExchangeEvent event) {
-                    post([this, event = std::make_shared<ExchangeEvent>(std::move(event))] {
-                      exchanged(*event);
-                    });
+                    tasks_.post([this, event = std::move(event)] { exchanged(event); });
                   });
                   return id;
                 },
@@ -526,12 +513,7 @@ class McpThread final : public McpWorker {
     // The kernel's parent-death signal follows the thread that forked: this one lives as long as
     // the worker.
     for (;;) {
-      std::vector<std::function<void()>> tasks;
-      {
-        const std::lock_guard guard(mutex_);
-        tasks.swap(tasks_);
-      }
-      for (auto& task : tasks) task();
+      tasks_.run();
       const Millis now = now_ms();
       for (auto& [key, server] : servers_) {
         if (!server->over) server->transport->work(now);
@@ -541,27 +523,19 @@ class McpThread final : public McpWorker {
       clear_away();
       reap(now);
       if (stopping_ && leaving_.empty() && goodbye_is_said()) return;
-      std::vector<pollfd> fds{{wake_, POLLIN, 0}};
+      std::vector<pollfd> fds{{tasks_.fd(), POLLIN, 0}};
       for (const auto& [key, server] : servers_) server->transport->watch(fds);
       for (const Leaving& l : leaving_) {
         if (l.process.pidfd >= 0) fds.push_back({l.process.pidfd, POLLIN, 0});
       }
-      {
-        const std::lock_guard guard(mutex_);
-        if (!tasks_.empty()) continue;
-      }
       ::poll(fds.data(), fds.size(), timeout(now_ms()));
-      uint64_t count = 0;
-      [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
     }
   }
 
   Options options_;
   Exchanges& http_;
   CompletionHandler done_;
-  int wake_ = -1;
-  std::mutex mutex_;
-  std::vector<std::function<void()>> tasks_;
+  TaskQueue tasks_;
   std::map<std::string, std::unique_ptr<Server>> servers_;
   std::vector<std::unique_ptr<Server>> gone_;
   std::map<uint64_t, Running> calls_;

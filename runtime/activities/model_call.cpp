@@ -102,6 +102,24 @@ ActivityError to_error(const models::ModelError& e, const conversation::ModelSpe
           .retry_after_ms = e.retry_after_ms};
 }
 
+// How long it may take, and the way there.
+void set_call_options(Transfer& t) {
+  set_options(t, "POST", false);
+  const ModelEndpoint& e = t.model->endpoint;
+  const auto or_else = [](int64_t ms, int64_t otherwise) {
+    return static_cast<long>(ms > 0 ? ms : otherwise);
+  };
+  curl_easy_setopt(t.easy, CURLOPT_TIMEOUT_MS, or_else(e.timeout_ms, default_model_timeout_ms));
+  if (e.stream.value_or(true)) {
+    // Whoever streams says something now and then.
+    curl_easy_setopt(t.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(t.easy, CURLOPT_LOW_SPEED_TIME,
+                     std::max(1L, or_else(e.idle_timeout_ms, default_model_idle_ms) / 1000));
+  }
+  if (!e.proxy.empty()) curl_easy_setopt(t.easy, CURLOPT_PROXY, e.proxy.c_str());
+  curl_easy_setopt(t.easy, CURLOPT_USERAGENT, "kflow/" KFLOW_VERSION);
+}
+
 }  // namespace
 
 std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) {
@@ -168,7 +186,7 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   t.tape_url = std::string(call.dialect->default_base_url()) + t.url.substr(base.size());
   t.body = std::move(wire->body);
   for (const auto& [name, value] : wire->headers) {
-    if ((name + value).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
+    if (!header_is_safe(name + value)) {
       return ActivityError{
           .kind = "model",
           .code = "invalid_request",
@@ -182,42 +200,8 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   call.estimate =
       static_cast<int64_t>(t.body.size()) / octets_a_token + spec.max_output_tokens.value_or(0);
   call.reader = call.dialect->reader(endpoint.stream);
+  set_call_options(t);
   return std::nullopt;
-}
-
-bool Transfer::take(std::string_view bytes) {
-  if (saved && wanted) return save_piece(*this, bytes);
-  if (saved) {  // what a server says of an error
-    answer.append(bytes.substr(0, max_error_body - std::min(max_error_body, answer.size())));
-    return true;
-  }
-  const bool refused = model && status != 200;
-  const size_t most = refused ? max_error_body : static_cast<size_t>(max_bytes);
-  if (answer.size() + bytes.size() > most) {
-    too_large = true;
-    return false;
-  }
-  // Kept of a model's answer too: for the tape, and it is bounded.
-  answer.append(bytes);
-  if (!model || refused) return true;
-  model->reader->feed(bytes, model->deltas);
-  // Pieces of one kind that came together go on together.
-  std::string text;
-  bool reasoning = false;
-  const auto flush = [&] {
-    if (!text.empty() && on_delta) on_delta(request.token, reasoning, std::move(text));
-    text.clear();
-  };
-  for (models::Delta& d : model->deltas) {
-    if (d.kind != models::Delta::Kind::text && d.kind != models::Delta::Kind::reasoning) continue;
-    const bool thought = d.kind == models::Delta::Kind::reasoning;
-    if (thought != reasoning) flush();
-    reasoning = thought;
-    text += d.text;
-  }
-  flush();
-  model->deltas.clear();
-  return true;
 }
 
 std::variant<Value, ActivityError> model_outcome(Transfer& t) {

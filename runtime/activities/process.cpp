@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,12 +10,12 @@
 #include <chrono>
 #include <cstring>
 #include <map>
-#include <mutex>
 #include <thread>
 
 #include "compiler/base/utf8.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/activities/spawn.hpp"
+#include "runtime/activities/task_queue.hpp"
 #include "runtime/activities/worker.hpp"
 
 namespace kflow::activities {
@@ -54,20 +53,18 @@ class ProcessWorker final : public Worker {
  public:
   ProcessWorker(Options options, CompletionHandler done)
       : options_(std::move(options)), done_(std::move(done)) {
-    wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ::signal(SIGPIPE, SIG_IGN);
     thread_ = std::thread([this] { loop(); });
   }
   ~ProcessWorker() override {
-    post([this] { stopping_ = true; });
+    tasks_.post([this] { stopping_ = true; });
     thread_.join();
-    ::close(wake_);
   }
   void start(Request request) override {
-    post([this, r = std::make_shared<Request>(std::move(request))] { spawn(std::move(*r)); });
+    tasks_.post([this, r = std::move(request)]() mutable { spawn(std::move(r)); });
   }
   void cancel(uint64_t token) override {
-    post([this, token] {
+    tasks_.post([this, token] {
       const auto it = children_.find(token);
       if (it == children_.end()) return;
       it->second.cancelled = true;
@@ -76,15 +73,6 @@ class ProcessWorker final : public Worker {
   }
 
  private:
-  void post(std::function<void()> task) {
-    {
-      const std::lock_guard guard(mutex_);
-      tasks_.push_back(std::move(task));
-    }
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(wake_, &one, sizeof one);
-  }
-
   void fail(uint64_t token, ActivityError error) { done_({token, std::move(error)}); }
 
   void spawn(Request request) {
@@ -170,12 +158,7 @@ class ProcessWorker final : public Worker {
     // The kernel's parent-death signal follows the thread that forked: this one lives as long as
     // the worker.
     for (;;) {
-      std::vector<std::function<void()>> tasks;
-      {
-        const std::lock_guard guard(mutex_);
-        tasks.swap(tasks_);
-      }
-      for (auto& task : tasks) task();
+      tasks_.run();
       if (stopping_) {
         for (auto& [token, child] : children_) {
           child.cancelled = true;
@@ -199,7 +182,7 @@ class ProcessWorker final : public Worker {
   }
 
   void wait() {
-    std::vector<pollfd> fds{{wake_, POLLIN, 0}};
+    std::vector<pollfd> fds{{tasks_.fd(), POLLIN, 0}};
     for (const auto& [token, child] : children_) {
       if (!child.exited) fds.push_back({child.pidfd, POLLIN, 0});
       if (child.in >= 0) fds.push_back({child.in, POLLOUT, 0});
@@ -207,8 +190,6 @@ class ProcessWorker final : public Worker {
       if (child.err >= 0) fds.push_back({child.err, POLLIN, 0});
     }
     ::poll(fds.data(), fds.size(), timeout());
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t n = ::read(wake_, &count, sizeof count);
   }
 
   void collect() {
@@ -318,9 +299,7 @@ class ProcessWorker final : public Worker {
 
   Options options_;
   CompletionHandler done_;
-  int wake_ = -1;
-  std::mutex mutex_;
-  std::vector<std::function<void()>> tasks_;
+  TaskQueue tasks_;
   std::map<uint64_t, Child> children_;
   bool stopping_ = false;
   std::thread thread_;

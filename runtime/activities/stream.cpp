@@ -4,20 +4,9 @@
 #include <string_view>
 
 #include "compiler/base/utf8.hpp"
-#include "runtime/activities/activity.hpp"
+#include "runtime/activities/transfer.hpp"
 
 namespace kflow::activities {
-namespace {
-
-constexpr size_t max_header_bytes = 256U << 10;
-
-std::string lower(std::string_view s) {
-  std::string out(s);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
-}
-
-}  // namespace
 
 Stream::Stream(Exchange exchange, ExchangeHandler on_event)
     : exchange_(std::move(exchange)), on_event_(std::move(on_event)) {}
@@ -30,8 +19,7 @@ Stream::~Stream() {
 bool Stream::prepare() {
   easy_ = curl_easy_init();
   for (const auto& [name, value] : exchange_.headers) {
-    if ((name + value).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos ||
-        name.empty()) {
+    if (name.empty() || !header_is_safe(name + value)) {
       problem_ = "the header `" + name + "` contains characters it cannot have";
       return false;
     }

@@ -16,6 +16,7 @@
 namespace kflow::activities {
 
 inline constexpr size_t max_error_body = 1U << 20;  ///< of a refused call of a model
+inline constexpr size_t max_header_bytes = 256U << 10;
 
 /// The part that only calls of models have.
 struct ModelCall {
@@ -77,6 +78,25 @@ struct Transfer {
   /// Takes a piece of the body; false: it is too large.
   bool take(std::string_view bytes);
 };
+
+/// In small letters, as names of headers are looked up.
+std::string lower(std::string_view text);
+/// No character of it ends a header's line.
+inline bool header_is_safe(std::string_view text) {
+  return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
+/// What all requests have in common.
+void set_options(Transfer& transfer, const std::string& method, bool follow);
+/// Url, headers and body of a step of `http.*`, or why it cannot be sent.
+std::optional<ActivityError> prepare_http(Transfer& transfer, const Options& options);
+/// Where a request goes, without credentials and query, for messages.
+std::string shown_url(const Transfer& transfer);
+/// Whether a status is one that the step takes for an answer.
+bool expected_status(const cel::Value& input, long status);
+/// What came of an exchange that curl has ended.
+std::variant<cel::Value, ActivityError> http_outcome(Transfer& transfer, CURLcode code);
+/// The value of a step of `http.*`.
+cel::Value http_answer(const Transfer& transfer, cel::Value body);
 
 /// Whether a request names files of the store; reads them, checked first; and the same request with
 /// their hashes in their places, which is what a tape knows it by.
