@@ -1,15 +1,12 @@
 // Kills `kflow run` with SIGKILL in the middle of an agent's turn of twenty calls, again and again:
 // each kill repeats at most the one call that was under way.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 #include <sstream>
@@ -19,6 +16,7 @@
 #include "compiler/cel/value_codec.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fake_model/fake_model.hpp"
+#include "tests/support/program.hpp"
 
 namespace fs = std::filesystem;
 using namespace kflow;
@@ -38,35 +36,6 @@ std::string script() {
            std::to_string(n + 1) + R"(}}], "chunk": 100, "delay_ms": 2}]})";
   }
   return out + R"(,{"answers": [{"calls": [{"name": "note", "arguments": {"n": 1}}]}]}])";
-}
-
-// Starts kflow with its output into files beside the store.
-pid_t start(const fs::path& folder, std::vector<std::string> args) {
-  const pid_t pid = ::fork();
-  if (pid != 0) return pid;
-  if (::chdir(folder.c_str()) != 0) ::_exit(126);
-  const int out = ::open("out.txt", O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  const int err = ::open("err.txt", O_WRONLY | O_CREAT | O_APPEND, 0644);
-  ::dup2(out, 1);
-  ::dup2(err, 2);
-  std::vector<char*> argv;
-  std::string program = KFLOW_CLI;
-  argv.push_back(program.data());
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  ::execv(program.c_str(), argv.data());
-  ::_exit(127);
-}
-
-int finish(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-std::string read(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace
@@ -90,7 +59,7 @@ TEST_CASE("an agent survives kills in the middle of its turn") {
   )k";
   std::mt19937 random(20261127);
   const std::vector<std::string> first = {"run", "w.kflow", "--id", "the-run", "--json"};
-  pid_t pid = start(folder, first);
+  pid_t pid = test::start_kflow(folder, first);
   int killed = 0;
   int exit = -1;
   for (int round = 0; round < 10 * kills; ++round) {
@@ -103,19 +72,20 @@ TEST_CASE("an agent survives kills in the middle of its turn") {
           std::chrono::microseconds(std::uniform_int_distribution<int>(0, 25'000)(random)));
       ::kill(pid, SIGKILL);
     }
-    exit = finish(pid);
+    exit = test::finish(pid);
     if (exit == 0) break;
     killed += exit == 128 + SIGKILL;
-    const bool exists = finish(start(folder, {"get", "the-run", "--json"})) == 0;
-    pid = start(folder, exists ? std::vector<std::string>{"resume", "the-run", "--json"} : first);
+    const bool exists = test::finish(test::start_kflow(folder, {"get", "the-run", "--json"})) == 0;
+    pid = test::start_kflow(
+        folder, exists ? std::vector<std::string>{"resume", "the-run", "--json"} : first);
   }
-  INFO(read(folder / "err.txt"));
+  INFO(test::text_of(folder / "err.txt"));
   REQUIRE(exit == 0);
   std::printf("killed %d times, %zu requests\n", killed, server.requests().size());
   CHECK(killed >= 3);
 
-  REQUIRE(finish(start(folder, {"get", "the-run", "--events"})) == 0);
-  std::istringstream events(read(folder / "out.txt"));
+  REQUIRE(test::finish(test::start_kflow(folder, {"get", "the-run", "--events"})) == 0);
+  std::istringstream events(test::text_of(folder / "out.txt"));
   std::map<std::string, int> completed;
   int64_t index = 0;
   std::string last;
@@ -137,7 +107,7 @@ TEST_CASE("an agent survives kills in the middle of its turn") {
   // Each kill repeated one call at most: of the model, or of the tool.
   const int requests = static_cast<int>(server.requests().size());
   std::map<int, int> notes;
-  std::istringstream effects(read(folder / "effects"));
+  std::istringstream effects(test::text_of(folder / "effects"));
   int written = 0;
   for (int n = 0; effects >> n; ++written) ++notes[n];
   CHECK(static_cast<int>(notes.size()) == calls);

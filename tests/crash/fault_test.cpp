@@ -19,8 +19,10 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/program.hpp"
 
 using namespace kflow;
+using test::text_of;
 namespace fs = std::filesystem;
 
 namespace {
@@ -77,11 +79,6 @@ Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments,
   std::ifstream in(out);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status),
           {std::istreambuf_iterator<char>(in), {}}};
-}
-
-std::string text_of(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 class Folder {

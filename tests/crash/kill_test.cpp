@@ -1,8 +1,6 @@
 // Kills `kflow run` with SIGKILL at random moments of a 200-step workflow, 100 times, and lets it
 // resume each time.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -20,6 +17,7 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/program.hpp"
 
 namespace fs = std::filesystem;
 using namespace kflow;
@@ -28,35 +26,6 @@ namespace {
 
 constexpr int steps = 200;
 constexpr int kills = 100;
-
-// Starts kflow with its output into files beside the store.
-pid_t start(const fs::path& folder, std::vector<std::string> args) {
-  const pid_t pid = ::fork();
-  if (pid != 0) return pid;
-  if (::chdir(folder.c_str()) != 0) ::_exit(126);
-  const int out = ::open("out.txt", O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  const int err = ::open("err.txt", O_WRONLY | O_CREAT | O_APPEND, 0644);
-  ::dup2(out, 1);
-  ::dup2(err, 2);
-  std::vector<char*> argv;
-  std::string program = KFLOW_CLI;
-  argv.push_back(program.data());
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  ::execv(program.c_str(), argv.data());
-  ::_exit(127);
-}
-
-int finish(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-std::string read(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 }  // namespace
 
@@ -81,23 +50,23 @@ TEST_CASE("a run survives a hundred kills") {
           std::chrono::microseconds(std::uniform_int_distribution<int>(1'000, 22'000)(random)));
       ::kill(pid, SIGKILL);
     }
-    exit = finish(pid);
+    exit = test::finish(pid);
     if (exit == 0) break;
     killed += exit == 128 + SIGKILL;
     // Killed before the start was durable: there is nothing to resume, so it is started (again,
     // under the same id).
-    const bool exists = finish(start(folder, {"get", "the-run", "--json"})) == 0;
-    pid = exists ? start(folder, {"resume", "the-run", "--json"})
-                 : start(folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id",
-                                  "the-run", "--json"});
+    const bool exists = test::finish(test::start_kflow(folder, {"get", "the-run", "--json"})) == 0;
+    pid = exists ? test::start_kflow(folder, {"resume", "the-run", "--json"})
+                 : test::start_kflow(folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps),
+                                              "--id", "the-run", "--json"});
   }
-  INFO(read(folder / "err.txt"));
+  INFO(test::text_of(folder / "err.txt"));
   REQUIRE(exit == 0);
   std::printf("killed %d times\n", killed);
   CHECK(killed >= kills / 2);
 
-  REQUIRE(finish(start(folder, {"get", "the-run", "--events"})) == 0);
-  std::istringstream events(read(folder / "out.txt"));
+  REQUIRE(test::finish(test::start_kflow(folder, {"get", "the-run", "--events"})) == 0);
+  std::istringstream events(test::text_of(folder / "out.txt"));
   std::map<std::string, int> completed;
   std::map<std::string, int> attempts;
   std::map<std::string, int> interrupted;
@@ -127,7 +96,7 @@ TEST_CASE("a run survives a hundred kills") {
   // Each effect happened; each repeated one under the same key, with an attempt number of its own.
   std::map<int, std::set<std::string>> keys;
   std::map<int, std::set<int>> seen;
-  std::istringstream effects(read(folder / "effects"));
+  std::istringstream effects(test::text_of(folder / "effects"));
   std::string key;
   int attempt = 0;
   int i = 0;
