@@ -39,7 +39,7 @@ TEST_CASE("a run survives a hundred kills") {
          "${i} >> effects\"])\n"
          "    let done = effect.exit_code\n  }\n  return done.size()\n}\n";
   std::mt19937 random(20261124);
-  pid_t pid = start(
+  pid_t pid = test::start_kflow(
       folder, {"run", "w.kflow", "-i", "n=" + std::to_string(steps), "--id", "the-run", "--json"});
   int killed = 0;
   int exit = -1;
