@@ -11,6 +11,7 @@
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/ir/successor.hpp"
+#include "runtime/simulate/world.hpp"
 
 namespace kflow::scenario {
 namespace {
@@ -126,44 +127,23 @@ std::string request_text(const conversation::ModelRequest& r) {
   return out;
 }
 
-struct Effect {
-  size_t run = 0;
-  Millis due = 0;
-  machine::StartActivity start;
-  bool stopped = false;
-};
-
-/// One run of the world: the one that is tested, or a child of it.
+/// A run goes over to another program so often, at most.
 constexpr int most_moves = 3;
 
-struct Run {
-  std::string id;
-  std::shared_ptr<const ir::Program> program;
+/// What a store would hold of a run.
+struct Recorded {
   int moves = 0;  // to another program
-  machine::RunStatePtr state;
   ByteWriter log;
   size_t log_count = 0;
   std::string snapshot;       // of some commit before
   size_t snapshot_bytes = 0;  // of the log that it covers
   size_t snapshot_count = 0;
-  bool first = true;   // the first turn is not made yet
   bool ended = false;  // its last event is in the log
   std::map<machine::ActId, Millis> timers;
-  ir::CallableId workflow;
-  cel::Value input;
-  std::string parent_id;
-  machine::Limits limits;
-  std::deque<machine::Input> inbox;  // durable messages
-  std::vector<std::pair<size_t, machine::ActId>> watchers;
-  bool over() const {
-    if (!state) return false;
-    const auto s = machine::status(*state);
-    return s != machine::RunStatus::running && s != machine::RunStatus::paused;
-  }
 };
 
-/// All runs of one process, with what they share.
-class World {
+/// The scripted world, whose process can die at any commit.
+class World : public simulate::World {
  public:
   World(std::shared_ptr<const ir::Program> program, const Script& script)
       : program_(std::move(program)), script_(script) {}
@@ -183,8 +163,7 @@ class World {
     inputs_ = script_.inputs;
     for (size_t guard = 0; guard < 100'000; ++guard) {
       if (runs_[0]->over() && all_over()) break;
-      if (deliver()) continue;
-      if (next()) continue;
+      if (go_on()) continue;
       if (!waits_for_lost_) break;
       // Somebody notices in the end, and starts the process again.
       waits_for_lost_ = false;
@@ -201,95 +180,30 @@ class World {
   }
 
  private:
-  bool all_over() const {
-    return std::all_of(runs_.begin(), runs_.end(), [](const auto& r) { return r->over(); });
+  Recorded& recorded(size_t index) {
+    while (recorded_.size() <= index) recorded_.push_back(std::make_unique<Recorded>());
+    return *recorded_[index];
   }
 
-  size_t add_run(std::string id, ir::CallableId workflow, cel::Value input, std::string parent,
-                 std::shared_ptr<const ir::Program> program) {
-    auto run = std::make_unique<Run>();
-    run->program = std::move(program);
-    run->id = std::move(id);
-    run->workflow = workflow;
-    run->input = std::move(input);
-    run->parent_id = std::move(parent);
-    runs_.push_back(std::move(run));
-    return runs_.size() - 1;
-  }
-  std::optional<size_t> find(const std::string& id) const {
-    for (size_t i = 0; i < runs_.size(); ++i) {
-      if (runs_[i]->id == id) return i;
-    }
-    return std::nullopt;
+  void committed(size_t index, const machine::Event& e) override {
+    if (recorded(index).ended) throw std::runtime_error("the log of a run that has ended grows");
+    machine::encode_event(e, recorded(index).log);
+    ++recorded(index).log_count;
+    record(index, e);
   }
 
-  // Lets one run go on that can; false: all wait.
-  bool deliver() {
-    for (size_t i = 0; i < runs_.size(); ++i) {
-      Run& run = *runs_[i];
-      if (run.over()) continue;
-      if (run.first) {
-        run.first = false;
-        run.state = machine::make_state(run.program);
-        machine::RunStarted started{.workflow = run.workflow,
-                                    .input = run.input,
-                                    .run_id = run.id,
-                                    .session_id = "s",
-                                    .user_id = "",
-                                    .session = session_,
-                                    .parent_id = run.parent_id};
-        if (run.parent_id.empty()) {
-          take(i, machine::start(*run.state, std::move(started), now_));
-          return true;
-        }
-        run.inbox.emplace_front(machine::RecoverInput{});
-        take(i, machine::begin(*run.state, std::move(started), now_, run.limits));
-        return true;
-      }
-      if (!run.inbox.empty()) {
-        const machine::Input input = run.inbox.front();
-        run.inbox.pop_front();
-        take(i, machine::advance(*run.state, input, now_));
-        return true;
-      }
+  void turn_committed(size_t index) override {
+    Recorded& run = recorded(index);
+    run.ended = runs_[index]->over();
+    ++report_.commits;
+    if (report_.commits % 2 == 1) {
+      run.snapshot = machine::encode_state(*runs_[index]->state);
+      run.snapshot_bytes = run.log.size();
+      run.snapshot_count = run.log_count;
     }
-    return false;
   }
 
-  // A turn: what it asks for at once is answered, then all of it is committed, then its effects are
-  // released.
-  void take(size_t index, machine::Turn turn) {
-    for (;;) {
-      Run& run = *runs_[index];
-      std::vector<machine::Action> actions;
-      std::optional<machine::ActId> reads;
-      for (machine::Action& action : turn.actions) {
-        if (const auto* past = std::get_if<machine::ReadHistory>(&action)) {
-          reads = past->act;
-          std::vector<std::pair<std::string, std::string>> pairs = history_[past->agent];
-          if (pairs.size() > past->most)
-            pairs.erase(pairs.begin(), pairs.end() - static_cast<std::ptrdiff_t>(past->most));
-          machine::Turn more = machine::advance(
-              *run.state, machine::HistoryInput{past->act, std::move(pairs)}, now_);
-          for (auto& e : more.events) turn.events.push_back(std::move(e));
-          for (auto& a : more.actions) actions.push_back(std::move(a));
-        } else if (const auto* read = std::get_if<machine::ReadSession>(&action)) {
-          reads = read->act;
-          machine::Turn more =
-              machine::advance(*run.state, machine::SessionInput{*reads, session_}, now_);
-          for (auto& e : more.events) {
-            if (const auto* set = std::get_if<machine::SessionSet>(&e.data)) session_ = set->state;
-            turn.events.push_back(std::move(e));
-          }
-          for (auto& a : more.actions) actions.push_back(std::move(a));
-        } else {
-          actions.push_back(std::move(action));
-        }
-      }
-      turn.actions = std::move(actions);
-      if (!reads) break;
-    }
-    commit(index, turn);
+  Fate fate(const machine::Turn& turn) override {
     // Each open run commits when it is recovered: more of them must not mean that the process never
     // gets on its feet.
     const auto open = static_cast<double>(
@@ -298,82 +212,19 @@ class World {
     const bool crashes =
         by_chance || (crash_ != Crash::none && !crashed_ && report_.commits >= crash_at_);
     const bool releases = by_chance ? chance(0.5) : crash_ == Crash::after_release;
-    if (!crashes || releases) release(index, turn);
+    return {.releases = !crashes || releases, .dies = crashes};
+  }
+
+  void released() override {
     if (chance(faults_.jump))
       now_ = std::max<Millis>(1, now_ + static_cast<Millis>(random_() % 20'000) - 10'000);
-    if (crashes) {
-      crashed_ = true;
-      ++report_.crashes;
-      report_.in_flight += static_cast<int>(effects_.size());
-      recover();
-    } else if (turn.more) {
-      runs_[index]->inbox.emplace_front(machine::TickInput{});
-    }
   }
 
-  void commit(size_t index, const machine::Turn& turn) {
-    Run& run = *runs_[index];
-    if (turn.events.empty()) return;
-    if (std::exchange(run.ended, run.over()))
-      throw std::runtime_error("the log of a run that has ended grows");
-    ++report_.commits;
-    for (const machine::Event& e : turn.events) {
-      machine::encode_event(e, run.log);
-      ++run.log_count;
-      record(index, e);
-    }
-    if (report_.commits % 2 == 1) {
-      run.snapshot = machine::encode_state(*run.state);
-      run.snapshot_bytes = run.log.size();
-      run.snapshot_count = run.log_count;
-    }
-    for (const machine::Action& action : turn.actions) {
-      if (const auto* child = std::get_if<machine::StartChild>(&action)) {
-        const size_t made = add_run(child->run_id, child->workflow, child->input, runs_[index]->id,
-                                    runs_[index]->program);
-        runs_[made]->limits = child->limits;
-        if (child->attached) runs_[made]->watchers.emplace_back(index, child->act);
-      } else if (const auto* watch = std::get_if<machine::WatchRun>(&action)) {
-        const auto target = find(watch->run_id);
-        if (!target) {
-          runs_[index]->inbox.emplace_back(machine::RunEndedInput{
-              watch->act,
-              watch->run_id,
-              machine::RunError{.kind = "tool", .code = "not_found", .message = "no such run"},
-              {}});
-        } else if (runs_[*target]->over()) {
-          tell(*target, index, watch->act);
-        } else {
-          runs_[*target]->watchers.emplace_back(index, watch->act);
-        }
-      } else if (const auto* stop = std::get_if<machine::StopChild>(&action)) {
-        const auto target = find(stop->run_id);
-        if (target && !runs_[*target]->over())
-          runs_[*target]->inbox.emplace_back(machine::CancelInput{stop->reason, stop->kill});
-      } else if (const auto* write = std::get_if<machine::WriteValue>(&action)) {
-        kv_[write->key] = write->value.value_or(cel::Value());
-      } else if (const auto* said = std::get_if<machine::WriteHistory>(&action)) {
-        history_[said->agent].emplace_back(said->message, said->answer);
-      } else if (const auto* cached = std::get_if<machine::StoreCache>(&action)) {
-        cache_[cached->key] = {cached->value, cached->expires};
-      }
-    }
-    if (runs_[index]->over()) {
-      for (const auto& [watcher, act] : runs_[index]->watchers) tell(index, watcher, act);
-    }
-  }
-
-  void tell(size_t ended, size_t watcher, machine::ActId act) {
-    const machine::RunState& state = *runs_[ended]->state;
-    machine::RunEndedInput input{.act = act,
-                                 .run_id = runs_[ended]->id,
-                                 .outcome = machine::result(state),
-                                 .usage = machine::usage(state)};
-    if (const machine::RunError* e = machine::error(state)) input.outcome = *e;
-    if (machine::status(state) == machine::RunStatus::cancelled)
-      input.outcome = machine::RunError{
-          .kind = "cancelled", .code = "run_cancelled", .message = "the run was cancelled"};
-    runs_[watcher]->inbox.emplace_back(std::move(input));
+  void died() override {
+    crashed_ = true;
+    ++report_.crashes;
+    report_.in_flight += static_cast<int>(effects_.size());
+    recover();
   }
 
   void record(size_t index, const machine::Event& e) {
@@ -394,7 +245,7 @@ class World {
     if (e.shown && !again && !piece)
       report_.shown.push_back(std::string(machine::public_name(*runs_[index]->program, e)) + " " +
                               path);
-    auto& timers = runs_[index]->timers;
+    auto& timers = recorded(index).timers;
     if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
       if (s->mode == machine::StepMode::timer) timers[e.act] = s->timer;
     }
@@ -444,44 +295,8 @@ class World {
     return &it->second[std::min(index, it->second.size() - 1)];
   }
 
-  void release(size_t index, const machine::Turn& turn) {
-    for (const machine::Action& action : turn.actions) {
-      if (const auto* stop = std::get_if<machine::StopActivity>(&action)) {
-        for (Effect& e : effects_) {
-          if (e.run == index && e.start.act == stop->act && e.start.attempt == stop->attempt)
-            e.stopped = true, e.due = now_ + 1;
-        }
-      } else if (const auto* start = std::get_if<machine::StartActivity>(&action)) {
-        perform(index, *start);
-      }
-    }
-  }
-
-  void perform(size_t index, const machine::StartActivity& start) {
-    machine::OutcomeInput input{
-        .act = start.act, .attempt = start.attempt, .outcome = cel::Value()};
-    if (!start.cache_key.empty()) {
-      const auto hit = cache_.find(start.cache_key);
-      const bool found = hit != cache_.end() && hit->second.second > now_;
-      if (found) input.outcome = hit->second.first;
-      input.source =
-          found ? machine::OutcomeInput::Source::cache : machine::OutcomeInput::Source::cache_miss;
-      if (found || start.cache_only) return runs_[index]->inbox.push_back(std::move(input));
-      input.source = machine::OutcomeInput::Source::effect;
-    }
-    if (start.callee == "kv.get") {
-      input.outcome = kv_[std::string(start.input.find("key")->as_string())];
-      return runs_[index]->inbox.push_back(std::move(input));
-    }
-    if (start.callee == "signal.send") {
-      const auto target = find(std::string(start.input.find("run_id")->as_string()));
-      const cel::Value* value = start.input.find("value");
-      if (target)
-        runs_[*target]->inbox.emplace_back(
-            machine::SignalInput{std::string(start.input.find("name")->as_string()),
-                                 value == nullptr ? cel::Value() : *value});
-      return runs_[index]->inbox.push_back(std::move(input));
-    }
+  std::variant<Millis, Outcome> begin_effect(size_t index,
+                                             const machine::StartActivity& start) override {
     if (start.model != nullptr) report_.asked[start.path] = request_text(*start.model);
     const Answer* a = answer(index, start);
     const WebAnswer* page = a == nullptr ? web_answer(index, start) : nullptr;
@@ -491,7 +306,14 @@ class World {
       requests_[runs_[index]->id + start.path] = web_request(start);
     report_.sent[start.path] = start.input;
     const Millis takes = a != nullptr ? a->after_ms : page != nullptr ? page->after_ms : 10;
-    effects_.push_back({index, hangs ? machine::never : now_ + takes, start});
+    return hangs ? machine::never : now_ + takes;
+  }
+
+  Outcome outcome(const simulate::Effect& effect) override {
+    const Answer* a = answer(effect.run, effect.start);
+    if (a == nullptr) return from_web(effect.run, effect.start);
+    if (a->kind == Answer::Kind::fail) return a->error;
+    return effect.start.model != nullptr ? model_answer(a->value) : a->value;
   }
 
   const WebAnswer* web_answer(size_t run, const machine::StartActivity& start) const {
@@ -517,10 +339,10 @@ class World {
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
 
   // The run goes on with a copy of its program, laid out around what it has done.
-  void move(Run& run) {
+  void move(simulate::Run& run, Recorded& kept) {
     ir::Progress progress{.workflow = run.workflow, .visited = {}};
-    ByteReader in(run.log.buffer());
-    for (size_t n = 0; n < run.log_count; ++n) {
+    ByteReader in(kept.log.buffer());
+    for (size_t n = 0; n < kept.log_count; ++n) {
       const machine::Event event = machine::decode_event(in);
       if (event.node) progress.visited.insert(event.node);
     }
@@ -530,8 +352,8 @@ class World {
     if (auto sound = ir::verify(next.program); !sound)
       throw std::runtime_error("a successor is not sound: " + sound.error().message);
     run.program = std::make_shared<const ir::Program>(std::move(next.program));
-    run.snapshot.clear();
-    ++run.moves;
+    kept.snapshot.clear();
+    ++kept.moves;
     ++report_.moves;
   }
 
@@ -541,20 +363,21 @@ class World {
     if (!chance(faults_.late)) effects_.clear();
     now_ += 1;
     for (size_t i = 0; i < runs_.size(); ++i) {
-      Run& run = *runs_[i];
+      simulate::Run& run = *runs_[i];
+      Recorded& kept = recorded(i);
       if (run.first) continue;
-      if (!run.over() && run.moves < most_moves && chance(faults_.move)) move(run);
+      if (!run.over() && kept.moves < most_moves && chance(faults_.move)) move(run, kept);
       run.state = machine::make_state(run.program);
-      ByteReader in(run.log.buffer());
-      for (size_t n = 0; n < run.log_count; ++n)
+      ByteReader in(kept.log.buffer());
+      for (size_t n = 0; n < kept.log_count; ++n)
         machine::apply(*run.state, machine::decode_event(in));
       if (in.failed()) throw std::runtime_error("the log cannot be read back");
-      if (!run.snapshot.empty()) {
+      if (!kept.snapshot.empty()) {
         // Snapshot and tail are the whole fold.
-        auto state = machine::decode_state(run.program, run.snapshot);
+        auto state = machine::decode_state(run.program, kept.snapshot);
         if (state == nullptr) throw std::runtime_error("a snapshot cannot be read back");
-        ByteReader tail(std::string_view(run.log.buffer()).substr(run.snapshot_bytes));
-        for (size_t n = run.snapshot_count; n < run.log_count; ++n)
+        ByteReader tail(std::string_view(kept.log.buffer()).substr(kept.snapshot_bytes));
+        for (size_t n = kept.snapshot_count; n < kept.log_count; ++n)
           machine::apply(*state, machine::decode_event(tail));
         if (machine::encode_state(*state) != machine::encode_state(*run.state))
           throw std::runtime_error("a snapshot and its tail differ from the whole fold");
@@ -579,79 +402,49 @@ class World {
     }
   }
 
-  // Time moves on to the next thing that happens; false: nothing ever will.
-  bool next() {
-    auto effect = std::min_element(effects_.begin(), effects_.end(),
-                                   [](const Effect& a, const Effect& b) { return a.due < b.due; });
-    const Millis effect_due = effect == effects_.end() ? machine::never : effect->due;
-    Millis timer_due = machine::never;
-    size_t timed = 0;
-    for (size_t i = 0; i < runs_.size(); ++i) {
-      if (runs_[i]->over() || machine::next_due(*runs_[i]->state) >= timer_due) continue;
-      timer_due = machine::next_due(*runs_[i]->state);
-      timed = i;
+  Millis outside_due() const override {
+    return inputs_.empty() ? machine::never : inputs_.front().first + 1'000'000;
+  }
+  void outside() override {
+    const std::string command = inputs_.front().second;
+    inputs_.erase(inputs_.begin());
+    send(command);
+  }
+
+  void end_effect(const simulate::Effect& done) override {
+    simulate::Run& run = *runs_[done.run];
+    if (!run.over() && chance(faults_.lost)) {
+      ++report_.lost;
+      waits_for_lost_ = true;
+      return;
     }
-    const Millis input_due = inputs_.empty() ? machine::never : inputs_.front().first + 1'000'000;
-    const Millis due = std::min({effect_due, timer_due, input_due});
-    if (due == machine::never) return false;
-    now_ = std::max(now_, due);
-    if (due == input_due) {
-      const std::string command = inputs_.front().second;
-      inputs_.erase(inputs_.begin());
-      send(command);
-    } else if (due == timer_due) {
-      take(timed, machine::advance(*runs_[timed]->state, machine::TickInput{}, now_));
-    } else {
-      const Effect done = *effect;
-      effects_.erase(effect);
-      if (!runs_[done.run]->over() && chance(faults_.lost)) {
-        ++report_.lost;
-        waits_for_lost_ = true;
-        return true;
-      }
-      machine::OutcomeInput input{
-          .act = done.start.act, .attempt = done.start.attempt, .outcome = cel::Value()};
-      const Answer* a = answer(done.run, done.start);
-      if (done.stopped) {
-        input.outcome =
-            machine::RunError{.kind = "cancelled", .code = "cancelled", .message = "stopped"};
-      } else if (a != nullptr && a->kind == Answer::Kind::fail) {
-        input.outcome = a->error;
-      } else if (a != nullptr) {
-        input.outcome = done.start.model != nullptr ? model_answer(a->value) : a->value;
-      } else {
-        input.outcome = from_web(done.run, done.start);
-      }
-      if (runs_[done.run]->over()) {
-        // A finished run never changes, whatever comes late.
-        if (!machine::advance(*runs_[done.run]->state, input, now_).events.empty())
-          throw std::runtime_error("a run that has ended goes on");
-        return true;
-      }
-      const cel::Value* text =
-          a != nullptr && a->value.kind() == cel::Kind::map ? a->value.find("text") : nullptr;
-      if (done.start.model != nullptr && !done.stopped && text != nullptr) {
-        // Some of it comes before the rest, and may be all that ever comes.
-        const size_t crashes = report_.crashes;
-        take(
-            done.run,
-            machine::advance(
-                *runs_[done.run]->state,
-                machine::DeltaInput{
-                    .act = done.start.act,
-                    .attempt = done.start.attempt,
-                    .text = std::string(text->as_string()).substr(0, text->as_string().size() / 2)},
-                now_));
-        if (report_.crashes > crashes) {
-          ++report_.in_flight;  // the rest of its answer never came
-          return true;
-        }
-      }
-      take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
-      if (chance(faults_.doubled) && !runs_[done.run]->over())
-        take(done.run, machine::advance(*runs_[done.run]->state, input, now_));
+    if (run.over()) {
+      // A finished run never changes, whatever comes late.
+      if (!machine::advance(*run.state, answer_to(done.start, outcome(done)), now_).events.empty())
+        throw std::runtime_error("a run that has ended goes on");
+      return;
     }
-    return true;
+    const Answer* a = answer(done.run, done.start);
+    const cel::Value* text =
+        a != nullptr && a->value.kind() == cel::Kind::map ? a->value.find("text") : nullptr;
+    if (done.start.model != nullptr && !done.stopped && text != nullptr) {
+      // Some of it comes before the rest, and may be all that ever comes.
+      const size_t crashes = report_.crashes;
+      take(done.run,
+           machine::advance(
+               *run.state,
+               machine::DeltaInput{
+                   .act = done.start.act,
+                   .attempt = done.start.attempt,
+                   .text = std::string(text->as_string()).substr(0, text->as_string().size() / 2)},
+               now_));
+      if (report_.crashes > crashes) {
+        ++report_.in_flight;  // the rest of its answer never came
+        return;
+      }
+    }
+    simulate::World::end_effect(done);
+    if (chance(faults_.doubled) && !runs_[done.run]->over()) simulate::World::end_effect(done);
   }
 
   // "cancel why", "kill why", "signal name JSON", "answer path yes|no|JSON"
@@ -695,16 +488,10 @@ class World {
 
   std::shared_ptr<const ir::Program> program_;
   const Script& script_;
-  std::vector<std::unique_ptr<Run>> runs_;
-  Millis now_ = 1'000'000;
-  std::vector<Effect> effects_;
+  std::vector<std::unique_ptr<Recorded>> recorded_;
   std::vector<std::pair<Millis, std::string>> inputs_;
   std::map<std::string, int> answered_;          // by path, and by request to the web
   std::map<std::string, std::string> requests_;  // to the web, by the path of who makes them
-  std::map<std::string, cel::Value> kv_;
-  std::map<std::string, std::vector<std::pair<std::string, std::string>>> history_;
-  std::map<std::string, std::pair<cel::Value, Millis>> cache_;
-  cel::Value session_;
   Crash crash_ = Crash::none;
   size_t crash_at_ = 0;
   bool crashed_ = false;
