@@ -1,15 +1,11 @@
-// The files that a command line names.
+// Writing files that a command line names.
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "compiler/base/result.hpp"
 
 namespace kflow::cli {
-
-/// Files named, and of folders all *.kflow below them, sorted; hidden folders are left out.
-std::vector<std::string> expand(const std::vector<std::string>& paths);
 
 /// Replaces a file's content in one step: it is the old one or the new one at any moment. Its
 /// permissions stay; of a link, what it points to is written.

@@ -64,7 +64,7 @@ int one(const std::string& path, const FmtOptions& options) {
 }  // namespace
 
 int run_fmt(const FmtOptions& options) {
-  const std::vector<std::string> files = expand(options.paths);
+  const std::vector<std::string> files = source::expand(options.paths);
   if (files.empty()) {
     std::fprintf(stderr, "kflowc: error: there are no .kflow files in the given folders\n");
     return usage;

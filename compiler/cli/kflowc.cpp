@@ -9,7 +9,6 @@
 #include <iterator>
 
 #include "compiler/cli/eval.hpp"
-#include "compiler/cli/files.hpp"
 #include "compiler/cli/fmt.hpp"
 #include "compiler/cli/shell/shell.hpp"
 #include "compiler/diagnostics/render.hpp"
@@ -44,7 +43,7 @@ struct CheckOptions {
 };
 
 int check(const CheckOptions& options) {
-  const std::vector<std::string> files = cli::expand(options.paths);
+  const std::vector<std::string> files = source::expand(options.paths);
   if (files.empty()) {
     std::fprintf(stderr, "kflowc: error: there are no .kflow files in the given folders\n");
     return usage;

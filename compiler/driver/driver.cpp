@@ -14,8 +14,10 @@ namespace {
 void compile(Compilation& out, source::FileId root) {
   sema::Model model{.sources = *out.sources, .sink = out.sink};
   sema::declare(model, root);
-  out.program = lower::lower(model);
-  if (!out.program) return;
+  auto lowered = lower::lower(model);
+  if (!lowered) return;
+  out.program = std::move(lowered->program);
+  out.tests = std::move(lowered->tests);
   const auto verified = ir::verify(*out.program);
   KFLOW_CHECK(verified.has_value(), verified ? "" : verified.error().message.c_str());
 }

@@ -9,6 +9,7 @@
 #include "compiler/base/result.hpp"
 #include "compiler/diagnostics/diagnostics.hpp"
 #include "compiler/ir/program.hpp"
+#include "compiler/ir/tests.hpp"
 #include "compiler/source/source.hpp"
 
 namespace kflow::driver {
@@ -18,6 +19,7 @@ struct Compilation {
   std::unique_ptr<source::Manager> sources;
   diagnostics::Sink sink;
   std::optional<ir::Program> program;  ///< none if there were errors
+  std::optional<ir::TestSuite> tests;  ///< none if the file has none, or if there were errors
 };
 
 /// Compiles a file and what it imports. An error only when the file itself cannot be read.

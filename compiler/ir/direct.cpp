@@ -1,5 +1,7 @@
-// The workflow around an agent, made by hand.
+// The workflow around one call, made by hand.
 #include "compiler/ir/direct.hpp"
+
+#include <utility>
 
 namespace kflow::ir {
 namespace {
@@ -12,6 +14,24 @@ ExprId read_slot(Program& p, Slot slot, TypeId type, const std::string& name) {
   e.program.variables = 1;
   p.exprs.push_back(std::move(e));
   return ExprId(p.exprs.size() - 1);
+}
+
+CalleeKind callee_kind(CallableKind kind) {
+  switch (kind) {
+    case CallableKind::workflow:
+      return CalleeKind::workflow;
+    case CallableKind::tool:
+      return CalleeKind::tool;
+    case CallableKind::extern_tool:
+      return CalleeKind::extern_tool;
+    case CallableKind::agent:
+      return CalleeKind::agent;
+    case CallableKind::team:
+      return CalleeKind::team;
+    case CallableKind::mcp_tool:
+      return CalleeKind::mcp_tool;
+  }
+  std::unreachable();
 }
 
 NodeId add(Program& p, std::string name, NodeData data) {
@@ -31,9 +51,7 @@ Direct run_directly(const Program& program, CallableId agent) {
   scope.slots.push_back({"answer", called.result});
 
   StepNode step{.slot = answer, .type = called.result, .options = {}};
-  step.call = {.kind = called.kind == CallableKind::team ? CalleeKind::team : CalleeKind::agent,
-               .name = called.name,
-               .callable = agent};
+  step.call = {.kind = callee_kind(called.kind), .name = called.name, .callable = agent};
   for (Slot i = 0; i < called.params.size(); ++i)
     step.call.arguments.push_back(
         {called.params[i].name, read_slot(p, i, called.params[i].type, called.params[i].name)});

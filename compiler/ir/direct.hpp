@@ -1,12 +1,12 @@
-// Direct: a workflow around one agent or team, so that it can be run on its own.
+// Direct: a workflow around one agent, team or tool, so that it can be run on its own.
 #pragma once
 
 #include "compiler/ir/program.hpp"
 
 namespace kflow::ir {
 
-/// The program with one more workflow, `NAME.run`, whose only step `answer` calls the agent or team
-/// with its own parameters and whose result is the answer.
+/// The program with one more workflow, `NAME.run`, whose only step `answer` calls that with its own
+/// parameters and whose result is the answer.
 struct Direct {
   Program program;
   CallableId workflow;

@@ -4,7 +4,7 @@
 
 namespace kflow::lower {
 
-std::optional<ir::Program> Lowerer::run() {
+std::optional<Lowered> Lowerer::run() {
   for (uint32_t i = 0; i < m_.callables.size(); ++i) callable_ids_.push_back({});
   for (uint32_t i = 0; i < m_.callables.size(); ++i) {
     // Of MCP servers only what is used: they may have hundreds of tools.
@@ -15,21 +15,33 @@ std::optional<ir::Program> Lowerer::run() {
   for (const auto& [name, decl] : m_.modules[0]->models) {
     if (!decl.has_errors()) declared_model(*module_, name, decl);
   }
+  bodies();
+  tool_cycles();
+  Lowered out;
+  const bool tested = static_cast<bool>(m_.modules[0]->tree.root().child(Node::test_decl));
+  if (!m_.sink.has_errors()) out.program = tested ? finished(out_) : finished(std::move(out_));
+  if (tested) out.tests = tests();
+  if (m_.sink.has_errors()) return std::nullopt;
+  return out;
+}
+
+void Lowerer::bodies() {
   while (!todo_.empty()) {
     const uint32_t next = todo_.front();
     todo_.erase(todo_.begin());
     body(next);
   }
-  tool_cycles();
-  if (m_.sink.has_errors()) return std::nullopt;
-  out_.types = m_.types;
+}
+
+ir::Program Lowerer::finished(ir::Program out) const {
+  out.types = m_.types;
   for (uint32_t i = 0; i < m_.sources.size(); ++i)
-    out_.files.push_back(m_.sources[source::FileId(i)].name());
+    out.files.push_back(m_.sources[source::FileId(i)].name());
   const std::string& name = m_.sources[m_.modules[0]->file].name();
   const size_t slash = name.rfind('/');
-  out_.name = slash == std::string::npos ? name : name.substr(slash + 1);
-  if (out_.name.ends_with(".kflow")) out_.name.resize(out_.name.size() - 6);
-  return std::move(out_);
+  out.name = slash == std::string::npos ? name : name.substr(slash + 1);
+  if (out.name.ends_with(".kflow")) out.name.resize(out.name.size() - 6);
+  return out;
 }
 
 ir::CallableId Lowerer::need(uint32_t index) {
@@ -428,6 +440,6 @@ void Lowerer::tool_cycles() {
   }
 }
 
-std::optional<ir::Program> lower(sema::Model& model) { return Lowerer(model).run(); }
+std::optional<Lowered> lower(sema::Model& model) { return Lowerer(model).run(); }
 
 }  // namespace kflow::lower

@@ -5,12 +5,19 @@
 #include <optional>
 
 #include "compiler/ir/program.hpp"
+#include "compiler/ir/tests.hpp"
 #include "compiler/sema/model.hpp"
 
 namespace kflow::lower {
 
-/// Lowers every workflow and tool of the root file and the tools they reach in others. Problems go
-/// to the model's sink; nothing is given when there were errors, also earlier ones.
-std::optional<ir::Program> lower(sema::Model& model);
+struct Lowered {
+  ir::Program program;
+  std::optional<ir::TestSuite> tests;  ///< of the root file; none if it has none
+};
+
+/// Lowers every workflow and tool of the root file and the tools they reach in others, and the root
+/// file's tests. Problems go to the model's sink; nothing is given when there were errors, also
+/// earlier ones.
+std::optional<Lowered> lower(sema::Model& model);
 
 }  // namespace kflow::lower

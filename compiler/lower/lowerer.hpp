@@ -39,10 +39,13 @@ class Lowerer {
  public:
   explicit Lowerer(sema::Model& m) : m_(m), t_(m.types) {}
 
-  std::optional<ir::Program> run();
+  std::optional<Lowered> run();
 
  private:
   // callables.cpp: declarations
+
+  void bodies();
+  ir::Program finished(ir::Program out) const;
 
   ir::CallableId need(uint32_t index);
 
@@ -249,8 +252,28 @@ class Lowerer {
 
   bool try_(Cursor c, ir::Node& node);
 
+  // tests.cpp
+
+  ir::TestSuite tests();
+  ir::Test test(Cursor declaration);
+  void test_block(Cursor block, std::vector<ir::TestStatement>& out, ir::Test& test, bool inside);
+  std::optional<ir::TestStatement> test_statement(Cursor c);
+  std::optional<ir::MockStatement> mock(Cursor c);
+  ir::MockResult mock_result(Cursor item, TypeId wanted, const std::string& name);
+  TypeId with_defaults(TypeId type);
+  ir::ExprId mock_error(Cursor value);
+  ir::RunStatement run_statement(Cursor c);
+  ir::ExpectStatement expect(Cursor c);
+  void test_cases(Cursor c, ir::Test& test);
+  ir::TestTarget test_target(const Target& t) const;
+  TypeId run_result(TypeId result);
+  std::optional<sema::Resolved> test_fact(std::string_view fact, std::string_view name,
+                                          source::Span span);
+  bool is_step_name(std::string_view name) const;
+
   sema::Model& m_;
   TypeTable& t_;
+  ir::Test* test_ = nullptr;  ///< the one whose expressions are checked
   ir::Program out_;
   std::map<std::string, ir::ModelId> models_;  // by file and name
   std::map<uint32_t, ir::McpServerId> servers_;

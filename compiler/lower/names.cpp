@@ -95,6 +95,7 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
         return sema::Resolved{{ir::VarSource::iteration, up, 0}, TypeTable::simple(TypeKind::int_)};
     }
   }
+  if (test_ != nullptr) return std::nullopt;  // there is no run around it
   if (name == "run") return sema::Resolved{{ir::VarSource::run, 0, 0}, run_type()};
   if (name == "session") return sema::Resolved{{ir::VarSource::session, 0, 0}, session_record()};
   if (name == "user") return sema::Resolved{{ir::VarSource::user, 0, 0}, id_type()};
@@ -199,7 +200,8 @@ std::optional<ir::VarRef> Lowerer::facts(std::string_view name, bool errors, sou
 }
 
 std::vector<std::string> Lowerer::visible_names() const {
-  std::vector<std::string> out{"run", "session", "user"};
+  std::vector<std::string> out;
+  if (test_ == nullptr) out = {"run", "session", "user"};
   for (const Level& l : levels_) {
     for (const auto& [name, b] : l.names) out.push_back(name);
     for (const auto& [name, f] : l.futures) out.push_back(name);
@@ -215,6 +217,12 @@ ExpressionScope Lowerer::scope() {
   s.facts = [this](std::string_view name, bool errors, source::Span span) {
     return facts(name, errors, span);
   };
+  if (test_ != nullptr) {
+    s.facts = nullptr;
+    s.test_facts = [this](std::string_view fact, std::string_view name, source::Span span) {
+      return test_fact(fact, name, span);
+    };
+  }
   s.candidates = visible_names();
   s.non_null = non_null_;
   s.own_value = own_value_;

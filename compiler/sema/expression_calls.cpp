@@ -108,6 +108,8 @@ Info ExpressionChecker::call(uint32_t id) {
   const bool member = out_.ast.exprs[id].flags & cel::op_flag::member;
   const std::vector<uint32_t> args = out_.ast.exprs[id].args;
   if (!member && (name == "info" || name == "errors") && scope_.facts) return facts(id, name, args);
+  if (!member && scope_.test_facts && (name == "calls" || name == "inputs" || name == "ran"))
+    return test_fact(id, name, args);
   if (const auto expanded = user_function(id, name, member, args)) return *expanded;
   const cel::Function* f = cel::find_function(name, member);
   if (f == nullptr) {
@@ -136,6 +138,27 @@ Info ExpressionChecker::facts(uint32_t id, const std::string& name,
   if (!ref) return poison();
   out_.references.emplace_back(id, *ref);
   return {simple(TypeKind::any), false};
+}
+
+Info ExpressionChecker::test_fact(uint32_t id, const std::string& name,
+                                  const std::vector<uint32_t>& args) {
+  const std::string step = name == "ran" ? "a step" : "what is called";
+  std::string subject;
+  if (args.size() == 1) {
+    const cel::Expr& given = out_.ast.exprs[args[0]];
+    const bool text = given.kind == ExprKind::literal && given.literal.kind() == cel::Kind::string;
+    subject =
+        text && name == "ran" ? std::string(given.literal.as_string()) : out_.ast.dotted(args[0]);
+  }
+  if (subject.empty()) {
+    m_.sink.report(Kind::wrong_arguments, span(id),
+                   fmt::format("`{}` takes the name of {}", name, step));
+    return poison();
+  }
+  const auto known = scope_.test_facts(name, subject, span(args[0]));
+  if (!known) return poison();
+  out_.references.emplace_back(id, known->ref);
+  return {known->type, false};
 }
 
 void ExpressionChecker::unknown_function(uint32_t id, const std::string& name, bool member,

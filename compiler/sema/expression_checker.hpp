@@ -103,6 +103,7 @@ class ExpressionChecker {
 
   Info call(uint32_t id);
   Info facts(uint32_t id, const std::string& name, const std::vector<uint32_t>& args);
+  Info test_fact(uint32_t id, const std::string& name, const std::vector<uint32_t>& args);
   void unknown_function(uint32_t id, const std::string& name, bool member,
                         const std::vector<uint32_t>& args);
   bool unknown_in_module(uint32_t id, const std::string& space, const std::string& name);

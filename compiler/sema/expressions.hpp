@@ -26,6 +26,10 @@ struct ExpressionScope {
   /// `info(name)` and `errors(name)`.
   std::function<std::optional<ir::VarRef>(std::string_view name, bool errors, source::Span span)>
       facts;
+  /// In tests: `calls(name)`, `inputs(name)` and `ran(step)`. On failure it has reported.
+  std::function<std::optional<Resolved>(std::string_view fact, std::string_view name,
+                                        source::Span span)>
+      test_facts;
   std::vector<std::string> candidates;  ///< for suggestions
   std::vector<std::pair<std::string, TypeId>>
       locals;  ///< names bound by the surroundings: parameters of a fn, `this`

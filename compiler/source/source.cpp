@@ -138,4 +138,31 @@ Result<FileId> Manager::load_import(FileId from, std::string_view target) {
   return load(shown.lexically_normal().string());
 }
 
+std::vector<std::string> expand(const std::vector<std::string>& paths) {
+  std::vector<std::string> out;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      out.push_back(path);
+      continue;
+    }
+    std::vector<std::string> found;
+    for (fs::recursive_directory_iterator
+             it(path, fs::directory_options::skip_permission_denied, error),
+         end;
+         it != end; it.increment(error)) {
+      if (error) break;
+      const std::string name = it->path().filename().string();
+      if (name.starts_with('.') && it->is_directory(error)) {
+        it.disable_recursion_pending();
+      } else if (it->path().extension() == ".kflow" && it->is_regular_file(error)) {
+        found.push_back(it->path().string());
+      }
+    }
+    std::sort(found.begin(), found.end());
+    out.insert(out.end(), found.begin(), found.end());
+  }
+  return out;
+}
+
 }  // namespace kflow::source

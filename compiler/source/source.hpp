@@ -87,6 +87,9 @@ class Manager {
   std::unordered_map<std::string, FileId> by_path_;
 };
 
+/// Files named, and of folders all *.kflow below them, sorted; hidden folders are left out.
+std::vector<std::string> expand(const std::vector<std::string>& paths);
+
 /// Whole content of a file; the errors of Manager::load.
 Result<std::string> read_file(const std::string& path, size_t limit);
 

@@ -43,6 +43,14 @@ struct McpSyncOptions {
 };
 int mcp_sync(const Common& common, const McpSyncOptions& options);
 
+struct TestOptions {
+  std::vector<std::string> paths;  ///< files and folders
+  std::string filter;              ///< only tests with this in their name
+  std::string format = "human";    ///< human, tap, junit
+  std::string output;              ///< "": standard output
+};
+int test(const Common& common, const TestOptions& options);
+
 struct PsOptions {
   std::string status;
   std::string workflow;

@@ -54,6 +54,16 @@ int main(int argc, char** argv) {
   chat_verb->add_option("--replay", chatting.replay, "answer every HTTP exchange from this file");
   chat_verb->footer("example: kflow chat support.kflow helper");
 
+  TestOptions testing;
+  auto* test_verb = app.add_subcommand(
+      "test", "run the tests in files: virtual time, no network, no model, no store");
+  test_verb->add_option("FILE", testing.paths, "files and folders")->required();
+  test_verb->add_option("--filter", testing.filter, "only tests with this in their name");
+  test_verb->add_option("--format", testing.format, "human, tap or junit")
+      ->check(CLI::IsMember({"human", "tap", "junit"}));
+  test_verb->add_option("-o,--output", testing.output, "where to write the report");
+  test_verb->footer("example: kflow test --format junit -o report.xml .");
+
   PsOptions listing;
   auto* ps_verb = app.add_subcommand("ps", "list runs, newest first");
   ps_verb->add_option("--status", listing.status,
@@ -217,6 +227,7 @@ int main(int argc, char** argv) {
   }
   if (run_verb->parsed()) return run(common, running);
   if (chat_verb->parsed()) return chat(common, chatting);
+  if (test_verb->parsed()) return test(common, testing);
   if (ps_verb->parsed()) return ps(common, listing);
   if (get_verb->parsed()) return get(common, getting);
   if (watch_verb->parsed()) return watch(common, watching);

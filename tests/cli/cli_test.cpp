@@ -161,6 +161,38 @@ TEST_CASE("kflowc fmt lays files out in place, or says what it would do") {
   p.sh("kflowc fmt", 2);
 }
 
+TEST_CASE("kflow test: reports, and exit statuses") {
+  Project p;
+  p.write("good.kflow",
+          "workflow w() -> int { step sleep(30d)  return 1 }\n"
+          "test \"one\" { run out = w()  expect out.result == 1 }\n");
+  CHECK(has(p.sh("kflow test good.kflow"), "✓ one"));
+  CHECK(has(p.sh("kflow test ."), "1 test, all passed"));
+  CHECK(p.sh("ls -A .kflow").empty());  // no store is made
+  p.write("bad.kflow",
+          "workflow w() -> int { return 1 }\n"
+          "test \"two\" { run out = w()  expect out.result == 2 }\n"
+          "test \"three\" { expect true }\n");
+  const std::string both = p.sh("kflow test .", 1);
+  CHECK(has(both, "✗ two"));
+  CHECK(has(both, "out.result  1"));
+  CHECK(has(both, "3 tests, 1 failed"));
+  CHECK(has(p.sh("kflow test --format tap .", 1), "not ok 1 - ./bad.kflow: two"));
+  CHECK(has(p.sh("kflow test --json .", 1), "\"passed\":false"));
+  CHECK(p.sh("kflow test --format junit -o report.xml .", 1).empty());
+  CHECK(has(p.sh("cat report.xml"), "<testcase name=\"two\""));
+  CHECK(has(p.sh("kflow test --filter thr ."), "1 test, all passed"));
+  p.sh("kflow test --filter nothing .", 1);
+  CHECK(has(p.errors, "no test has `nothing` in its name"));
+  p.write("broken.kflow", "test \"x\" { run out = nobody() }\n");
+  CHECK(has(p.sh("kflow test broken.kflow", 1), "1 file cannot be tested"));
+  CHECK(has(p.errors, "error[KF2008]"));
+  p.sh("kflow test missing.kflow", 1);
+  p.write("none.kflow", "workflow w() -> int { return 1 }\n");
+  p.sh("kflow test none.kflow", 1);
+  CHECK(has(p.errors, "there are no tests"));
+}
+
 TEST_CASE("every verb has an example") {
   Project p;
   for (const std::string program : {"kflow", "kflowc"}) {
