@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Frame } from "../src/api/types.ts";
 import { calleesByNode, type Outline } from "../src/model/outline.ts";
-import { outerPath, RunFold, type RunFoldLimits } from "../src/model/run.ts";
+import { RunFold } from "../src/model/run.ts";
+import { outerPath, type RunFoldLimits } from "../src/model/step.ts";
 
 const file = (name: string) => readFileSync(new URL(`data/${name}`, import.meta.url), "utf8");
 const demo = file("demo.jsonl").trim().split("\n");
@@ -97,7 +98,7 @@ describe("a recorded run", () => {
     const at = demo.findIndex((l) => l.includes('"WorkflowPaused"')) + 1;
     const paused = folded(demo, at);
     expect(paused.status).toBe("PAUSED");
-    expect([...paused.questions.values()]).toEqual(["verdict"]);
+    expect([...paused.questions.values()].map((q) => [q.step, q.run])).toEqual([["verdict", ""]]);
     expect(paused.step("verdict")!.status).toBe("PAUSED");
     expect(paused.step("verdict")!.spans.at(-1)!.kind).toBe("waiting");
   });
@@ -170,6 +171,17 @@ describe("single rules", () => {
     expect(run.step("packed")!.children).toEqual(["packed.box"]);
     expect(run.step("packed.box.deep")!.status).toBe("COMPLETED");
     expect(run.step("packed.box.deep")!.node).toBe(-2);
+  });
+  test("a child's question is told apart from the run's own of the same number", () => {
+    const asked = { requirement_id: "2.1", kind: "confirmation" };
+    const run = play([
+      ["WorkflowStarted"],
+      ["StepPaused", step("mine", asked)],
+      ["StepStarted", step("packed", { child_run_id: "c1" })],
+      ["StepPaused", step("theirs", { ...asked, run_id: "c1", workflow_id: "pack", nested_depth: 1 })],
+      ["StepContinued", step("mine")],
+    ]);
+    expect([...run.questions.values()]).toEqual([{ step: "packed.theirs", run: "c1", workflow: "pack" }]);
   });
   test("text of a model: deltas add up, a reset and a new attempt begin anew", () => {
     const delta = (content: string, attempt = 1): [string, Partial<Frame>] => [

@@ -1,7 +1,8 @@
 // Where the boxes and lines of a step graph are. A graph is laid out from the program's outline, with
 // the run's own steps inside what the outline does not know: an agent's turns.
 import { childPath, type Outline, type OutlineNode } from "./outline.ts";
-import type { RunFold, Step } from "./run.ts";
+import type { RunFold } from "./run.ts";
+import type { Step } from "./step.ts";
 
 export type BoxKind = "step" | "pure" | "head" | "group" | "label" | "end";
 
@@ -53,7 +54,7 @@ const STEP_W = 240;
 const STEP_H = 54;
 const PURE_H = 28;
 const HEAD_H = 30;
-const GROUP_HEAD_H = 46;
+const GROUP_HEAD_H = 50;
 const GAP_Y = 30;
 const GAP_X = 28;
 const PAD = 16;

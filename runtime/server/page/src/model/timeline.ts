@@ -1,5 +1,6 @@
 // The waterfall: which rows there are, and where their bars stand.
-import { hasEnded, type RunFold, type Span, type Step } from "./run.ts";
+import { type RunFold } from "./run.ts";
+import { hasEnded, type Span, type Step } from "./step.ts";
 
 export interface Row {
   step: Step;
@@ -46,7 +47,7 @@ export function wholeOf(run: RunFold, now: number): Window {
   let to = run.to ?? -Infinity;
   for (const id of run.roots) {
     const step = run.step(id);
-    if (!step) continue;
+    if (!step || UNSHOWN.has(step.kind)) continue;
     from = Math.min(from, step.from);
     to = Math.max(to, step.to ?? step.from);
   }

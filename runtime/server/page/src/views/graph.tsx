@@ -4,7 +4,8 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { count, duration, usageShort } from "../model/format.ts";
 import { type Box, layout, type Line } from "../model/layout.ts";
 import type { Outline } from "../model/outline.ts";
-import { hasEnded, type RunFold, type Step } from "../model/run.ts";
+import { type RunFold } from "../model/run.ts";
+import { hasEnded, type Step } from "../model/step.ts";
 import { Button, Empty, Icon, statusWord } from "../ui/parts.tsx";
 import { useShortcuts } from "../ui/state.ts";
 

@@ -2,11 +2,12 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { api, ApiError } from "../api/client.ts";
 import { isFinal, type Json, type RunStatus, type Waiting } from "../api/types.ts";
-import { ago, count, duration, errorText, millis, shortId, usageText, when } from "../model/format.ts";
+import { count, duration, errorText, millis, shortId, usageText, when } from "../model/format.ts";
 import type { OutlineNode } from "../model/outline.ts";
 import { href, runHref } from "../router.ts";
 import { attempt, Button, Empty, ErrorBox, Id, Loading, Menu, Status, Tabs } from "../ui/parts.tsx";
 import { go, may, replace, useLoad, useNow, useShortcuts } from "../ui/state.ts";
+import { Markdown } from "../ui/markdown.tsx";
 import { Value } from "../ui/value.tsx";
 import { Questions } from "./answers.tsx";
 import { EventsView } from "./events.tsx";
@@ -127,6 +128,7 @@ export function RunView({
     : (doc?.step_requirements ?? []).filter(
         (r) => fold.nextEvent === 0 || fold.questions.size === 0 || fold.questions.has(r.id),
       );
+  const ofChildren = final ? [] : [...fold.questions.values()].filter((q) => q.run !== "");
   const usage = doc?.usage ?? fold.usage;
   const streams = [...fold.streams.values()].filter((s) => !s.done);
   const step = selected ? fold.step(selected) : undefined;
@@ -209,6 +211,14 @@ export function RunView({
       {status === "CANCELLED" && (
         <div class="note-line">Cancelled{fold.reason ? `: ${fold.reason}` : ""}.</div>
       )}
+      {ofChildren.map((q) => (
+        <div class="note-line" key={q.run + q.step}>
+          Step <code>{q.step}</code> of a child run asks something.{" "}
+          <a class="text-link" href={runHref(q.workflow || "_", q.run)}>
+            Answer it there
+          </a>
+        </div>
+      ))}
       <Questions
         requirements={requirements}
         workflow={workflow}
@@ -223,7 +233,7 @@ export function RunView({
         tabs={[
           { id: "graph", label: "Graph" },
           { id: "timeline", label: "Timeline" },
-          { id: "events", label: "Events", note: fold.nextEvent || "" },
+          { id: "events", label: "Events", note: fold.nextEvent ? fold.nextEvent.toLocaleString("en") : "" },
           { id: "output", label: final ? "Result" : "Output", note: streams.length > 0 ? "live" : "" },
           { id: "why", label: "Why" },
         ]}
@@ -344,7 +354,7 @@ function Output({
   content: Json | undefined;
   input: Json | undefined;
   name: string;
-  streams: import("../model/run.ts").StreamText[];
+  streams: import("../model/step.ts").StreamText[];
   onStep(path: string): void;
 }) {
   return (
@@ -430,9 +440,9 @@ function WhyRow({ waiting: w, now, onStep }: { waiting: Waiting; now: number; on
     <li class={`why-row w-${w.what ?? "running"}`}>
       <i class="dot" />
       <div class="grow">
-        <p>{w.text}</p>
+        <Markdown text={w.text} />
         <p class="muted small">
-          {w.what && <span class="tag">{w.what}</span>} {since !== null && <>since {ago(since, now)}</>}
+          {w.what && <span class="tag">{w.what}</span>} {since !== null && <>for {duration(now - since)}</>}
           {due !== null && <> · {due > now ? `due in ${duration(due - now)}` : "due"}</>}
         </p>
       </div>

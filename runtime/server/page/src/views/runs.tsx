@@ -263,7 +263,7 @@ export function RunsView() {
             <span>Status</span>
             <span>Workflow</span>
             <span>Run</span>
-            <span>At</span>
+            <span>Step</span>
             <span>Started</span>
             <span>Length</span>
           </div>

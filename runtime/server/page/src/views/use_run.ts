@@ -106,10 +106,15 @@ export function useRun(workflowId: string, runId: string): LiveRun {
     changed();
   }, [workflow, fold]);
 
-  // The events. Connected anew when the run goes on after its end (a failed one that is resumed).
-  const reopened = doc !== null && !isFinal(doc.status) && stream === "ended";
-  const attempt = useRef(0);
-  if (reopened) attempt.current++;
+  // Connected anew when the run has gone on after its end: a failed one that was resumed. Once for
+  // each document, so that a server of another mind is not asked for ever.
+  const [connection, setConnection] = useState(0);
+  useEffect(() => {
+    if (stream !== "ended" || !doc) return;
+    if (!isFinal(doc.status) || (doc.event_count ?? 0) > fold.nextEvent) setConnection((n) => n + 1);
+  }, [doc]);
+
+  // The events.
   useEffect(() => {
     if (from === null) return;
     setStream("connecting");
@@ -123,7 +128,7 @@ export function useRun(workflowId: string, runId: string): LiveRun {
         setStreamError(e ?? null);
       },
     });
-  }, [workflowId, runId, from, attempt.current]);
+  }, [workflowId, runId, from, connection]);
 
   // Exact times: at the end, and now and then before it.
   const over = isFinal(fold.status);
