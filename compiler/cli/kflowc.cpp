@@ -10,6 +10,8 @@
 
 #include "compiler/cli/eval.hpp"
 #include "compiler/cli/fmt.hpp"
+#include "compiler/cli/new.hpp"
+#include "compiler/cli/pages.hpp"
 #include "compiler/cli/shell/shell.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
@@ -193,6 +195,30 @@ int main(int argc, char** argv) {
   fmt_verb->add_flag("--diff", formatting.diff, "write nothing; print what would change");
   fmt_verb->footer("example: kflowc fmt --check examples/");
 
+  cli::GraphOptions drawing;
+  auto* graph_verb = app.add_subcommand("graph", "draw the steps of a workflow");
+  graph_verb->add_option("FILE", drawing.file, "the file")->required();
+  graph_verb->add_option("WORKFLOW", drawing.callable,
+                         "which workflow, tool, agent or team, if the file has several");
+  graph_verb->add_option("--format", drawing.format, "mermaid, dot or svg")
+      ->check(CLI::IsMember({"mermaid", "dot", "svg"}));
+  graph_verb->add_option("-o,--output", drawing.output, "where to write it");
+  graph_verb->footer("example: kflowc graph --format svg -o report.svg report.kflow");
+
+  cli::DocOptions documenting;
+  auto* doc_verb =
+      app.add_subcommand("doc", "reference pages (Markdown) from the doc comments of files");
+  doc_verb->add_option("FILE", documenting.paths, "files and folders")->required();
+  doc_verb->add_option("-o,--output", documenting.output,
+                       "where to write it; a folder for a page of each file");
+  doc_verb->footer("example: kflowc doc -o docs/ lib/");
+
+  std::string new_path;
+  auto* new_verb = app.add_subcommand(
+      "new", "make a project: a workflow, a test, kflow.yaml, settings of editors");
+  new_verb->add_option("NAME", new_path, "its folder; the last part is its name")->required();
+  new_verb->footer("example: kflowc new report");
+
   std::string code;
   auto* explain_verb =
       app.add_subcommand("explain", "explain a diagnostic; without a code, list all");
@@ -245,6 +271,15 @@ int main(int argc, char** argv) {
     formatting.colour = wants_colour("auto");
     return cli::run_fmt(formatting);
   }
+  if (graph_verb->parsed()) {
+    drawing.colour = wants_colour("auto");
+    return cli::run_graph(drawing);
+  }
+  if (doc_verb->parsed()) {
+    documenting.colour = wants_colour("auto");
+    return cli::run_doc(documenting);
+  }
+  if (new_verb->parsed()) return cli::run_new(new_path);
   if (explain_verb->parsed()) return explain(code);
   if (sync_verb->parsed()) return mcp_sync(sync_files, sync_check);
   if (evaluation.expression.empty() && !evaluation.conformance) {

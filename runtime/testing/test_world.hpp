@@ -14,7 +14,7 @@
 namespace kflow::testing {
 
 /// Turns of one test before it is given up as one that never ends.
-inline constexpr size_t max_turns = 1'000'000;
+inline constexpr size_t max_turns = 200'000;
 /// When tests begin: 2026-01-01T00:00:00Z.
 inline constexpr machine::Millis first_moment = 1'767'225'600'000;
 

@@ -193,6 +193,54 @@ TEST_CASE("kflow test: reports, and exit statuses") {
   CHECK(has(p.errors, "there are no tests"));
 }
 
+TEST_CASE("kflowc new: what it makes checks, tests and runs at once") {
+  Project p;
+  CHECK(has(p.sh("kflowc new report"), "kflow run report.kflow"));
+  p.sh("cd report && kflowc check . && kflowc fmt --check .");
+  CHECK(has(p.sh("cd report && kflow test ."), "2 tests, all passed"));
+  const std::string result = p.sh("cd report && env -i PATH=\"$PATH\" kflow run report.kflow");
+  CHECK(has(result, "| README.md |"));
+  CHECK(has(p.sh("cd report && kflow ps"), "report"));
+  CHECK(has(p.sh("ls -a report"), ".gitignore"));
+  CHECK(has(p.sh("cat report/.vscode/settings.json"), "formatOnSave"));
+  p.sh("kflowc new report", 2);
+  CHECK(has(p.errors, "`report` exists already"));
+  p.sh("kflowc new loop", 2);
+  CHECK(has(p.errors, "is no name for a project"));
+  p.sh("kflowc new no-name", 2);
+  p.sh("kflowc new deeper/still/name && cd deeper/still/name && kflowc check .");
+  p.sh("kflowc new /proc/name", 1);
+  CHECK(has(p.errors, "cannot make `/proc/name`"));
+}
+
+TEST_CASE("kflowc graph and doc") {
+  Project p;
+  p.write("a.kflow",
+          "/// Does it.\nworkflow first(topic: string) { step sleep(1h) }\n"
+          "workflow second() { step first(\"x\") }\n");
+  p.sh("kflowc graph a.kflow", 2);
+  CHECK(has(p.errors, "name one of first, second"));
+  p.sh("kflowc graph a.kflow third", 2);
+  CHECK(has(p.errors, "nothing that can be drawn is named `third`"));
+  CHECK(has(p.sh("kflowc graph a.kflow first"), "flowchart TD"));
+  CHECK(has(p.sh("kflowc graph --format dot a.kflow second"), "digraph"));
+  p.sh("kflowc graph --format svg -o out.svg a.kflow second");
+  CHECK(has(p.sh("cat out.svg"), "</svg>"));
+  p.sh("kflowc graph --format png a.kflow first", 2);
+  p.sh("kflowc graph missing.kflow", 1);
+  p.write("bad.kflow", "workflow w( {");
+  p.sh("kflowc graph bad.kflow", 1);
+  CHECK(has(p.errors, "error[KF1001]"));
+
+  const std::string page = p.sh("kflowc doc a.kflow");
+  CHECK(has(page, "# a\n\n## Workflows\n\n### `first`\n\nDoes it.\n"));
+  p.sh("mkdir lib; cp a.kflow lib/b.kflow; kflowc doc -o pages a.kflow lib");
+  CHECK(p.sh("ls pages") == "a.md\nb.md\n");
+  p.sh("kflowc doc bad.kflow a.kflow", 1);
+  CHECK(has(p.errors, "error[KF1001]"));
+  p.sh("mkdir empty; kflowc doc empty", 2);
+}
+
 TEST_CASE("every verb has an example") {
   Project p;
   for (const std::string program : {"kflow", "kflowc"}) {
