@@ -70,7 +70,7 @@ Ran run_cli(const fs::path& folder, const std::vector<std::string>& arguments,
     std::vector<char*> argv;
     for (std::string& a : all) argv.push_back(a.data());
     argv.push_back(nullptr);
-    ::alarm(20);  // a hang is a failure, and must not hold up the others
+    ::alarm(200);  // a hang is a failure, and must not hold up the others
     ::execv(KFLOW_CLI, argv.data());
     ::_exit(98);
   }

@@ -3,6 +3,7 @@
 #include "runtime/store/lmdb/environment.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "runtime/store/record.hpp"
 
@@ -178,8 +180,43 @@ Result<void> make_tables(Environment& e) {
   return {};
 }
 
+// Held while LMDB opens its files. Its own lock does not do: whoever is first makes the table of
+// readers anew and then lets the others in; if it is killed between the two, or gives up for want
+// of address space, they come in all the same and take the store to be at its first transaction.
+class OpeningLock {
+ public:
+  static Result<OpeningLock> take(const std::string& folder, int timeout_ms) {
+    OpeningLock out(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (out.fd_ < 0) return os_error(errno, "cannot open the store " + in_quotes(folder));
+    for (int waited = 0;; waited += look_every_ms) {
+      if (::flock(out.fd_, LOCK_EX | LOCK_NB) == 0) return out;
+      if (errno != EWOULDBLOCK && errno != EINTR)
+        return os_error(errno, "cannot lock the store " + in_quotes(folder));
+      if (waited >= timeout_ms) {
+        return fail(ErrorCode::timeout, "another process has been opening the store " +
+                                            in_quotes(folder) + " for " +
+                                            std::to_string(timeout_ms / 1000) +
+                                            " s and does not go on; is it stopped?");
+      }
+      ::usleep(look_every_ms * 1000);
+    }
+  }
+  OpeningLock(OpeningLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  OpeningLock& operator=(OpeningLock&&) = delete;
+  ~OpeningLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  static constexpr int look_every_ms = 2;
+  explicit OpeningLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
 Result<void> open_file(Environment& e, bool marked) {
   const std::string path = e.folder + "/data.mdb";
+  auto alone = OpeningLock::take(e.folder, e.options.lock_timeout_ms);
+  if (!alone) return std::unexpected(std::move(alone).error());
   unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (e.options.read_only ? MDB_RDONLY : 0U);
   // Address space may be limited (ulimit -v, sanitizers): take what there is.
   for (size_t size = map_bytes;; size /= 4) {

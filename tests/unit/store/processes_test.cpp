@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +128,31 @@ TEST_CASE("several processes make one store at the same time") {
   for (const auto& child : children) CHECK(child->line() == "ready");
   CHECK(open(path)->owners().value().size() == count);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// The first try of each of them to map the file fails, and another one may be waiting just then.
+TEST_CASE("processes with little address space open one store at the same time") {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/s";
+  rlimit usual{};
+  REQUIRE(::getrlimit(RLIMIT_AS, &usual) == 0);
+  rlimit little = usual;
+  little.rlim_cur = 8ULL << 30;
+  for (int round = 0; round < 40; ++round) {
+    {
+      const auto store = open(path);
+      const NewRun run = new_run("run" + std::to_string(round));
+      REQUIRE(store->start({&run, 1}));
+    }
+    REQUIRE(::setrlimit(RLIMIT_AS, &little) == 0);
+    std::vector<std::unique_ptr<Child>> children;
+    for (int i = 0; i < 4; ++i) children.push_back(std::make_unique<Child>("claim", path));
+    REQUIRE(::setrlimit(RLIMIT_AS, &usual) == 0);
+    for (const auto& child : children) CHECK(child->line() == "ready");
+  }
+  CHECK(open(path)->check().value().empty());
+}
+#endif
 
 TEST_CASE("one run is claimed by one process") {
   const TempFolder folder;
