@@ -177,6 +177,7 @@ class Reader {
 }  // namespace
 
 TEST_CASE("docs: getting started") { Reader("getting_started").follow(); }
+TEST_CASE("docs: command lines") { Reader("cli").follow(); }
 TEST_CASE("docs: operations") { Reader("operations").follow(); }
 TEST_CASE("docs: coming from another engine") { Reader("coming_from").follow(); }
 
