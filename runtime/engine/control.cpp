@@ -176,16 +176,22 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
                         Millis now) {
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
-  if (run.attempt > 1)
-    return fail(ErrorCode::unsupported,
-                "run `" + run.id + "` was resumed after a failure; such a run cannot be forked");
   BlobSink blobs;
   ByteWriter bytes(&blobs);
   Prefix prefix(options, bytes);
+  // What was recorded before the first resumption is a log of its own; what comes after one leaves
+  // parts of it out.
+  bool resumed = false;
   auto read = read_events(store, run.key, 0, [&](const machine::Event& event, uint64_t, uint64_t) {
-    return prefix.add(event);
+    resumed = std::holds_alternative<machine::RunResumed>(event.data);
+    return !resumed && prefix.add(event);
   });
   if (!read) return std::unexpected(std::move(read).error());
+  if (resumed) {
+    return fail(ErrorCode::conflict,
+                "run `" + run.id + "` had not reached a step `" + options.from +
+                    "` before it failed and was resumed; fork it from a step before that");
+  }
   if (!prefix.found)
     return fail(ErrorCode::not_found, "the run has not reached a step `" + options.from +
                                           "`; `kflow get` lists its steps");
@@ -207,6 +213,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   h.usage = {};
   h.owner = store::no_owner;
   h.epoch = 0;
+  h.attempt = 1;
   h.parent = 0;
   h.attached = false;
   h.trimmed = false;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <thread>
 
@@ -505,6 +506,38 @@ TEST_CASE("a fork shares the prefix and takes other values") {
   CHECK_FALSE(fork({.from = "nothing", .values = {}, .inputs = {}, .id = ""}));
   CHECK_FALSE(fork({.from = "b", .values = {{"zzz", hundred}}, .inputs = {}, .id = ""}));
   CHECK_FALSE(fork({.from = "b", .values = {}, .inputs = {{"y", hundred}}, .id = ""}));
+}
+
+TEST_CASE("a run that was resumed is forked from what came before its failure") {
+  const auto program = compile(R"(
+    workflow w(file: string) -> string {
+      step a = uuid()
+      step b = exec.run(["cat", file])
+      step c = uuid()
+      return b.stdout
+    }
+  )");
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / ("kflow_fork_test_" + std::to_string(::getpid()));
+  Process p(std::make_shared<store::MemoryDisk>());
+  const auto run = p.start(program, "w", "{\"file\": \"" + file.string() + "\"}");
+  CHECK(p.wait(run.key).status == RunStatus::error);
+  std::ofstream(file) << "there";
+  REQUIRE(p.engine->resume(run.key));
+  CHECK(p.value(run.key) == "\"there\"");
+  const auto fork = [&](const std::string& from) {
+    return engine::fork(*p.store, p.header(run.key),
+                        {.from = from, .values = {}, .inputs = {}, .id = ""}, 1'000);
+  };
+  const auto again = fork("b");
+  REQUIRE(again);
+  CHECK(p.value(again->key) == "\"there\"");
+  CHECK(p.header(again->key).attempt == 1);
+  const auto late = fork("c");
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == ErrorCode::conflict);
+  CHECK(late.error().message.find("before it failed") != std::string::npos);
+  std::filesystem::remove(file);
 }
 
 TEST_CASE("waiting runs are given up and taken up again when their message comes") {
