@@ -150,12 +150,12 @@ void View::show(const machine::Event& event) {
             a.model = step != nullptr && step->call.kind == ir::CalleeKind::model;
             a.attempt = e.attempt;
             if (e.attempt == 1 || a.since == 0) a.since = event.time;
-            a.note =
-                e.reason == machine::StartReason::interrupted ? "again after an interruption" : "";
-            if (e.reason == machine::StartReason::interrupted)
+            const bool again = e.reason == machine::StartReason::interrupted;
+            a.note = !again ? "" : reopened_ ? "again" : "again after an interruption";
+            if (again)
               line("↻", "33",
-                   fmt::format("{} starts again: it was interrupted (attempt {})", event.path,
-                               e.attempt));
+                   fmt::format("{} starts again{} (attempt {})", event.path,
+                               reopened_ ? "" : ": it was interrupted", e.attempt));
           },
           [&](const machine::ToolEntered&) {
             since_.emplace(event.act, event.time);
@@ -175,6 +175,7 @@ void View::show(const machine::Event& event) {
           [&](const machine::ContentReset&) { active_[event.act].text.clear(); },
           [&](const machine::RunMoved&) { line("▶", "1", "goes on with another program"); },
           [&](const machine::StepCompleted& e) {
+            reopened_ = false;
             if (since_.contains(event.act)) active(event);
             since_.erase(event.act);
             const auto it = active_.find(event.act);
@@ -223,6 +224,7 @@ void View::show(const machine::Event& event) {
           [&](const machine::RunPaused&) { paused_ = true; },
           [&](const machine::RunContinued&) { paused_ = false; },
           [&](const machine::RunResumed& e) {
+            reopened_ = true;
             line("▶", "1", fmt::format("resumed (attempt {} of the run)", e.attempt));
             ended_ = paused_ = false;
             error_.clear();

@@ -68,6 +68,7 @@ class View {
   uint64_t seq_ = 0;
   bool ended_ = false;
   bool paused_ = false;
+  bool reopened_ = false;  ///< a failed run was taken up again, and no step has ended since
   cel::Value result_;
   std::string error_;
   machine::RunStatus status_ = machine::RunStatus::running;
