@@ -171,6 +171,11 @@ describe("single rules", () => {
     expect(run.step("packed")!.children).toEqual(["packed.box"]);
     expect(run.step("packed.box.deep")!.status).toBe("COMPLETED");
     expect(run.step("packed.box.deep")!.node).toBe(-2);
+    // Its records are those of another run; what has none stays within what it stands in.
+    run.overlay([{ step_id: "packed", started_at: 1002.4, ended_at: null }]);
+    run.overlay([{ step_id: "box", started_at: 1002.5, ended_at: null }], "packed");
+    expect(run.step("packed.box")!.from).toBe(1_002_500);
+    expect(run.step("packed.box.deep")!.from).toBeGreaterThanOrEqual(1_002_500);
   });
   test("a child's question is told apart from the run's own of the same number", () => {
     const asked = { requirement_id: "2.1", kind: "confirmation" };

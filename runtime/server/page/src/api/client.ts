@@ -193,7 +193,10 @@ export const api = {
   sessions: async (cursor?: string | null) =>
     pageOf<T.Session>(await request("GET", "/sessions", { query: { type: "workflow", limit: 100, cursor } })),
   session: async (id: string) => (await request("GET", `/sessions/${enc(id)}`)) as T.Session,
-  sessionRuns: async (id: string) => pageOf<T.RunRow>(await request("GET", `/sessions/${enc(id)}/runs`)),
+  sessionRuns: async (id: string) =>
+    pageOf<T.RunRow>(
+      await request("GET", "/runs", { query: { session_id: id, children: true, limit: 200 } }),
+    ),
   renameSession: (id: string, name: string) =>
     request("POST", `/sessions/${enc(id)}/rename`, { body: { session_name: name } }),
   patchSession: (id: string, body: T.JsonObject) => request("PATCH", `/sessions/${enc(id)}`, { body }),

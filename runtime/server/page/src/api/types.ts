@@ -163,6 +163,8 @@ export interface Schedule {
   next_at?: Moment;
   last_at?: Moment;
   last_run_id?: string | null;
+  /** Written in a workflow's file: it is removed there. */
+  from_file?: boolean;
   input?: Json;
 }
 

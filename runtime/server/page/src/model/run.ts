@@ -46,6 +46,8 @@ export class RunFold {
   /** Index of the first event that is held. */
   firstEvent = 0;
   nextEvent = 0;
+  /** Child runs whose events stand in this stream: in which step, and of which workflow ("": not known yet). */
+  childRuns = new Map<string, { path: string; workflow: string }>();
   /** Steps that were dropped to save memory. */
   dropped = 0;
   /** Counts changes: a view that has seen this number is up to date. */
@@ -53,7 +55,6 @@ export class RunFold {
 
   private rawBytes = 0;
   private rawFrom = 0;
-  private childRuns = new Map<string, string>();
   private records = new Map<string, StepRecord>();
   private callees: Map<number, string>;
   private ours: ReadonlySet<string> = new Set();
@@ -82,7 +83,9 @@ export class RunFold {
     if (time > this.last) this.last = time;
     this.nextEvent = frame.event_index + 1;
     const depth = Number(frame.nested_depth ?? 0);
-    const prefix = depth > 0 ? (this.childRuns.get(String(frame.run_id)) ?? "") : "";
+    const child = depth > 0 ? this.childRuns.get(String(frame.run_id)) : undefined;
+    if (child) child.workflow ||= String(frame.workflow_id ?? "");
+    const prefix = child?.path ?? "";
     const id = frame.step_id ? (prefix ? `${prefix}.${frame.step_id}` : frame.step_id) : prefix;
     this.keep(frame, raw, time, id);
     ++this.version;
@@ -96,14 +99,19 @@ export class RunFold {
     if (this.steps.size > this.limits.steps) this.dropSteps();
   }
 
-  /** Exact times and usage from the steps' records; frames know whole seconds only. */
-  overlay(records: StepRecord[]): void {
-    for (const record of records) {
+  /**
+   * Exact times and usage from the steps' records; frames know whole seconds only. Those of a child
+   * run with the step that it stands in as `prefix`.
+   */
+  overlay(records: StepRecord[], prefix = ""): void {
+    for (let record of records) {
+      if (prefix) record = { ...record, step_id: `${prefix}.${record.step_id}` };
       this.records.set(record.step_id, record);
       const step = this.steps.get(record.step_id);
       if (step) this.refine(step, record);
     }
     this.refineContainers();
+    this.keepWithin();
     ++this.version;
   }
 
@@ -346,7 +354,7 @@ export class RunFold {
     if (typeof f.role === "string") step.role = f.role;
     if (typeof f.child_run_id === "string") {
       step.childRun = f.child_run_id;
-      this.childRuns.set(f.child_run_id, id);
+      this.childRuns.set(f.child_run_id, { path: id, workflow: "" });
     }
     const before = step.attempts.at(-1);
     if (before && before.to === null) before.to = time;
@@ -571,6 +579,21 @@ export class RunFold {
       step.from = from;
       if (hasEnded(step.status)) step.to = Math.max(from, to);
       step.spans = [{ kind: "running", from, to: hasEnded(step.status) ? step.to : null }];
+    }
+  }
+
+  // What has no exact times is at least no wider than what it stands in.
+  private keepWithin() {
+    for (const step of this.steps.values()) {
+      const outer = this.steps.get(step.parent);
+      if (step.exact || !outer || (!outer.exact && outer.node !== -2)) continue;
+      const within = (t: number) => Math.max(outer.from, outer.to === null ? t : Math.min(t, outer.to));
+      step.from = within(step.from);
+      if (step.to !== null) step.to = within(step.to);
+      for (const span of step.spans) {
+        span.from = within(span.from);
+        if (span.to !== null) span.to = within(span.to);
+      }
     }
   }
 

@@ -202,8 +202,10 @@ function pathOf(l: Line): string {
 
 const place = (b: Box) => ({ left: `${b.x}px`, top: `${b.y}px`, width: `${b.w}px`, height: `${b.h}px` });
 
-function lengthOf(step: Step, now: number): string {
-  return duration((step.to ?? now) - step.from);
+/** How long it took. Until its exact times are there, nothing below a second. */
+export function lengthOf(step: Step, now: number): string {
+  const ms = (step.to ?? now) - step.from;
+  return !step.exact && ms < 1000 ? "" : duration(ms);
 }
 
 /** What is seen of a step's state: its own, or that of what goes on in it. */

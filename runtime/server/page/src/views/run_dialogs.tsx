@@ -175,7 +175,7 @@ export function ForkDialog({
 
 export function SignalDialog({ workflow, runId, names, onClose }: Common & { names: string[] }) {
   const [name, setName] = useState(names[0] ?? "");
-  const [key] = useState(newKey);
+  const [key, setKey] = useState(newKey);
   const [value, setValue] = useState("null");
   const [problem, setProblem] = useState<ApiError | null>(null);
   const submit = async (e: Event) => {
@@ -191,6 +191,7 @@ export function SignalDialog({ workflow, runId, names, onClose }: Common & { nam
       tell(`The signal ${name} is recorded`);
       onClose();
     } catch (error) {
+      if ((error as ApiError).status >= 400) setKey(newKey());
       setProblem(error as ApiError);
     }
   };

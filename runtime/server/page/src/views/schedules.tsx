@@ -1,10 +1,9 @@
 // Schedules: what starts by itself, when, and a form for a further one.
 import { useState } from "preact/hooks";
-import { api, ApiError, type FieldProblem } from "../api/client.ts";
-import type { Json, JsonObject, Schedule } from "../api/types.ts";
+import { api, type ApiError } from "../api/client.ts";
+import type { Json, Schedule } from "../api/types.ts";
 import { ago, shortId, when } from "../model/format.ts";
 import { href, runHref } from "../router.ts";
-import { SchemaForm } from "../ui/form.tsx";
 import { attempt, Button, Dialog, Empty, ErrorBox, Loading } from "../ui/parts.tsx";
 import { go, may, tell, useLoad, useNow } from "../ui/state.ts";
 
@@ -100,12 +99,14 @@ export function SchedulesView() {
                         >
                           {s.enabled === false ? "Enable" : "Disable"}
                         </Button>
-                        <Button
-                          kind="quiet"
-                          icon="trash"
-                          label="Remove this schedule"
-                          onClick={() => setRemoving(s)}
-                        />
+                        {!s.from_file && (
+                          <Button
+                            kind="quiet"
+                            icon="trash"
+                            label="Remove this schedule"
+                            onClick={() => setRemoving(s)}
+                          />
+                        )}
                       </>
                     )}
                   </td>
@@ -151,6 +152,12 @@ export function SchedulesView() {
   );
 }
 
+/** The parameters that a run cannot do without: a schedule gives none. */
+function neededBy(schema: Json | undefined): string[] {
+  const required = (schema as { required?: Json } | undefined)?.required;
+  return Array.isArray(required) ? required.map(String) : [];
+}
+
 function AddDialog({ onClose, onDone }: { onClose(): void; onDone(): void }) {
   const workflows = useLoad(() => api.workflows(), "workflows");
   const [workflow, setWorkflow] = useState("");
@@ -160,67 +167,66 @@ function AddDialog({ onClose, onDone }: { onClose(): void; onDone(): void }) {
   const [tz, setTz] = useState(Intl.DateTimeFormat().resolvedOptions().timeZone);
   const [overlap, setOverlap] = useState("skip");
   const [problem, setProblem] = useState<ApiError | null>(null);
-  const submit = async (input: Json): Promise<FieldProblem[] | void> => {
+  const needed = neededBy(program.data?.input_schema);
+  const submit = async (e: Event) => {
+    e.preventDefault();
     setProblem(null);
-    const body: JsonObject = { workflow_id: chosen, cron, overlap, input };
-    if (tz) body.tz = tz;
     try {
-      await api.addSchedule(body);
+      await api.addSchedule({ workflow_id: chosen, cron, overlap, ...(tz ? { tz } : {}) });
       tell("The schedule is recorded");
       onDone();
     } catch (error) {
       setProblem(error as ApiError);
-      if (error instanceof ApiError && error.status === 422)
-        return error.fields
-          .filter((f) => f.path.startsWith("input"))
-          .map((f) => ({ ...f, path: f.path.replace(/^input\.?/, "") }));
     }
   };
   return (
     <Dialog title="New schedule" onClose={onClose} wide>
-      <label class="field">
-        <span class="field-name">Workflow</span>
-        <select value={chosen} onChange={(e) => setWorkflow(e.currentTarget.value)}>
-          {workflows.data?.map((w) => (
-            <option key={w.id} value={w.id}>
-              {w.id}
-            </option>
-          ))}
-        </select>
-      </label>
-      <div class="field-row">
+      <form onSubmit={submit}>
         <label class="field">
-          <span class="field-name">
-            When <span class="muted">minute hour day month weekday</span>
-          </span>
-          <input class="mono" value={cron} onInput={(e) => setCron(e.currentTarget.value)} />
-        </label>
-        <label class="field">
-          <span class="field-name">Time zone</span>
-          <input value={tz} placeholder="UTC" onInput={(e) => setTz(e.currentTarget.value)} />
-        </label>
-        <label class="field">
-          <span class="field-name">If one still runs</span>
-          <select value={overlap} onChange={(e) => setOverlap(e.currentTarget.value)}>
-            <option value="skip">skip</option>
-            <option value="queue">queue</option>
-            <option value="allow">allow</option>
-            <option value="cancel_oldest">cancel the oldest</option>
+          <span class="field-name">Workflow</span>
+          <select value={chosen} onChange={(e) => setWorkflow(e.currentTarget.value)}>
+            {workflows.data?.map((w) => (
+              <option key={w.id} value={w.id}>
+                {w.id}
+              </option>
+            ))}
           </select>
         </label>
-      </div>
-      {program.data && (
-        <SchemaForm
-          key={chosen}
-          id="schedule"
-          schema={program.data.input_schema ?? { type: "object", properties: {}, required: [] }}
-          submit="Add"
-          onSubmit={submit}
-        >
-          <ErrorBox error={problem} />
-        </SchemaForm>
-      )}
-      <ErrorBox error={workflows.error ?? program.error} />
+        {needed.length > 0 && (
+          <p class="note-line">
+            A schedule gives no input, and <code>{chosen}</code> needs{" "}
+            {needed.map((n) => `\`${n}\``).join(", ")}: give that a default, or start it from another
+            workflow.
+          </p>
+        )}
+        <div class="field-row">
+          <label class="field">
+            <span class="field-name">
+              When <span class="muted">minute hour day month weekday</span>
+            </span>
+            <input class="mono" value={cron} onInput={(e) => setCron(e.currentTarget.value)} />
+          </label>
+          <label class="field">
+            <span class="field-name">Time zone</span>
+            <input value={tz} placeholder="UTC" onInput={(e) => setTz(e.currentTarget.value)} />
+          </label>
+          <label class="field">
+            <span class="field-name">If one still runs</span>
+            <select value={overlap} onChange={(e) => setOverlap(e.currentTarget.value)}>
+              <option value="skip">skip</option>
+              <option value="queue">queue</option>
+              <option value="allow">allow</option>
+              <option value="cancel_oldest">cancel the oldest</option>
+            </select>
+          </label>
+        </div>
+        <ErrorBox error={problem ?? workflows.error ?? program.error} />
+        <div class="form-actions">
+          <Button type="submit" kind="primary" disabled={chosen === "" || needed.length > 0}>
+            Add
+          </Button>
+        </div>
+      </form>
     </Dialog>
   );
 }

@@ -5,7 +5,7 @@ import type { RunFold } from "../model/run.ts";
 import { barsOf, pan, rowsOf, tickText, ticks, type Window, wholeOf, zoom } from "../model/timeline.ts";
 import { Button, Empty, Icon, statusWord, VirtualList } from "../ui/parts.tsx";
 import { useShortcuts } from "../ui/state.ts";
-import { shownStatus } from "./graph.tsx";
+import { lengthOf, shownStatus } from "./graph.tsx";
 
 interface Props {
   run: RunFold;
@@ -241,7 +241,7 @@ function TimeLabel({
   const end = ((step.to ?? now) - view.from) / size;
   const begin = (step.from - view.from) / size;
   if (end < 0 || begin > 1) return null;
-  const text = duration((step.to ?? now) - step.from);
+  const text = lengthOf(step, now);
   if (end < 0.86)
     return (
       <span class="tl-time" style={{ left: `calc(${Math.max(0, end) * 100}% + 6px)` }}>

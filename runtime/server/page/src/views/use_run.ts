@@ -6,11 +6,14 @@ import { isFinal, type RunDocument, type WorkflowDocument } from "../api/types.t
 import { millis } from "../model/format.ts";
 import { calleesByNode } from "../model/outline.ts";
 import { RunFold } from "../model/run.ts";
+import { hasEnded } from "../model/step.ts";
 
 /** Events before the last this many are not read at first. */
 const MOST_AT_FIRST = 50_000;
 /** How often the exact times are asked for while a run goes on. */
 const STEPS_EVERY_MS = 2500;
+/** Of at most this many child runs, the latest, exact times are asked for. */
+const MOST_CHILDREN = 20;
 /** A run of more steps has no exact times while it goes on: the answer would be too large. */
 const MOST_STEPS_LIVE = 3000;
 
@@ -132,6 +135,7 @@ export function useRun(workflowId: string, runId: string): LiveRun {
 
   // Exact times: at the end, and now and then before it.
   const over = isFinal(fold.status);
+  const timed = useRef(new Set<string>());
   const askedAt = useRef(-1);
   useEffect(() => {
     if (from === null) return;
@@ -142,6 +146,12 @@ export function useRun(workflowId: string, runId: string): LiveRun {
       try {
         const records = await api.steps(workflowId, runId, true, abort.signal);
         fold.overlay(records);
+        for (const [child, { path, workflow: of }] of [...fold.childRuns].slice(-MOST_CHILDREN)) {
+          if (timed.current.has(child) || !of) continue;
+          const outer = fold.step(path);
+          fold.overlay(await api.steps(of, child, true, abort.signal), path);
+          if (outer && hasEnded(outer.status)) timed.current.add(child); // they change no more
+        }
         askedAt.current = fold.version;
         changed();
       } catch {

@@ -201,8 +201,9 @@ function Start({ workflow: w, from }: { workflow: WorkflowDocument; from: string
             const made = await api.start(w.id, body, key);
             go(runHref(w.id, made.run_id));
           } catch (error) {
-            setKey(newKey());
             if (!(error instanceof ApiError)) return tellError("It was not started", error);
+            // What was refused is another question the next time; what was not answered is the same one.
+            if (error.status >= 400 && error.status < 500) setKey(newKey());
             if (error.status === 422 && error.fields.length > 0)
               return error.fields.map((f) => ({ ...f, path: f.path.replace(/^input\.?/, "") }));
             setProblem(error);
