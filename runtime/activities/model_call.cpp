@@ -164,14 +164,16 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
     return no_key(spec, variable);
 
   const bool files = has_files(request);
+  ModelRequest shown;
   ModelRequest loaded;
   if (files) {
-    loaded = request;
+    shown = with_files_of_tools(request);
+    loaded = shown;
     if (auto error = load_files(loaded, options)) return error;
   }
   auto wire = call.dialect->encode(files ? loaded : request, endpoint);
   if (files && wire && options.tape) {
-    if (auto named = call.dialect->encode(with_names_of_files(request), endpoint))
+    if (auto named = call.dialect->encode(with_names_of_files(shown), endpoint))
       t.tape_body = std::move(named->body);
   }
   if (!wire) {

@@ -52,6 +52,40 @@ bool has_files(const ModelRequest& request) {
   return false;
 }
 
+ModelRequest with_files_of_tools(const ModelRequest& request) {
+  ModelRequest out = request;
+  out.messages.clear();
+  uint64_t room = max_request_media_bytes;
+  for (const auto& m : request.messages) {
+    if (m.role == conversation::Role::tool) continue;
+    for (const Part& p : m.parts) room -= std::min(room, p.file ? p.file->size : 0);
+  }
+  for (conversation::Message m : request.messages) {
+    conversation::Message files{.role = conversation::Role::user, .parts = {}};
+    const auto say = [&](std::string text) {
+      files.parts.push_back({.kind = PartKind::text, .text = std::move(text)});
+    };
+    const std::string* of = nullptr;
+    for (const Part& p : m.parts) {
+      if (m.role != conversation::Role::tool || !p.file) continue;
+      if (!models::takes_media(request.model.provider, p.file->media_type)) continue;
+      if (of == nullptr || *of != p.id) say(fmt::format("What `{}` returned:", p.name));
+      of = &p.id;
+      if (p.file->size > std::min(max_media_bytes, room)) {
+        say(fmt::format("(the file `{}` is too large to be shown)", p.file->name));
+        continue;
+      }
+      room -= p.file->size;
+      files.parts.push_back(p);
+    }
+    if (m.role == conversation::Role::tool)
+      std::erase_if(m.parts, [](const Part& p) { return p.kind == PartKind::media; });
+    out.messages.push_back(std::move(m));
+    if (!files.parts.empty()) out.messages.push_back(std::move(files));
+  }
+  return out;
+}
+
 std::optional<ActivityError> load_files(ModelRequest& request, const Options& options) {
   const conversation::ModelSpec& model = request.model;
   uint64_t all = 0;

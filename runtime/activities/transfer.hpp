@@ -103,6 +103,9 @@ cel::Value http_answer(const Transfer& transfer, cel::Value body);
 bool has_files(const conversation::ModelRequest& request);
 std::optional<ActivityError> load_files(conversation::ModelRequest& request,
                                         const Options& options);
+/// The same with the files that tools returned in messages of their own, as far as the model takes
+/// them; the others have their records in the tools' results.
+conversation::ModelRequest with_files_of_tools(const conversation::ModelRequest& request);
 conversation::ModelRequest with_names_of_files(const conversation::ModelRequest& request);
 /// Url, headers and body of a call of a model, or why it cannot be made.
 std::optional<ActivityError> prepare_model(Transfer& transfer, const Options& options);

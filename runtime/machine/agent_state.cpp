@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "compiler/base/utf8.hpp"
+#include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/machine/run_state.hpp"
 
@@ -25,6 +26,9 @@ ir::ModelId model_of(const RunState& s, const Act& agent) {
 }
 
 namespace {
+
+// Pictures and documents that the tools of one turn show their model; of more it has the names.
+constexpr size_t max_files_shown = 20;
 
 // Octets, of images and the like, are nothing that a model could read in a text.
 Value readable(const Value& v) {
@@ -114,6 +118,27 @@ void take_verdict(const RunState& s, const Act& agent, const Act& guard, const V
        data.phase == AgentPhase::output ? data.turn_seq : s.events);
 }
 
+// Pictures and documents that tools returned go along as they are: the model's dialect shows them
+// to those that can see them (runtime/activities/model_media.cpp), the others have their names.
+void add_files(Message& results, const std::vector<ToolCall>& calls) {
+  size_t shown = 0;
+  for (const ToolCall& call : calls) {
+    if (call.is_error) continue;
+    std::vector<cel::File> files;
+    cel::files_in(call.value, files);
+    for (const cel::File& f : files) {
+      const bool visible = f.media_type.starts_with("image/") || f.media_type == "application/pdf";
+      if (!visible || ++shown > max_files_shown) continue;
+      results.parts.push_back({.kind = PartKind::media,
+                               .id = call.id,
+                               .name = call.name,
+                               .media_type = f.media_type,
+                               .file = f,
+                               .filename = f.name});
+    }
+  }
+}
+
 }  // namespace
 
 bool is_member(const ir::AgentOptions& team, std::string_view name) {
@@ -168,6 +193,7 @@ void settle_calls(const RunState& s, Act& agent) {
                              .name = call.name,
                              .is_error = call.is_error});
   }
+  add_files(results, data.calls);
   data.messages.push_back(conversation::to_value(results));
   const bool handed_over = options.mode == ir::TeamMode::route &&
                            std::ranges::any_of(data.calls, [&](const ToolCall& c) {

@@ -114,6 +114,37 @@ struct World {
 
 }  // namespace
 
+TEST_CASE("what a tool returns is shown to a model that can see it") {
+  const std::string script =
+      R"([{"contains": "What `draw` returned", "answers": [{"text": "a cat"}]},
+          {"contains": "draw", "answers": [{"calls": [{"name": "draw", "arguments": {}}]}]}])";
+  for (const std::string provider : {"openai", "openai_chat", "anthropic", "gemini"}) {
+    INFO(provider);
+    World world({}, script);
+    std::ofstream(world.root / "project" / "cat.png", std::ios::binary) << "\x89PNG-octets";
+    std::ofstream(world.root / "project" / "notes.txt") << "only its name";
+    const cel::Value said = world.value(R"(
+    model m { provider: ")" + provider + R"("  id: "x" }
+    /// Draws a picture.
+    tool draw() -> file[] {
+      step picture = file.open("cat.png")
+      step notes = file.open("notes.txt")
+      return [picture, notes]
+    }
+    agent painter { model: m  tools: [draw] }
+    workflow w() -> string {
+      step said = painter("draw something")
+      return said
+    })");
+    CHECK(cel::to_json(said) == "\"a cat\"");
+    const auto asked = world.model.requests();
+    REQUIRE(asked.size() == 2);
+    CHECK(asked[1].find("iVBORy1vY3RldHM=") != std::string::npos);  // the picture, in base64
+    CHECK(asked[1].find("notes.txt") != std::string::npos);
+    CHECK(asked[1].find("b25seSBpdHMgbmFtZQ") == std::string::npos);
+  }
+}
+
 TEST_CASE("a download goes into the store, and out again to a path and to a server") {
   World world(
       {{"/pictures/cat.png?size=big", {.headers = "Content-Type: image/png\r\n", .length = large}},
