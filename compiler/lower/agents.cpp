@@ -1,4 +1,5 @@
 // Agents, teams and models: their options, and the hidden steps that their turns are made of.
+#include "compiler/ir/providers.hpp"
 #include "compiler/lower/lowerer.hpp"
 
 namespace kflow::lower {
@@ -124,9 +125,29 @@ ir::ModelId Lowerer::declared_model(const Module& owner, const std::string& name
   for (const OptionNode& o : sema::options_in(decl.child(Node::options))) {
     if (o.value && sema::find_option("model", o.name) != nullptr) model_option(out, o);
   }
+  check_offered(out, decl);
   module_ = before;
   out_.models[id.value] = std::move(out);
   return id;
+}
+
+// What its provider does not have is said here, and not by the first run.
+void Lowerer::check_offered(const ir::Model& model, Cursor decl) {
+  const bool known = std::ranges::find(ir::model_providers, model.provider) !=
+                     std::ranges::end(ir::model_providers);
+  if (!known) return;
+  for (const OptionNode& o : sema::options_in(decl.child(Node::options))) {
+    const auto row = std::ranges::find(ir::provider_options, o.name, &ir::ProviderOption::name);
+    if (row == std::ranges::end(ir::provider_options) || row->offered_by(model.provider)) continue;
+    std::vector<std::string> offering;
+    for (const std::string_view p : row->providers) {
+      if (!p.empty()) offering.push_back(fmt::format("`{}`", p));
+    }
+    m_.sink
+        .report(Kind::unsupported_option, o.name_node.span(),
+                fmt::format("the provider `{}` has no `{}`", model.provider, o.name))
+        .note(fmt::format("it is offered by {}", fmt::join(offering, ", ")));
+  }
 }
 
 void Lowerer::model_option(ir::Model& out, const OptionNode& o) {

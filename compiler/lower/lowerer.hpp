@@ -86,6 +86,7 @@ class Lowerer {
   ir::Budget budget(Cursor value);
   ir::ModelId model(Cursor value);
   ir::ModelId declared_model(const Module& owner, const std::string& name, Cursor decl);
+  void check_offered(const ir::Model& model, Cursor decl);
   void model_option(ir::Model& out, const OptionNode& o);
   bool known_provider(const std::string& provider, Cursor at);
   /// A step that stands in no block.

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/providers.hpp"
 #include "runtime/models/dialects.hpp"
 #include "runtime/models/media.hpp"
 #include "tests/support/catch.hpp"
@@ -317,6 +318,20 @@ TEST_CASE("typed answers and images are asked for in each provider's way") {
   CHECK(conversation::text_of(out.answer->message) == R"({"t":"x"})");
   CHECK(out.answer->stop == conversation::StopReason::end);
   CHECK(out.text == R"({"t":"x"})");
+}
+
+TEST_CASE("an option is refused by those providers of which the compiler says so") {
+  conversation::ModelRequest request;
+  request.messages.push_back(conversation::user_text("x"));
+  for (const std::string_view provider : providers) {
+    for (const ir::ProviderOption& option : ir::provider_options) {
+      INFO(provider << " " << option.name);
+      request.model = {.provider = std::string(provider), .id = "x", .name = ""};
+      if (option.name == "seed") request.model.seed = 7;
+      if (option.name == "stop") request.model.stop = {"END"};
+      CHECK(find_dialect(provider)->encode(request, {}).has_value() == option.offered_by(provider));
+    }
+  }
 }
 
 TEST_CASE("servers that speak Chat Completions a little differently") {
