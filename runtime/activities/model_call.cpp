@@ -72,6 +72,21 @@ std::optional<ActivityError> fill_in(std::string& value, const Options& options)
   return std::nullopt;
 }
 
+std::string key_variable(const conversation::ModelSpec& spec, const ModelEndpoint& endpoint,
+                         const models::Dialect& dialect) {
+  if (!spec.api_key.empty()) return spec.api_key;
+  if (!endpoint.api_key_variable.empty()) return endpoint.api_key_variable;
+  return std::string(dialect.key_variable());
+}
+
+// A server of one's own mostly wants none; a tape never does.
+bool needs_key(const conversation::ModelSpec& spec, const ModelEndpoint& endpoint,
+               const Options& options) {
+  const bool local =
+      !endpoint.base_url.empty() && spec.api_key.empty() && endpoint.api_key_variable.empty();
+  return !local && options.models_url.empty() && !options.tape;
+}
+
 ActivityError no_key(const conversation::ModelSpec& spec, std::string_view variable) {
   return {
       .kind = "model",
@@ -122,6 +137,16 @@ void set_call_options(Transfer& t) {
 
 }  // namespace
 
+std::string wanted_key(const conversation::ModelSpec& spec, const Options& options) {
+  GateList gates;
+  const ModelEndpoint endpoint = endpoint_of(options, spec, gates);
+  const models::Dialect* dialect = models::find_dialect(spec.provider);
+  if (dialect == nullptr || !needs_key(spec, endpoint, options)) return "";
+  std::string variable = key_variable(spec, endpoint, *dialect);
+  const bool set = options.secret && !options.secret(variable).value_or("").empty();
+  return set ? "" : variable;
+}
+
 std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) {
   const ModelRequest& request = *t.request.model;
   const conversation::ModelSpec& spec = request.model;
@@ -150,17 +175,11 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   for (auto& [name, value] : endpoint.headers) {
     if (auto error = fill_in(value, options)) return error;
   }
-  const std::string variable = !spec.api_key.empty() ? spec.api_key
-                               : !call.endpoint.api_key_variable.empty()
-                                   ? call.endpoint.api_key_variable
-                                   : std::string(call.dialect->key_variable());
-  if (options.secret) endpoint.api_key = options.secret(variable).value_or("");
-  // A server of one's own mostly wants none; a tape never does.
-  const bool local = !call.endpoint.base_url.empty() && spec.api_key.empty() &&
-                     call.endpoint.api_key_variable.empty();
-  const bool redirected = !options.models_url.empty();
-  if (redirected) endpoint.api_key.clear();  // whoever stands there has no business with it
-  if (endpoint.api_key.empty() && !local && !redirected && !options.tape)
+  const std::string variable = key_variable(spec, call.endpoint, *call.dialect);
+  // Whoever stands there instead has no business with it.
+  if (options.secret && options.models_url.empty())
+    endpoint.api_key = options.secret(variable).value_or("");
+  if (endpoint.api_key.empty() && needs_key(spec, call.endpoint, options))
     return no_key(spec, variable);
 
   const bool files = has_files(request);

@@ -107,6 +107,8 @@ std::optional<ActivityError> load_files(conversation::ModelRequest& request,
 /// them; the others have their records in the tools' results.
 conversation::ModelRequest with_files_of_tools(const conversation::ModelRequest& request);
 conversation::ModelRequest with_names_of_files(const conversation::ModelRequest& request);
+/// The variable or secret that a model needs and that is not set; "": it can be called.
+std::string wanted_key(const conversation::ModelSpec& spec, const Options& options);
 /// Url, headers and body of a call of a model, or why it cannot be made.
 std::optional<ActivityError> prepare_model(Transfer& transfer, const Options& options);
 /// A body that is a file, or `multipart` fields; `multipart`: the latter.

@@ -8,6 +8,7 @@
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/needs.hpp"
 
 namespace kflow::cli {
 
@@ -76,8 +77,16 @@ int why(const Common& common, const std::string& run) {
   const bool needs_process = std::any_of(
       waiting.begin(), waiting.end(),
       [](const machine::Waiting& w) { return w.what != "person" && w.what != "signal"; });
-  if (needs_process && !(*store)->alive(header->owner)) {
-    std::printf("no process runs it; `kflow resume %s` takes it over\n", name.c_str());
+  if (!(*store)->alive(header->owner)) {
+    auto options = engine_options(place, header->project_root);
+    if (!options) return fail_with(options.error());
+    if (auto tape = use_tape_of(*options, *header); !tape) return fail_with(tape.error());
+    const auto missing = engine::lacking(**store, *header, options->activities);
+    if (!missing) return fail_with(missing.error());
+    for (const std::string& what : *missing)
+      std::printf("nobody can go on with it here without %s\n", what.c_str());
+    if (needs_process)
+      std::printf("no process runs it; `kflow resume %s` takes it over\n", name.c_str());
   }
   return Exit::ok;
 }

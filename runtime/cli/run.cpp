@@ -25,10 +25,12 @@
 #include "runtime/cli/view.hpp"
 #include "runtime/config/yaml.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/needs.hpp"
 
 namespace kflow::cli {
 namespace {
 
+constexpr int inbox_looks = 50;  // at messages that are still to be taken
 constexpr int redraw_ms = 100;
 constexpr size_t max_input_bytes = 64U << 20;
 
@@ -311,6 +313,28 @@ int run(const Common& common, const RunOptions& options) {
   return follow_own(common, place, std::move(*engine), **store, **header, *program, options.quiet);
 }
 
+namespace {
+
+// Runs that nobody has, for want of something.
+int say_what_is_left(const Place& place, store::Store& store) {
+  int status = Exit::ok;
+  const auto runs = store.list({.limit = 1000});
+  if (!runs) return fail_with(runs.error());
+  for (const store::RunHeader& run : *runs) {
+    if (is_final(run.status) || store.alive(run.owner)) continue;
+    auto options = engine_options(place, run.project_root);
+    if (!options) return fail_with(options.error());
+    if (!use_tape_of(*options, run)) continue;
+    if (auto fits = engine::check_needs(store, run, options->activities); !fits) {
+      std::fprintf(stderr, "kflow: %s\n", fits.error().message.c_str());
+      status = Exit::failed;
+    }
+  }
+  return status;
+}
+
+}  // namespace
+
 int resume(const Common& common, const ResumeOptions& options) {
   const Place place = find_place(common.store);
   auto store = open_store(place, false);
@@ -326,6 +350,8 @@ int resume(const Common& common, const ResumeOptions& options) {
     do {
       std::this_thread::sleep_for(std::chrono::milliseconds(redraw_ms));
     } while ((*engine)->active() > 0);
+    engine->reset();
+    if (const int left = say_what_is_left(place, **store); left != Exit::ok) return left;
     std::fprintf(stderr, "kflow: no run is left without a process\n");
     return Exit::ok;
   }
@@ -349,11 +375,21 @@ int resume(const Common& common, const ResumeOptions& options) {
   auto options_of_engine = engine_options(place, header->project_root);
   if (!options_of_engine) return fail_with(options_of_engine.error());
   if (auto tape = use_tape_of(*options_of_engine, *header); !tape) return fail_with(tape.error());
+  if (next == nullptr) {
+    if (auto fits = engine::check_needs(**store, *header, options_of_engine->activities); !fits)
+      return fail_with(fits.error());
+  }
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   auto taken = next == nullptr ? (*engine)->resume(header->key)
                                : (*engine)->move(header->key, std::move(next));
   if (!taken) return fail_with(taken.error());
+  // What was sent while nobody had the run is taken before anything is said of what it waits for.
+  for (int i = 0; i < inbox_looks; ++i) {
+    const auto sent = (*store)->inbox(header->key, 1);
+    if (!sent || sent->empty()) break;
+    (void)(*engine)->wait(header->key, redraw_ms);
+  }
   header = find_run(**store, header->id);
   if (!header) return fail_with(header.error());
   auto program = engine::load_program(**store, header->program);

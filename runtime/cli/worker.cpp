@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "runtime/cli/session.hpp"
+#include "runtime/engine/needs.hpp"
 
 namespace kflow::cli {
 
@@ -44,6 +45,13 @@ Result<bool> ensure_worker(store::Store& store, const Place& place, const store:
   const auto header = store.header(run.key);
   if (!header) return std::unexpected(header.error());
   if (!*header || is_final((*header)->status) || store.alive((*header)->owner)) return false;
+  auto options = engine_options(place, run.project_root);
+  if (!options) return std::unexpected(std::move(options).error());
+  if (auto tape = use_tape_of(*options, run); !tape) return std::unexpected(tape.error());
+  if (auto fits = engine::check_needs(store, run, options->activities); !fits) {
+    std::fprintf(stderr, "kflow: it is not continued here: %s\n", fits.error().message.c_str());
+    return false;
+  }
   auto spawned = spawn_worker(place, run.project_root, run.id);
   if (!spawned) return std::unexpected(std::move(spawned).error());
   return true;

@@ -304,6 +304,7 @@ void Engine::Impl::prepare_start(std::shared_ptr<PendingStart> pending, Millis t
   if (auto slot = enter_slot(h, program, pending->workflow, pending->input); !slot)
     return pending->finish(std::unexpected(std::move(slot).error()));
   part.program_bytes = encoded_program(pending->program, h.program);
+  if (!pending->options.detached) at_home_.insert(h.program);
   part.input_hash = sha256(encoded(pending->input));
   machine::RunStarted started{.workflow = pending->workflow,
                               .input = pending->input,

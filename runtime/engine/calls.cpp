@@ -7,22 +7,21 @@
 
 #include "compiler/base/check.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/requirements.hpp"
+#include "runtime/activities/functions.hpp"
 #include "runtime/engine/impl.hpp"
 
 namespace kflow::engine {
 
-// Functions of the embedding program that some step calls and that this process does not have.
-static std::string missing_functions(const ir::Program& program,
+// Functions of the embedding program that the workflow may call and that this process does not
+// have.
+static std::string missing_functions(const ir::Program& program, ir::CallableId workflow,
                                      const activities::Options& options) {
   std::string out;
-  for (const ir::Node& node : program.nodes) {
-    const auto* step = std::get_if<ir::StepNode>(&node.data);
-    if (step == nullptr || step->call.kind != ir::CalleeKind::extern_tool ||
-        !program[step->call.callable].command.empty() ||
-        options.functions.contains(step->call.name) ||
-        out.find("`" + step->call.name + "`") != std::string::npos)
-      continue;
-    out += (out.empty() ? "`" : ", `") + step->call.name + "`";
+  const auto* later = dynamic_cast<const activities::AsyncFunctions*>(options.stand_in.get());
+  for (const std::string& name : ir::requirements(program, workflow).functions) {
+    if (options.functions.contains(name) || (later != nullptr && later->contains(name))) continue;
+    out += (out.empty() ? "`" : ", `") + name + "`";
   }
   return out;
 }
@@ -30,10 +29,10 @@ static std::string missing_functions(const ir::Program& program,
 Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program,
                                        ir::CallableId workflow, const cel::Value& input,
                                        const StartOptions& options) {
-  if (const std::string missing = missing_functions(*program, options_.activities);
+  if (const std::string missing = missing_functions(*program, workflow, options_.activities);
       !missing.empty()) {
     return fail(ErrorCode::invalid_argument,
-                "the program calls functions of an embedding program that this process does not "
+                "the workflow calls functions of an embedding program that this process does not "
                 "have: " +
                     missing + "; an `extern tool` with a `command` runs anywhere");
   }

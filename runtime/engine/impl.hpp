@@ -274,6 +274,9 @@ class Engine::Impl {
 
   Result<void> claim(RunKey key, const std::shared_ptr<const ir::Program>& next = nullptr);
 
+  // needs.cpp
+  Result<std::vector<RunHeader>> claimable_here(Millis t);
+
   void claim_children(RunKey parent);
   Result<void> take_up(RunHeader header);
   Result<void> reopen(RunHeader header);
@@ -383,8 +386,10 @@ class Engine::Impl {
   std::unordered_map<uint64_t, Effect> effects_;
   std::unordered_map<const ir::Program*, EncodedProgram> encoded_;
   std::deque<std::shared_ptr<PendingStart>> starts_;
-  std::unordered_set<RunKey> watching_;  // runs that wait for others, and perhaps for one of ours
-  std::unordered_set<RunKey> queued_;    // started here, waiting for a slot
+  std::unordered_set<RunKey> watching_;    // runs that wait for others, and perhaps for one of ours
+  std::set<Sha256> at_home_;               // programs whose runs this process can go on with
+  std::unordered_set<RunKey> left_alone_;  // for want of something, as was said
+  std::unordered_set<RunKey> queued_;      // started here, waiting for a slot
   uint64_t last_token_ = 0;
   bool committing_ = false;
   bool stopping_ = false;

@@ -173,9 +173,7 @@ void Engine::Impl::adopt() {
   if (!options_.adopt) return;
   const Millis next_schedule = options_.schedules ? run_schedules(t) : machine::never;
   // Files and programs of a run are its project's: a process of that one takes it.
-  auto claimable = store_->claimable(t, claim_batch, options_.project_root, options_.tape);
-  if (claimable)
-    std::erase_if(*claimable, [&](const RunHeader& h) { return runs_.contains(h.key); });
+  auto claimable = claimable_here(t);
   auto claimed = claimable ? store_->claim_all(*claimable) : std::move(claimable);
   if (!claimed) {
     trouble(claimed.error().message);

@@ -90,6 +90,30 @@ TEST_CASE("runs that people started are listed, and @last is one of them") {
   CHECK(has(p.errors, "there are no runs yet"));
 }
 
+TEST_CASE("a run is not taken by a process that lacks what it needs, which says what that is") {
+  Project project;
+  project.write("needs.kflow", R"(
+secret TOKEN
+workflow w() -> string {
+  step ok = human.confirm("go on?")
+  step page = http.get("http://127.0.0.1:1/", bearer: TOKEN) { on_error: continue }
+  return "done"
+}
+)");
+  // With the secret: it asks, and the terminal that is none leaves it paused.
+  project.sh("TOKEN=t kflow run needs.kflow", 3);
+  CHECK(has(project.sh("kflow why @last"), "without the secret `TOKEN` (set the environment"));
+  CHECK_FALSE(has(project.sh("TOKEN=t kflow why @last"), "TOKEN"));
+  project.sh("kflow resume @last", 5);
+  CHECK(has(project.errors, "needs what this process does not have: the secret `TOKEN`"));
+  // The answer is kept; nobody here goes on with it, and that is said.
+  project.sh("kflow answer @last --approve");
+  CHECK(has(project.errors, "it is not continued here"));
+  project.sh("kflow resume --all", 1);
+  CHECK(has(project.errors, "the secret `TOKEN`"));
+  CHECK(has(project.sh("TOKEN=t kflow resume @last"), "done"));
+}
+
 TEST_CASE("gc says what it does, and what it would do") {
   Project p;
   p.write("one.kflow", "workflow w() -> int { return 1 }");
