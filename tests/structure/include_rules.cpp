@@ -51,7 +51,10 @@ std::optional<Include> read_include(std::string_view line) {
   if (line.size() < 2 || (line[0] != '"' && line[0] != '<')) return std::nullopt;
   const auto end = line.find(line[0] == '"' ? '"' : '>', 1);
   if (end == std::string_view::npos) return std::nullopt;
-  return Include{.header = std::string(line.substr(1, end - 1)), .quoted = line[0] == '"'};
+  std::string header(line.substr(1, end - 1));
+  // The public headers include each other as those of an installed library do.
+  if (line[0] == '"' && header.starts_with("kflow/")) header.insert(0, "runtime/include/");
+  return Include{.header = std::move(header), .quoted = line[0] == '"'};
 }
 
 std::vector<std::string_view> split_lines(std::string_view text) {
