@@ -131,8 +131,11 @@ export function useLoad<T>(load: (signal: AbortSignal) => Promise<T>, key: strin
     let over = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const abort = new AbortController();
+    let asked = false;
     const ask = async () => {
-      if (document.hidden) return schedule();
+      // A page that nobody sees asks once.
+      if (document.hidden && asked) return schedule();
+      asked = true;
       try {
         const data = await latest.current(abort.signal);
         if (!over) setState({ key, data, error: null, loading: false });
@@ -148,10 +151,17 @@ export function useLoad<T>(load: (signal: AbortSignal) => Promise<T>, key: strin
       if (!over && everyMs > 0) timer = setTimeout(ask, everyMs);
     };
     void ask();
+    const seen = () => {
+      if (document.hidden || everyMs === 0) return;
+      clearTimeout(timer);
+      void ask();
+    };
+    document.addEventListener("visibilitychange", seen);
     return () => {
       over = true;
       abort.abort();
       clearTimeout(timer);
+      document.removeEventListener("visibilitychange", seen);
     };
   }, [key, everyMs, turn]);
   const current = state.key === key;

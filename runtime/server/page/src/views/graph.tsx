@@ -18,6 +18,8 @@ interface Props {
 }
 
 const MARGIN = 300;
+/** Smaller than this nobody can read it: then it is scrolled. */
+const LEAST_FIRST_ZOOM = 0.75;
 
 export function GraphView({ outline, run, now, selected, onSelect }: Props) {
   const [open, setOpen] = useState<ReadonlyMap<string, boolean>>(new Map());
@@ -45,8 +47,13 @@ export function GraphView({ outline, run, now, selected, onSelect }: Props) {
     const el = scroller.current;
     if (!el || centred.current || drawn.boxes.length === 0) return;
     centred.current = true;
-    el.scrollLeft = Math.max(0, (drawn.w - el.clientWidth) / 2);
-    look();
+    // One that is a little too wide is made to fit.
+    const first = Math.max(LEAST_FIRST_ZOOM, Math.min(1, el.clientWidth / drawn.w));
+    setZoom(first);
+    requestAnimationFrame(() => {
+      el.scrollLeft = Math.max(0, (drawn.w * first - el.clientWidth) / 2);
+      look();
+    });
   }, [drawn.boxes.length > 0]);
   // Zooms around the middle of what is seen, or around the pointer.
   const zoomTo = (next: number, px?: number, py?: number) => {
