@@ -15,6 +15,7 @@
 #include "compiler/cli/shell/shell.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
+#include "compiler/lsp/server.hpp"
 
 namespace {
 
@@ -213,6 +214,12 @@ int main(int argc, char** argv) {
                        "where to write it; a folder for a page of each file");
   doc_verb->footer("example: kflowc doc -o docs/ lib/");
 
+  auto* lsp_verb =
+      app.add_subcommand("lsp", "a language server for editors, on standard input and output");
+  bool stdio = false;
+  lsp_verb->add_flag("--stdio", stdio, "the only way there is; some editors say so");
+  lsp_verb->footer("example: kflowc lsp");
+
   std::string new_path;
   auto* new_verb = app.add_subcommand(
       "new", "make a project: a workflow, a test, kflow.yaml, settings of editors");
@@ -279,6 +286,7 @@ int main(int argc, char** argv) {
     documenting.colour = wants_colour("auto");
     return cli::run_doc(documenting);
   }
+  if (lsp_verb->parsed()) return lsp::serve(STDIN_FILENO, STDOUT_FILENO);
   if (new_verb->parsed()) return cli::run_new(new_path);
   if (explain_verb->parsed()) return explain(code);
   if (sync_verb->parsed()) return mcp_sync(sync_files, sync_check);

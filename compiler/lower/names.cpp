@@ -40,6 +40,7 @@ Binding Lowerer::define(const std::string& name, source::Span span, TypeId type,
     known = joined;
   }
   const Binding binding{l.scope, slot, type, span};
+  if (m_.index != nullptr) m_.index->names.push_back({span, name, type});
   l.names[name] = binding;
   return binding;
 }
@@ -64,10 +65,12 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
   uint32_t hops = 0;
   for (auto it = levels_.rbegin(); it != levels_.rend(); ++it, ++hops) {
     if (const auto found = it->names.find(name); found != it->names.end()) {
+      if (m_.index != nullptr) m_.index->uses.push_back({span, found->second.span});
       return sema::Resolved{{ir::VarSource::slot, hops, found->second.slot}, found->second.type};
     }
     const auto future = it->futures.find(name);
     if (future == it->futures.end()) continue;
+    if (m_.index != nullptr) m_.index->uses.push_back({span, future->second.span});
     if (it->concurrent) {
       m_.sink
           .report(
@@ -223,7 +226,7 @@ ExpressionScope Lowerer::scope() {
       return test_fact(fact, name, span);
     };
   }
-  s.candidates = visible_names();
+  s.candidates = [this] { return visible_names(); };
   s.non_null = non_null_;
   s.own_value = own_value_;
   s.own_name = own_name_;

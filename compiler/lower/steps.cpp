@@ -66,6 +66,8 @@ Lowerer::Target Lowerer::no_such_tool(Target out, uint32_t server, const std::st
 
 Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, bool quiet) {
   const CallableInfo& info = m_.callables[index];
+  if (m_.index != nullptr && callee && info.server == UINT32_MAX)
+    m_.index->uses.push_back({callee.span(), info.span});
   out.params = info.params;
   out.result = info.result;
   out.known = true;

@@ -402,12 +402,18 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
   const std::string name(parts.empty() ? "" : parts[0].text());
   if (parts.size() == 1) {
     if (const auto it = simple.find(name); it != simple.end()) return TypeTable::simple(it->second);
-    if (const auto it = module.types.find(name); it != module.types.end()) return it->second;
+    if (const auto it = module.types.find(name); it != module.types.end()) {
+      note_use(m, node.span(), module, name);
+      return it->second;
+    }
   } else if (const auto it = module.imports.find(name); it != module.imports.end()) {
     if (it->second == UINT32_MAX) return TypeTable::simple(TypeKind::poison);
     Module& other = *m.modules[it->second];
     const auto found = other.types.find(parts[1].text());
-    if (found != other.types.end() && !is_private(found->first)) return found->second;
+    if (found != other.types.end() && !is_private(found->first)) {
+      note_use(m, node.span(), other, found->first);
+      return found->second;
+    }
   }
   std::vector<std::string> candidates;
   for (const auto& [word, kind] : simple) candidates.emplace_back(word);

@@ -230,6 +230,7 @@ std::optional<Info> ExpressionChecker::user_function(uint32_t id, const std::str
   const auto it = owner->functions.find(name);
   if (it == owner->functions.end()) return std::nullopt;
   FunctionInfo& f = it->second;
+  note_use(m_, span(id), *owner, name);
   if (f.open) {
     m_.sink.report(Kind::recursive, span(id), fmt::format("the function `{}` calls itself", name))
         .note("functions are not recursive, so that every expression ends");

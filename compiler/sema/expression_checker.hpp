@@ -32,6 +32,7 @@ class ExpressionChecker {
   }
 
   Info check(uint32_t id);
+  Info checked(uint32_t id);
 
  private:
   struct Local {

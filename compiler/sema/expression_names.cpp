@@ -14,6 +14,13 @@ using schema::TypeKind;
 using schema::TypeTable;
 
 Info ExpressionChecker::check(uint32_t id) {
+  const source::Span at = span(id);  // of it before functions are expanded
+  const Info info = checked(id);
+  if (m_.index != nullptr) m_.index->types.push_back({at, plain(info)});
+  return info;
+}
+
+Info ExpressionChecker::checked(uint32_t id) {
   // A copy: checking may add expressions (functions are expanded in place).
   const ExprKind kind = out_.ast.exprs[id].kind;
   switch (kind) {
@@ -97,12 +104,14 @@ Info ExpressionChecker::name(uint32_t id) {
   }
   if (reported) return poison();
   if (const ConstInfo* info = constant(m_, *scope_.module, text)) {
+    note_use(m_, span(id), *scope_.module, text);
     cel::Expr& e = out_.ast.exprs[id];
     e.kind = ExprKind::literal;
     e.literal = info->value;
     return {info->type, false};
   }
   if (scope_.module->secrets.contains(text)) {
+    note_use(m_, span(id), *scope_.module, text);
     // Its value is its name, in a form that no text can have: what it stands for is known to the
     // effect that uses it alone.
     cel::Expr& e = out_.ast.exprs[id];
@@ -135,7 +144,8 @@ void ExpressionChecker::unknown_name(uint32_t id, const std::string& text) {
         .note(fmt::format("write `step x = {}(…)` and use `x`", text));
     return;
   }
-  std::vector<std::string> candidates = scope_.candidates;
+  std::vector<std::string> candidates;
+  if (scope_.candidates) candidates = scope_.candidates();
   for (const Local& l : locals_) candidates.push_back(l.name);
   for (const auto& [n, c] : scope_.module->consts) candidates.push_back(n);
   m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text))

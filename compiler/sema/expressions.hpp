@@ -30,7 +30,7 @@ struct ExpressionScope {
   std::function<std::optional<Resolved>(std::string_view fact, std::string_view name,
                                         source::Span span)>
       test_facts;
-  std::vector<std::string> candidates;  ///< for suggestions
+  std::function<std::vector<std::string>()> candidates;  ///< for suggestions
   std::vector<std::pair<std::string, TypeId>>
       locals;  ///< names bound by the surroundings: parameters of a fn, `this`
   std::vector<std::string> non_null;  ///< `a.b` paths known not to be null

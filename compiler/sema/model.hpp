@@ -14,6 +14,7 @@
 #include "compiler/ir/builtins.hpp"
 #include "compiler/ir/program.hpp"
 #include "compiler/ir/schema/types.hpp"
+#include "compiler/sema/index.hpp"
 #include "compiler/source/source.hpp"
 #include "compiler/syntax/tree.hpp"
 
@@ -101,10 +102,18 @@ struct Model {
   std::vector<std::unique_ptr<Module>> modules;  ///< the root file first
   std::vector<CallableInfo> callables;
   std::vector<ServerInfo> servers;
-  bool locking = false;  ///< the lock is about to be written: that there is none is no mistake
+  Index* index = nullptr;  ///< what editors want to know; null: nobody does
+  bool locking = false;    ///< the lock is about to be written: that there is none is no mistake
   /// Names reported as unknown in the present body: each is reported at its first use only.
   std::set<std::string, std::less<>> unknown_names;
 };
+
+/// Notes that the name at `at` means what `module` declares under `name`.
+inline void note_use(Model& model, source::Span at, const Module& module, std::string_view name) {
+  if (model.index == nullptr) return;
+  if (const auto it = module.names.find(name); it != module.names.end())
+    model.index->uses.push_back({at, it->second});
+}
 
 /// Loads imports, declares and resolves everything but the bodies of tools and workflows.
 void declare(Model& model, source::FileId root);
