@@ -55,7 +55,8 @@ struct ModelEndpoint {
   int64_t requests_per_minute = 0;  ///< 0: no limit
   int64_t tokens_per_minute = 0;
   int64_t concurrent = 0;
-  std::optional<bool> stream;     ///< none: yes
+  std::optional<bool> stream;                ///< none: yes
+  std::optional<bool> previous_response_id;  ///< of OpenAI Responses: it keeps what is said
   std::string structured_output;  ///< of Chat Completions: "schema" (the default), "json", "prompt"
   std::optional<ModelPrice> price;
 };

@@ -138,11 +138,13 @@ class HttpWorker final : public HttpWorkerBase {
 
   // ---- the beginning
 
-  void begin(Request request) {
+  // `whole`: once more, as the provider has forgotten what was said before.
+  void begin(Request request, bool whole = false) {
     const uint64_t token = request.token;
     if (stopping_) return fail(token, cancelled_error());
     auto t = std::make_unique<Transfer>();
     t->request = std::move(request);
+    t->whole = whole;
     t->easy = curl_easy_init();
     t->on_delta = options_.on_delta;
     if (t->request.model == nullptr) {
@@ -242,6 +244,10 @@ class HttpWorker final : public HttpWorkerBase {
       close_later(std::move(transfer));
       return true;
     }
+    if (is_forgotten(t)) {
+      begin(std::move(t.request), true);
+      return true;
+    }
     done_({token, http_outcome(t, fits ? CURLE_OK : CURLE_WRITE_ERROR)});
     return true;
   }
@@ -284,7 +290,10 @@ class HttpWorker final : public HttpWorkerBase {
     Completion completion{t->request.token, http_outcome(*t, code)};
     pass_out(*t, tokens_of(completion));
     if (code == CURLE_OK) record(*t, completion);
-    transfers_.erase(t->request.token);
+    const bool again = code == CURLE_OK && is_forgotten(*t);
+    Request request = std::move(t->request);
+    transfers_.erase(request.token);
+    if (again) return begin(std::move(request), true);
     done_(std::move(completion));
   }
 

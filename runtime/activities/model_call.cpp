@@ -32,6 +32,7 @@ ModelEndpoint endpoint_of(const Options& options, const conversation::ModelSpec&
     if (e.timeout_ms > 0) out.timeout_ms = e.timeout_ms;
     if (e.idle_timeout_ms > 0) out.idle_timeout_ms = e.idle_timeout_ms;
     if (e.stream) out.stream = e.stream;
+    if (e.previous_response_id) out.previous_response_id = e.previous_response_id;
     if (!e.structured_output.empty()) out.structured_output = e.structured_output;
     if (e.price) out.price = e.price;
     const Limits limits{.requests_per_minute = e.requests_per_minute,
@@ -171,7 +172,9 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
                             .api_key = "",
                             .headers = call.endpoint.headers,
                             .stream = call.endpoint.stream.value_or(true),
-                            .typed = typed_of(call.endpoint.structured_output)};
+                            .typed = typed_of(call.endpoint.structured_output),
+                            .kept = call.endpoint.previous_response_id.value_or(false),
+                            .whole = t.whole};
   for (auto& [name, value] : endpoint.headers) {
     if (auto error = fill_in(value, options)) return error;
   }
@@ -223,6 +226,11 @@ std::optional<ActivityError> prepare_model(Transfer& t, const Options& options) 
   call.reader = call.dialect->reader(endpoint.stream);
   set_call_options(t);
   return std::nullopt;
+}
+
+bool is_forgotten(const Transfer& t) {
+  return t.model && !t.whole && t.model->endpoint.previous_response_id.value_or(false) &&
+         t.status != 200 && t.model->dialect->forgot(static_cast<int>(t.status), t.answer);
 }
 
 std::variant<Value, ActivityError> model_outcome(Transfer& t) {

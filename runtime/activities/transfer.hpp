@@ -57,6 +57,7 @@ struct Transfer {
   bool headers_too_large = false;
   char error[CURL_ERROR_SIZE] = "";
   std::unique_ptr<ModelCall> model;
+  bool whole = false;  ///< the provider has forgotten the beginning: all of it is sent
   std::function<void(uint64_t token, bool reasoning, std::string text)> on_delta;
 
   std::unique_ptr<SavedBody> saved;
@@ -121,6 +122,8 @@ bool save_piece(Transfer& transfer, std::string_view bytes);
 /// The file of a body that has come whole. Waits for the disk.
 std::variant<cel::Value, ActivityError> finish_saved(Transfer& transfer,
                                                      std::vector<StageId>& stages);
+/// Whether a call is to be made again with the whole conversation.
+bool is_forgotten(const Transfer& transfer);
 /// What came of a call of a model whose answer has been read to its end.
 std::variant<cel::Value, ActivityError> model_outcome(Transfer& transfer);
 /// Milliseconds of a Retry-After header (RFC 9110 §10.2.3); 0: there is none.

@@ -112,6 +112,7 @@ activities::ModelEndpoint endpoint(const config::ModelSettings& m) {
                                 .tokens_per_minute = static_cast<int64_t>(m.tokens_per_minute),
                                 .concurrent = static_cast<int64_t>(m.concurrent),
                                 .stream = m.stream,
+                                .previous_response_id = m.previous_response_id,
                                 .structured_output = m.structured_output};
   if (!m.price) return out;
   out.price = activities::ModelPrice{.input = m.price->input, .output = m.price->output};

@@ -166,9 +166,19 @@ class Reader {
       ModelSettings& m = out.models[name];
       each(value, "models: " + name,
            {"base_url", "api_key", "headers", "proxy", "timeout", "idle_timeout", "stream",
-            "structured_output", "limits", "price"},
+            "previous_response_id", "structured_output", "limits", "price"},
            [&](const std::string& key, const YAML::Node& v) { model(m, key, v); });
+      const std::string who = name.substr(0, name.find('/'));
+      if (m.previous_response_id && who != "openai" &&
+          std::ranges::find(providers, who) != std::end(providers))
+        problem(value.Mark(), "`previous_response_id` is for models of `openai`");
     });
+  }
+  std::optional<bool> yes_or_no(const YAML::Node& v, const std::string& key) {
+    bool yes = true;
+    if (YAML::convert<bool>::decode(v, yes)) return yes;
+    problem(v.Mark(), "`" + key + "` is true or false");
+    return std::nullopt;
   }
   void model(ModelSettings& m, const std::string& key, const YAML::Node& v) {
     if (key == "base_url") m.base_url = url(v, key, {"https://", "http://"});
@@ -183,14 +193,8 @@ class Reader {
           m.structured_output != "prompt")
         problem(v.Mark(), "`structured_output` is schema, json or prompt");
     }
-    if (key == "stream") {
-      bool stream = true;
-      if (YAML::convert<bool>::decode(v, stream)) {
-        m.stream = stream;
-      } else {
-        problem(v.Mark(), "`stream` is true or false");
-      }
-    }
+    if (key == "stream") m.stream = yes_or_no(v, key);
+    if (key == "previous_response_id") m.previous_response_id = yes_or_no(v, key);
     if (key == "headers") {
       named(v, key, [&](const std::string& name, const YAML::Node& value) {
         m.headers.emplace_back(name, text(value, name));

@@ -16,9 +16,9 @@ namespace kflow::config {
 struct Retention {
   int64_t age_ms = 0;
   std::vector<std::pair<std::string, int64_t>>
-      by_status;      ///< "COMPLETED", "ERROR", "CANCELLED" → ms, instead of `age_ms`
-  uint64_t keep = 0;       ///< newest ended runs of each workflow that are kept
-  int64_t deltas_ms = 0;   ///< how long ended runs keep the pieces of models' answers
+      by_status;          ///< "COMPLETED", "ERROR", "CANCELLED" → ms, instead of `age_ms`
+  uint64_t keep = 0;      ///< newest ended runs of each workflow that are kept
+  int64_t deltas_ms = 0;  ///< how long ended runs keep the pieces of models' answers
 };
 
 /// US dollars for a million tokens; below 0: not said.
@@ -41,6 +41,7 @@ struct ModelSettings {
   uint64_t tokens_per_minute = 0;
   uint64_t concurrent = 0;
   std::optional<bool> stream;
+  std::optional<bool> previous_response_id;
   std::string structured_output;  ///< "", schema, json or prompt
   std::optional<Price> price;
 };
@@ -65,6 +66,7 @@ struct Settings {
 /// store: { max_mib: 4096 };
 /// models: { openai: { api_key: MY_KEY, base_url: …, headers: { x-team: "${TEAM_KEY}" }, proxy: …,
 ///   timeout: 5m, idle_timeout: 1m, stream: false, structured_output: json,
+///   previous_response_id: true,
 ///   limits: { requests_per_minute: 60, tokens_per_minute: 100000, concurrent: 8 },
 ///   price: { input: 1.25, output: 10, cached_input: 0.125, cache_write: 1.25 } } };
 /// secrets: { NAME: { env: VAR } or { file: path } }.

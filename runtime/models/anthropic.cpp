@@ -319,6 +319,7 @@ class Anthropic final : public Dialect {
   std::string_view key_variable() const override { return "ANTHROPIC_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    if (endpoint.kept) return unsupported(provider(), "previous_response_id");
     if (r.model.seed) return unsupported(name, "seed");
     // What they think counts as output: it comes on top of what the answer may be.
     const int64_t thinking = thinking_budget(r.model.reasoning_effort);

@@ -39,6 +39,8 @@ struct Endpoint {
   /// How a server of one's own that speaks Chat Completions is asked for a typed answer.
   enum class Typed : uint8_t { schema, json, prompt };
   Typed typed = Typed::schema;
+  bool kept = false;   ///< the provider keeps what is said, and is sent what is new
+  bool whole = false;  ///< but not this time: it may have forgotten the beginning
 };
 
 struct WireRequest {
@@ -92,6 +94,9 @@ class Dialect {
   virtual std::unique_ptr<AnswerReader> reader(bool stream) const = 0;
   /// An answer whose HTTP status is not 200.
   virtual ModelError error(int status, const Headers& headers, std::string_view body) const = 0;
+  /// Whether a request was refused because the provider does not have the beginning of the
+  /// conversation (any more): it is to be sent whole.
+  virtual bool forgot(int /*status*/, std::string_view /*body*/) const { return false; }
 };
 
 /// openai (Responses), openai_chat (Chat Completions), anthropic (Messages), gemini; null for

@@ -215,6 +215,7 @@ class Gemini final : public Dialect {
   std::string_view key_variable() const override { return "GEMINI_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    if (endpoint.kept) return unsupported(provider(), "previous_response_id");
     JsonWriter out;
     out.begin_object();
     // It takes no schema beside tools: then the answer is asked for in words and checked here.

@@ -264,6 +264,7 @@ class OpenAiChat final : public Dialect {
   std::string_view key_variable() const override { return "OPENAI_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    if (endpoint.kept) return unsupported(provider(), "previous_response_id");
     const bool own = endpoint.base_url.empty() || endpoint.base_url.contains("api.openai.com");
     JsonWriter out;
     out.begin_object();

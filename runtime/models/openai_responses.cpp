@@ -1,4 +1,7 @@
 // OpenAI's Responses API (POST /responses).
+#include <algorithm>
+#include <span>
+
 #include "compiler/cel/value_codec.hpp"
 #include "runtime/models/dialects.hpp"
 #include "runtime/models/wire.hpp"
@@ -20,6 +23,24 @@ bool reasons(const ModelRequest& r) {
   const std::string& id = r.model.id;
   return !r.model.reasoning_effort.empty() || id.starts_with("gpt-5") ||
          (id.size() > 1 && id[0] == 'o' && id[1] >= '1' && id[1] <= '9');
+}
+
+// What the provider has of a conversation: the messages up to its last answer that it kept, which
+// says so by a part that holds nothing but the id (Reader::document).
+struct Kept {
+  size_t messages = 0;
+  std::string id;
+};
+bool is_id(const Part& p) {
+  return p.kind == PartKind::reasoning && p.provider == name && !p.id.empty();
+}
+Kept kept_beginning(const ModelRequest& r) {
+  for (size_t n = r.messages.size(); n > 0; --n) {
+    const auto& parts = r.messages[n - 1].parts;
+    const auto id = std::ranges::find_if(parts, is_id);
+    if (id != parts.end() && n < r.messages.size()) return {.messages = n, .id = id->id};
+  }
+  return {};
 }
 
 void content(JsonWriter& out, const Part& p) {
@@ -167,6 +188,12 @@ class Reader final : public JsonReader {
       const std::string why = text_at(at(r, "incomplete_details"), "reason");
       answer_.stop = why == "content_filter" ? StopReason::content_filter : StopReason::length;
     }
+    // Only what the server says it has kept can be referred to: some are told to keep nothing.
+    const Value* stored = at(r, "store");
+    if (stored != nullptr && stored->kind() == cel::Kind::boolean && stored->as_bool() &&
+        status == "completed" && !answer_.response_id.empty())
+      answer_.message.parts.push_back(
+          {.kind = PartKind::reasoning, .id = answer_.response_id, .provider = std::string(name)});
     complete_ = status == "completed" || status == "incomplete";
     if (status == "failed" || status == "cancelled")
       fail(classify(0, "server_error", "the response has " + status));
@@ -219,6 +246,7 @@ class OpenAiResponses final : public Dialect {
   std::string_view key_variable() const override { return "OPENAI_API_KEY"; }
 
   Result<WireRequest> encode(const ModelRequest& r, const Endpoint& endpoint) const override {
+    const Kept beginning = endpoint.kept && !endpoint.whole ? kept_beginning(r) : Kept{};
     if (r.model.seed) return unsupported(name, "seed");
     if (!r.model.stop.empty()) return unsupported(name, "stop");
     JsonWriter out;
@@ -227,8 +255,9 @@ class OpenAiResponses final : public Dialect {
     if (!r.system.empty()) out.key("instructions"), out.string(r.system);
     out.key("input");
     out.begin_array();
-    for (const Message& m : r.messages) message(out, m);
+    for (const Message& m : std::span(r.messages).subspan(beginning.messages)) message(out, m);
     out.end_array();
+    if (!beginning.id.empty()) out.key("previous_response_id"), out.string(beginning.id);
     if (!r.tools.empty()) tools(out, r);
     if (!r.output_schema.empty()) format(out, r);
     if (reasons(r)) {
@@ -247,7 +276,7 @@ class OpenAiResponses final : public Dialect {
     if (r.model.top_p) out.key("top_p"), out.number(*r.model.top_p);
     if (r.model.max_output_tokens)
       out.key("max_output_tokens"), out.integer(*r.model.max_output_tokens);
-    out.key("store"), out.boolean(false);
+    out.key("store"), out.boolean(endpoint.kept);
     if (endpoint.stream) out.key("stream"), out.boolean(true);
     out.end_object();
     return bearer_request(*this, "/responses", endpoint, out.take());
@@ -258,6 +287,13 @@ class OpenAiResponses final : public Dialect {
   }
   ModelError error(int status, const Headers& headers, std::string_view body) const override {
     return openai_error(status, headers, body);
+  }
+  bool forgot(int status, std::string_view body) const override {
+    if (status != 400 && status != 404) return false;
+    const Value v = read_json(body);
+    const Value* error = at(v, "error");
+    return error != nullptr && (text_at(error, "code") == "previous_response_not_found" ||
+                                text_at(error, "param") == "previous_response_id");
   }
 
  private:

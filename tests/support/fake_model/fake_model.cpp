@@ -42,6 +42,7 @@ struct Call {
 
 struct Content {
   std::string text, reasoning, stop;
+  std::string kept;        // id under which the answer is kept (openai)
   size_t piece = 5;  // octets of text a delta
   std::vector<Call> calls;
   int64_t input = 12, output = 7;  // tokens
@@ -51,6 +52,7 @@ Content content_of(const Value& answer) {
   Content out{.text = text_at(&answer, "text"),
               .reasoning = text_at(&answer, "reasoning"),
               .stop = text_at(&answer, "stop"),
+              .kept = text_at(&answer, "kept"),
               .piece = static_cast<size_t>(std::max<int64_t>(1, int_at(&answer, "piece", 5)))};
   out.input = int_at(at(&answer, "usage"), "input", out.input);
   out.output = int_at(at(&answer, "usage"), "output", out.output);
@@ -141,7 +143,9 @@ std::string responses(const Content& c, bool stream) {
   for (const std::string& i : items) list += (list.empty() ? "" : ",") + i;
   const bool cut = c.stop == "length";
   const std::string whole =
-      R"({"id":"resp_1","object":"response","model":"fake","status":")" +
+      "{\"id\":" + quoted(c.kept.empty() ? "resp_1" : c.kept) +
+      ",\"store\":" + (c.kept.empty() ? "false" : "true") +
+      R"(,"object":"response","model":"fake","status":")" +
       std::string(cut ? "incomplete" : "completed") +
       (cut ? R"(","incomplete_details":{"reason":"max_output_tokens"},"output":[)"
            : R"(","incomplete_details":null,"output":[)") +

@@ -15,7 +15,7 @@ namespace kflow::test {
 /// One answer of the script, as JSON: `{"text": "…"}`, `{"calls": [{"name", "arguments"}]}`, both,
 /// `{"reasoning": "…"}` with either, or `{"error": {"status": 429, "code": "…", "message": "…",
 /// "retry_after": 1}}`. `"stop": "length" | "refusal"`, `"usage": {"input": 900,
-/// "output": 80}` (openai). `"raw": "<html>…"` instead of all: these octets, with `"status": 200`
+/// "output": 80}` and `"kept": "resp_7"` (the answer is kept under this id) (openai). `"raw": "<html>…"` instead of all: these octets, with `"status": 200`
 /// and `"content_type": "text/html"`. How it is sent: `"break": "middle"` (the
 /// stream ends in its middle), `"hang": true`, `"chunk": 7` (octets a write), `"delay_ms": 5`
 /// (between writes), `"piece": 20` (octets of text a delta, 5 if it is not said). `"stamps": 50`

@@ -47,6 +47,7 @@ TEST_CASE("models: where and how they are called") {
     idle_timeout: 30s
     proxy: socks5://127.0.0.1:9
     stream: false
+    previous_response_id: true
     structured_output: json
     headers: { x-a: b, x-t: "${TOKEN}" }
     limits: { requests_per_minute: 60, tokens_per_minute: 1000, concurrent: 2 }
@@ -62,6 +63,7 @@ secrets: { A: { env: B }, C: { file: c.txt } }
   CHECK(m.idle_timeout_ms == 30'000);
   CHECK(m.proxy == "socks5://127.0.0.1:9");
   CHECK(m.stream == false);
+  CHECK(m.previous_response_id == true);
   CHECK(m.structured_output == "json");
   CHECK(m.headers.size() == 2);
   CHECK(m.requests_per_minute == 60);
@@ -70,6 +72,17 @@ secrets: { A: { env: B }, C: { file: c.txt } }
   CHECK(s->models.at("openai/gpt-5.2").price->cached_input == 0.125);
   CHECK(s->models.at("local").base_url == "http://localhost:1/v1");
   CHECK(s->secrets.at("C").file == "c.txt");
+}
+
+TEST_CASE("models: a provider that cannot keep conversations") {
+  const auto s = read_settings(
+      "models:\n  anthropic/x: { previous_response_id: true }\n  mine: { previous_response_id: 7 "
+      "}\n",
+      "kflow.yaml");
+  REQUIRE_FALSE(s);
+  CHECK(s.error().message ==
+        "kflow.yaml:2: `previous_response_id` is for models of `openai`\n"
+        "kflow.yaml:3: `previous_response_id` is true or false");
 }
 
 TEST_CASE("models: what is wrong, with its line") {
