@@ -89,6 +89,6 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA "${CMAKE_CURRENT_SOURCE_DIR}/pack
   "${CMAKE_CURRENT_SOURCE_DIR}/packaging/prerm" "${CMAKE_CURRENT_SOURCE_DIR}/packaging/postrm")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libkflow-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "kflow (= ${kflow_VERSION}), libcurl4-openssl-dev, libfmt-dev, libhowardhinnant-date-dev, liblmdb-dev, libre2-dev, libsqlite3-dev, libssl-dev, libxxhash-dev")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "kflow (= ${kflow_VERSION}), pkg-config, libcurl4-openssl-dev, libfmt-dev, libhowardhinnant-date-dev, liblmdb-dev, libre2-dev, libsqlite3-dev, libssl-dev, libxxhash-dev")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers and libraries to run kflow's workflows inside another program")
 include(CPack)
