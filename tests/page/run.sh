@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tests of the page: run.sh unit|current|browser SOURCE WORK [KFLOW]. Ends with 77 where node, its packages or
+# Tests of the page: run.sh unit|current|browser SOURCE WORK [KFLOW FAKE_MODEL]. Ends with 77 where node, its packages or
 # (for `browser`) Chromium cannot be had. Works on a copy below WORK, so the checkout stays as it is.
 set -eu
 mode=$1
@@ -12,7 +12,7 @@ node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.ex
   skip "node $(node --version) is too old for the page's tools; they need 20.19"
 
 mkdir -p "$work"
-for name in src tests public; do rm -rf "${work:?}/$name"; [ ! -d "$source/$name" ] || cp -R "$source/$name" "$work/$name"; done
+for name in src tests browser; do rm -rf "${work:?}/$name"; [ ! -d "$source/$name" ] || cp -R "$source/$name" "$work/$name"; done
 cp "$source"/*.json "$source"/*.ts "$source"/*.html "$source"/.prettierrc.json "$work"
 if ! cmp -s "$work/package-lock.json" "$work/.installed"; then
   (cd "$work" && npm ci --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000 --loglevel=error) ||
@@ -37,6 +37,12 @@ case $mode in
       exit 1
     }
     if grep -qE '(src|href)="(https?:)?//' dist/index.html; then echo "the page loads something from elsewhere"; exit 1; fi
+    ;;
+  browser)
+    chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+    "$4" serve --help >/dev/null 2>&1 || skip "this kflow has no \`serve\`"
+    [ -n "$chromium" ] || skip "there is no Chromium (package chromium)"
+    KFLOW=$4 KFLOW_FAKE_MODEL=$5 CHROMIUM=$chromium npx vitest run --config vitest.browser.config.ts
     ;;
   *) echo "there is no mode $mode"; exit 2 ;;
 esac

@@ -1,0 +1,12 @@
+// The tests in a browser: one after another, with time for a busy machine.
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["browser/**/*.test.ts"],
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
+    fileParallelism: false,
+    pool: "threads",
+  },
+});
