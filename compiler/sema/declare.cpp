@@ -289,13 +289,15 @@ class Declarer {
   // Bodies of functions are checked where they are declared, once.
   void functions(Module& module) {
     for (auto& [name, f] : module.functions) {
+      const Cursor value = f.node.expression();
+      if (!value) continue;  // said by the parser
       ExpressionScope scope{.module = &module};
       for (const ParamInfo& p : f.params) scope.locals.emplace_back(p.name, p.type);
       f.open = true;
-      CheckedExpression body = check_expression(m_, scope, f.node.expression());
+      CheckedExpression body = check_expression(m_, scope, value);
       f.open = false;
       if (f.node.child(Node::result_type))
-        require_assignable(m_, body, f.result, f.node.expression().span(), "the function's value");
+        require_assignable(m_, body, f.result, value.span(), "the function's value");
       if (!f.node.child(Node::result_type)) f.result = body.type;
     }
   }

@@ -138,8 +138,12 @@ bool is_expression(Node kind) {
 Node Cursor::kind() const { return tree_->nodes()[index_].kind; }
 uint32_t Cursor::begin() const { return tree_->nodes()[index_].begin; }
 uint32_t Cursor::end() const { return tree_->nodes()[index_].end; }
-std::string_view Cursor::text() const { return tree_->text().substr(begin(), end() - begin()); }
-source::Span Cursor::span() const { return {tree_->file(), begin(), end()}; }
+std::string_view Cursor::text() const {
+  return tree_ == nullptr ? std::string_view() : tree_->text().substr(begin(), end() - begin());
+}
+source::Span Cursor::span() const {
+  return tree_ == nullptr ? source::Span() : source::Span{tree_->file(), begin(), end()};
+}
 
 Cursor Cursor::first() const {
   const auto& nodes = tree_->nodes();

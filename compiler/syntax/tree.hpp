@@ -143,6 +143,7 @@ class Cursor {
   bool is(Node kind_wanted) const { return tree_ != nullptr && kind() == kind_wanted; }
   uint32_t begin() const;
   uint32_t end() const;
+  /// Of none: "" and a span that is not valid.
   std::string_view text() const;
   source::Span span() const;
 

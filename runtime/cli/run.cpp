@@ -32,6 +32,7 @@ namespace {
 
 constexpr int inbox_looks = 50;  // at messages that are still to be taken
 constexpr int redraw_ms = 100;
+constexpr int work_pause_ms = 1000;
 constexpr size_t max_input_bytes = 64U << 20;
 
 std::atomic<int> interrupts = 0;
@@ -441,11 +442,16 @@ int work(const Common& common, const std::string& run) {
   (void)(*engine)->resume(
       header->key);  // another process may have been quicker: then there is nothing to do
   while (interrupts == 0) {
-    const auto ended = (*engine)->wait(header->key, 1000);
-    if (!ended) return fail_with(ended.error());
+    const auto now = (*engine)->wait(header->key, work_pause_ms);
+    if (!now) return fail_with(now.error());
     // Who waits for a message alone is taken up by whoever sends it; timers are for this process.
     const auto due = (*store)->next_due();
     if ((*engine)->active() == 0 && (!due || *due == machine::never)) break;
+    // Its own run has ended, which is no reason to wait; a signal ends the pause.
+    if (is_final(now->status)) ::usleep(work_pause_ms * 1000);
+    if (!std::filesystem::exists(place.store)) {
+      return fail_with({ErrorCode::not_found, "the store `" + place.store + "` is gone"});
+    }
   }
   return Exit::ok;
 }

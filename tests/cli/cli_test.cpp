@@ -114,6 +114,29 @@ workflow w() -> string {
   CHECK(has(project.sh("TOKEN=t kflow resume @last"), "done"));
 }
 
+// One whose own run has ended stays for the timers of others: it must not ask again and again.
+TEST_CASE("a worker that waits for timers alone uses no processor") {
+  Project p;
+  p.write("w.kflow",
+          "workflow sleeps() { step sleep(1h) }\nworkflow quick() -> int { step a = uuid()  return "
+          "1 }");
+  p.sh("kflow run w.kflow sleeps --background --id sleeper");
+  p.sh("kflow run w.kflow quick --background --id quick");
+  p.sh("kflow get quick --wait");
+  CHECK(std::atoi(p.sh("pgrep -c -f \"kflow work --store $PWD\"").c_str()) >= 1);
+  // Ticks of processor time of both workers at the end of three seconds, of which there are
+  // hundreds.
+  const std::string used = p.sh(
+      "stats=$(pgrep -f \"kflow work --store $PWD\" | sed \"s|.*|/proc/&/stat|\"); "
+      "ticks() { cat $stats | awk \"{ sum += \\$14 + \\$15 } END { print sum }\"; }; "
+      "before=$(ticks); sleep 3; echo $(( $(ticks) - before ))");
+  INFO(used);
+  CHECK(std::atoi(used.c_str()) < 60);
+  CHECK_FALSE(used.empty());
+  p.sh("kflow cancel sleeper");
+  CHECK(has(p.sh("kflow get sleeper --wait"), "CANCELLED"));
+}
+
 TEST_CASE("gc says what it does, and what it would do") {
   Project p;
   p.write("one.kflow", "workflow w() -> int { return 1 }");
