@@ -40,7 +40,7 @@ case $mode in
     ;;
   browser)
     chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
-    "$4" serve --help >/dev/null 2>&1 || skip "this kflow has no \`serve\`"
+    "$4" --help | grep -q '^  serve' || skip "this kflow has no \`serve\`"
     [ -n "$chromium" ] || skip "there is no Chromium (package chromium)"
     KFLOW=$4 KFLOW_FAKE_MODEL=$5 CHROMIUM=$chromium npx vitest run --config vitest.browser.config.ts
     ;;
