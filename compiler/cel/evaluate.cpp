@@ -6,10 +6,18 @@
 namespace kflow::cel {
 
 Evaluator::Evaluator(const Program& program, Bindings& bindings, uint64_t budget)
-    : p_(program), bindings_(bindings), budget_(budget), locals_(local_space_.data()) {
-  if (program.locals <= few_locals) return;
-  many_locals_ = std::make_unique<Local[]>(program.locals);
-  locals_ = many_locals_.get();
+    : p_(program), bindings_(bindings), budget_(budget) {
+  if (program.locals <= few_locals) {
+    locals_ = reinterpret_cast<Local*>(local_space_);
+    std::uninitialized_value_construct_n(locals_, program.locals);
+  } else {
+    many_locals_ = std::make_unique<Local[]>(program.locals);
+    locals_ = many_locals_.get();
+  }
+}
+
+Evaluator::~Evaluator() {
+  if (p_.locals <= few_locals) std::destroy_n(locals_, p_.locals);
 }
 
 EvalResult Evaluator::run() {

@@ -2,7 +2,7 @@
 // passed by address.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <memory>
 
 #include "compiler/cel/evaluate.hpp"
@@ -20,6 +20,9 @@ inline constexpr uint64_t max_built_bytes = uint64_t{256} << 20;
 class Evaluator final : public CallContext {
  public:
   Evaluator(const Program& program, Bindings& bindings, uint64_t budget);
+  ~Evaluator() override;
+  Evaluator(const Evaluator&) = delete;
+  Evaluator& operator=(const Evaluator&) = delete;
   EvalResult run();
 
   // ---- for functions
@@ -105,9 +108,10 @@ class Evaluator final : public CallContext {
   const Program& p_;
   Bindings& bindings_;
   uint64_t budget_;
-  std::array<Local, few_locals> local_space_;
+  // Those of a program that has few are made here; the rest of the space is never touched.
+  alignas(Local) std::byte local_space_[few_locals * sizeof(Local)];
   std::unique_ptr<Local[]> many_locals_;
-  Local* locals_;
+  Local* locals_ = nullptr;
   bool failed_ = false;
   bool out_of_budget_ = false;
   Kind other_kind_ = Kind::null;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <unordered_map>
 
 #include "compiler/base/hash.hpp"
@@ -269,8 +270,13 @@ const Value* Value::find(const Value& key) const {
 const Value* Value::find(std::string_view key) const {
   expect(Kind::map);
   const auto& map = *static_cast<const detail::MapObject*>(bits_.object);
+  // Most keys differ in length or in their first byte: those are told apart without a call.
   const auto matches = [&](const MapEntry& entry) {
-    return entry.key.kind() == Kind::string && entry.key.text() == key;
+    if (entry.key.kind() != Kind::string) return false;
+    const std::string_view text = entry.key.text();
+    return text.size() == key.size() &&
+           (key.empty() ||
+            (text[0] == key[0] && std::memcmp(text.data(), key.data(), key.size()) == 0));
   };
   if (map.index) {
     const auto [begin, end] = map.index->equal_range(xxh3(key));

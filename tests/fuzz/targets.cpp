@@ -14,6 +14,7 @@
 #include "runtime/store/memory/memory_store.hpp"
 #include "runtime/store/record.hpp"
 #include "tests/fuzz/corpus.hpp"
+#include "tests/fuzz/expressions.hpp"
 
 namespace kflow::fuzz {
 namespace {
@@ -276,6 +277,7 @@ constexpr std::array all{
     Target{"program", fuzz_program, program_corpus},
     Target{"portable", fuzz_portable, portable_corpus},
     Target{"row", fuzz_row, row_corpus},
+    Target{"expression", fuzz_expression, expression_corpus},
 };
 
 }  // namespace
