@@ -32,8 +32,8 @@ bool is_list(const Value* v) { return v != nullptr && v->kind() == Kind::list; }
 
 class Importer {
  public:
-  Importer(TypeTable& types, const Value& root, std::string_view name)
-      : types_(types), root_(root), name_(name) {}
+  Importer(TypeTable& types, const Value& root, std::string_view name, bool defaults = false)
+      : types_(types), root_(root), name_(name), defaults_(defaults) {}
 
   ImportedType type(const Value& schema) {
     ImportedType out;
@@ -386,7 +386,7 @@ class Importer {
       if (f.field.name != wire) f.field.alias = wire;
       f.field.doc = text_of(find(e.value, "description"));
       f.field.type = import(e.value, path.empty() ? wire : path + "." + wire, &f.field.constraints);
-      if (!f.required) {
+      if (!f.required && !own_default(e.value, f.field)) {
         f.field.type = types_.nullable(f.field.type);
         f.field.fallback = Value();
       }
@@ -395,9 +395,20 @@ class Importer {
     return out;
   }
 
+  // The schema's `default` of a property, where it is one of the property's type.
+  bool own_default(const Value& schema, Field& field) const {
+    const Value* given = defaults_ ? find(schema, "default") : nullptr;
+    if (given == nullptr || given->is_null()) return false;
+    auto checked = validate(types_, field.type, *given, Source::json);
+    if (!checked.ok()) return false;
+    field.fallback = std::move(checked.value);
+    return true;
+  }
+
   TypeTable& types_;
   const Value& root_;
   std::string name_;
+  bool defaults_;
   std::vector<std::string> notes_;
   std::map<std::string, TypeId> done_;
   std::map<std::string, std::optional<TypeId>> open_;
@@ -449,8 +460,9 @@ Value each_part(const TypeTable& types, const Type& t, const Value& v, F&& f) {
 
 }  // namespace
 
-ImportedType import_schema(TypeTable& types, const Value& schema, std::string_view name) {
-  return Importer(types, schema, name).type(schema);
+ImportedType import_schema(TypeTable& types, const Value& schema, std::string_view name,
+                           bool defaults) {
+  return Importer(types, schema, name, defaults).type(schema);
 }
 
 ImportedObject import_object(TypeTable& types, const Value& schema, std::string_view name) {

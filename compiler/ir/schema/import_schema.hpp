@@ -36,8 +36,10 @@ struct ImportedObject {
 /// The type of a JSON Schema (2020-12 or draft 7). What has no counterpart is `any`, with a note.
 /// A property that may be left out becomes a nullable field whose default is null. References
 /// within the document are followed, others never. `name` is that of a record that refers to
-/// itself.
-ImportedType import_schema(TypeTable& types, const cel::Value& schema, std::string_view name);
+/// itself. With `defaults` a property's own default is the field's; without, nothing is sent for a
+/// property that nobody gave.
+ImportedType import_schema(TypeTable& types, const cel::Value& schema, std::string_view name,
+                           bool defaults = false);
 /// The properties of an object's schema, as parameters.
 ImportedObject import_object(TypeTable& types, const cel::Value& schema, std::string_view name);
 
