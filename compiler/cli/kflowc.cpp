@@ -2,17 +2,23 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 
+#include "compiler/cli/check.hpp"
 #include "compiler/cli/eval.hpp"
 #include "compiler/cli/fmt.hpp"
 #include "compiler/cli/new.hpp"
 #include "compiler/cli/pages.hpp"
+#include "compiler/cli/print_model.hpp"
+#include "compiler/cli/schema.hpp"
 #include "compiler/cli/shell/shell.hpp"
+#include "compiler/diagnostics/pages.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 #include "compiler/lsp/server.hpp"
@@ -37,53 +43,6 @@ int fail_with(const Error& error) {
   return failed;
 }
 
-struct CheckOptions {
-  std::vector<std::string> paths;
-  std::string format = "human";
-  std::string colour = "auto";
-  std::string deny;
-  bool stats = false;
-};
-
-int check(const CheckOptions& options) {
-  const std::vector<std::string> files = source::expand(options.paths);
-  if (files.empty()) {
-    std::fprintf(stderr, "kflowc: error: there are no .kflow files in the given folders\n");
-    return usage;
-  }
-  bool bad = false;
-  size_t nodes = 0;
-  for (const std::string& file : files) {
-    std::unique_ptr<driver::Compilation> compilation;
-    if (file == "-") {
-      compilation = driver::compile_text("<stdin>",
-                                         std::string(std::istreambuf_iterator<char>(std::cin), {}));
-    } else {
-      auto compiled = driver::compile_file(file);
-      if (!compiled) {
-        bad = true;
-        fail_with(compiled.error());
-        continue;
-      }
-      compilation = std::move(*compiled);
-    }
-    bad |= compilation->sink.has_errors() ||
-           (options.deny == "warnings" && compilation->sink.warnings() > 0);
-    if (compilation->program) nodes += compilation->program->nodes.size();
-    if (options.format == "json") {
-      std::fputs(diagnostics::render_json(compilation->sink, *compilation->sources).c_str(),
-                 stdout);
-    } else {
-      std::fputs(diagnostics::render_human(compilation->sink, *compilation->sources,
-                                           wants_colour(options.colour))
-                     .c_str(),
-                 stderr);
-    }
-  }
-  if (options.stats) std::fprintf(stderr, "%zu files, %zu statements\n", files.size(), nodes);
-  return bad ? failed : ok;
-}
-
 int build(const std::string& file, const std::string& output, const std::string& print) {
   if (print == "tree") {
     const auto tree = driver::print_tree(file);
@@ -100,6 +59,8 @@ int build(const std::string& file, const std::string& output, const std::string&
   if (!(*compiled)->program) return failed;
   const ir::Program& program = *(*compiled)->program;
   if (print == "ir") std::fputs(ir::print(program).c_str(), stdout);
+  if (print == "model")
+    std::fputs(cli::print_model(program, *(*compiled)->sources).c_str(), stdout);
   if (print == "hash") std::printf("%s\n", to_hex(ir::hash(program)).c_str());
   if (output.empty()) return ok;
   const std::string content =
@@ -122,14 +83,16 @@ int explain(const std::string& code) {
                   std::string(row.title).c_str());
     return ok;
   }
-  const diagnostics::KindInfo* row = diagnostics::find_kind(code);
+  std::string upper = code;
+  std::transform(upper.begin(), upper.end(), upper.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  const diagnostics::KindInfo* row = diagnostics::find_kind(upper);
   if (row == nullptr) {
     std::fprintf(stderr, "kflowc: error: there is no diagnostic `%s`; `kflowc explain` lists all\n",
                  code.c_str());
     return usage;
   }
-  std::printf("%s: %s\n\n%s\n", code.c_str(), std::string(row->title).c_str(),
-              std::string(row->explanation).c_str());
+  std::fputs(diagnostics::page(row->kind).c_str(), stdout);
   return ok;
 }
 
@@ -162,17 +125,21 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "kflowc " KFLOW_VERSION);
   app.require_subcommand(1);
 
-  CheckOptions checking;
+  cli::CheckOptions checking;
   auto* check_verb = app.add_subcommand("check", "report all problems of files and folders");
   check_verb->add_option("FILE", checking.paths, "files, folders, or - for standard input")
       ->required();
-  check_verb->add_option("--format", checking.format, "human or json")
-      ->check(CLI::IsMember({"human", "json"}));
+  check_verb->add_option("--format", checking.format, "human, json, sarif or github")
+      ->check(CLI::IsMember({"human", "json", "sarif", "github"}));
   check_verb->add_option("--color", checking.colour, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
+  check_verb->add_flag("--fix", checking.fix, "apply the fixes that are certain, then check again");
   check_verb->add_option("--deny", checking.deny, "fail also on: warnings")
       ->check(CLI::IsMember({"warnings"}));
-  check_verb->add_flag("--stats", checking.stats, "print what was read");
+  check_verb->add_option("--against", checking.against,
+                         "say which edits since this revision of git would keep runs from being "
+                         "moved to the new program");
+  check_verb->add_flag("--stats", checking.stats, "print what was read and how long it took");
   check_verb->footer("example: kflowc check examples/");
 
   std::string file;
@@ -182,8 +149,8 @@ int main(int argc, char** argv) {
   build_verb->add_option("FILE", file, "the file")->required();
   build_verb->add_option("-o,--output", output,
                          "where to write the program; .json is readable, others are binary");
-  build_verb->add_option("--print", print, "print ir, tree or hash")
-      ->check(CLI::IsMember({"ir", "tree", "hash"}));
+  build_verb->add_option("--print", print, "print ir, tree, model (types of all names) or hash")
+      ->check(CLI::IsMember({"ir", "tree", "model", "hash"}));
   build_verb->footer("example: kflowc build report.kflow -o report.kir");
 
   cli::FmtOptions formatting;
@@ -225,6 +192,17 @@ int main(int argc, char** argv) {
       "new", "make a project: a workflow, a test, kflow.yaml, settings of editors");
   new_verb->add_option("NAME", new_path, "its folder; the last part is its name")->required();
   new_verb->footer("example: kflowc new report");
+  cli::SchemaVerb schema;
+  auto* schema_verb =
+      app.add_subcommand("schema", "JSON Schema of types and callables, and the other way round");
+  schema_verb->add_option("FILE", schema.file, "the .kflow file, or with --from the JSON Schema")
+      ->required();
+  schema_verb->add_option("TYPE", schema.name,
+                          "a type, workflow, tool or agent; all of the file if not given");
+  schema_verb->add_flag("--from", schema.from,
+                        "FILE is a JSON Schema (or -): print it as types of the language");
+  schema_verb->add_flag("--model", schema.model, "fields by the names that models see (@alias)");
+  schema_verb->footer("example: kflowc schema report.kflow Plan");
 
   std::string code;
   auto* explain_verb =
@@ -272,7 +250,11 @@ int main(int argc, char** argv) {
     std::fputs(text->c_str(), stdout);
     return ok;
   }
-  if (check_verb->parsed()) return check(checking);
+  if (check_verb->parsed()) {
+    checking.colours = wants_colour(checking.colour);
+    checking.version = KFLOW_VERSION;
+    return cli::run_check(checking);
+  }
   if (build_verb->parsed()) return build(file, output, print);
   if (fmt_verb->parsed()) {
     formatting.colour = wants_colour("auto");
@@ -288,6 +270,7 @@ int main(int argc, char** argv) {
   }
   if (lsp_verb->parsed()) return lsp::serve(STDIN_FILENO, STDOUT_FILENO);
   if (new_verb->parsed()) return cli::run_new(new_path);
+  if (schema_verb->parsed()) return cli::run_schema(schema);
   if (explain_verb->parsed()) return explain(code);
   if (sync_verb->parsed()) return mcp_sync(sync_files, sync_check);
   if (evaluation.expression.empty() && !evaluation.conformance) {

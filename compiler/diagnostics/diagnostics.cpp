@@ -83,7 +83,11 @@ Builder& Builder::note(std::string text) {
 Builder& Builder::suggest(std::string_view name, const std::vector<std::string>& candidates) {
   if (diagnostic_ == nullptr) return *this;
   diagnostic_->suggestions = did_you_mean(name, candidates);
-  if (diagnostic_->suggestions.size() == 1)
+  // Only where exactly the name is marked; nothing else is replaced.
+  const bool name_alone = diagnostic_->span.end - diagnostic_->span.begin == name.size();
+  const size_t few = name.size() <= 4 ? 1 : 2;
+  if (diagnostic_->suggestions.size() == 1 && name_alone &&
+      edit_distance(name, diagnostic_->suggestions[0], few) <= few)
     diagnostic_->fixes.push_back({diagnostic_->span, diagnostic_->suggestions[0]});
   return *this;
 }
@@ -107,6 +111,12 @@ Builder Sink::report(Kind kind, Span span, std::string message) {
   made.span = span;
   made.message = std::move(message);
   return Builder(&made);
+}
+
+void Sink::suppress(const std::function<bool(const Diagnostic&)>& suppressed) {
+  warnings_ -= std::erase_if(all_, [&](const std::unique_ptr<Diagnostic>& d) {
+    return info(d->kind).severity == Severity::warning && suppressed(*d);
+  });
 }
 
 std::vector<const Diagnostic*> Sink::sorted() const {

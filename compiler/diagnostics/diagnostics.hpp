@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -90,6 +91,8 @@ class Sink {
   size_t errors() const { return errors_; }
   size_t warnings() const { return warnings_; }
   size_t dropped() const { return dropped_; }
+  /// Drops the warnings for which `suppressed` is true. Errors stay.
+  void suppress(const std::function<bool(const Diagnostic&)>& suppressed);
   /// In the order of files and places.
   std::vector<const Diagnostic*> sorted() const;
 

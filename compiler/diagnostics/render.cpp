@@ -89,9 +89,11 @@ struct Mark {
 
 class HumanRenderer {
  public:
-  HumanRenderer(const source::Manager& sources, bool colour) : sources_(sources), style_{colour} {}
+  explicit HumanRenderer(bool colour) : style_{colour} {}
 
-  void render(const Diagnostic& d, std::string& out) {
+  void render(const Finding& finding, std::string& out) {
+    const Diagnostic& d = *finding.diagnostic;
+    sources_ = finding.sources;
     const bool error = info(d.kind).severity == Severity::error;
     const std::string_view colour = error ? "1;31" : "1;33";
     out += style_(colour, fmt::format("{}[{}]", error ? "error" : "warning", code_text(d.kind)));
@@ -106,7 +108,7 @@ class HumanRenderer {
   std::string pad() const { return std::string(gutter_ + 1, ' '); }
 
   void place(const Diagnostic& d, std::string_view colour, std::string& out) {
-    const source::File& file = sources_[d.span.file];
+    const source::File& file = (*sources_)[d.span.file];
     // Lines to show, with their marks, of the primary's file; secondary places elsewhere follow as
     // lines of their own.
     std::map<uint32_t, std::vector<Mark>> lines;
@@ -131,7 +133,7 @@ class HumanRenderer {
       previous = number;
     }
     for (const Label* label : elsewhere) {
-      const source::File& other = sources_[label->span.file];
+      const source::File& other = (*sources_)[label->span.file];
       const source::Position p = other.position(label->span.begin);
       out += fmt::format("{}{} {}:{}:{}: {}\n", std::string(gutter_, ' '), style_("1;34", ":::"),
                          other.name(), p.line, p.column, label->text);
@@ -183,7 +185,7 @@ class HumanRenderer {
     }
   }
 
-  const source::Manager& sources_;
+  const source::Manager* sources_ = nullptr;
   Style style_;
   size_t gutter_ = 1;
 };
@@ -207,68 +209,139 @@ void json_strings(JsonWriter& out, std::string_view key, const std::vector<std::
   out.end_array();
 }
 
+void json_diagnostic(JsonWriter& out, const Finding& finding) {
+  const Diagnostic& d = *finding.diagnostic;
+  const source::Manager& sources = *finding.sources;
+  out.begin_object();
+  out.key("code"), out.string(code_text(d.kind));
+  out.key("severity"), out.string(info(d.kind).severity == Severity::error ? "error" : "warning");
+  out.key("message"), out.string(d.message);
+  json_place(out, sources, d.span);
+  out.key("label"), out.string(d.label);
+  json_strings(out, "notes", d.notes);
+  json_strings(out, "suggestions", d.suggestions);
+  out.key("secondary");
+  out.begin_array();
+  for (const Label& label : d.secondary) {
+    out.begin_object();
+    json_place(out, sources, label.span);
+    out.key("text"), out.string(label.text);
+    out.end_object();
+  }
+  out.end_array();
+  out.key("fixes");
+  out.begin_array();
+  for (const Fix& fix : d.fixes) {
+    out.begin_object();
+    json_place(out, sources, fix.span);
+    out.key("text"), out.string(fix.text);
+    out.end_object();
+  }
+  out.end_array();
+  out.end_object();
+}
+
+// What a message for programs says in one text: the message, the label, suggestions and notes.
+std::string whole_message(const Diagnostic& d) {
+  std::string out = d.message;
+  if (!d.label.empty()) out += ": " + d.label;
+  if (!d.suggestions.empty())
+    out += fmt::format("; did you mean `{}`?", fmt::join(d.suggestions, "` or `"));
+  for (const std::string& note : d.notes) out += "\n" + note;
+  return out;
+}
+
+// `%`, line ends and, in properties, `:` and `,` are escaped.
+std::string github_escaped(std::string_view text, bool property) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '%' || c == '\r' || c == '\n' || (property && (c == ':' || c == ','))) {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
+Findings findings_of(const Sink& sink, const source::Manager& sources) {
+  Findings out;
+  out.add(sink, sources);
+  return out;
+}
+
 }  // namespace
 
-std::string render_human(const Sink& sink, const source::Manager& sources, bool colour) {
-  std::string out;
-  HumanRenderer renderer(sources, colour);
+void Findings::add(const Sink& sink, const source::Manager& sources) {
   for (const Diagnostic* d : sink.sorted()) {
-    renderer.render(*d, out);
+    const std::string path = d->span.valid() ? sources[d->span.file].path() : "";
+    if (!seen_.insert({d->kind, path, d->span.begin, d->span.end, d->message}).second) continue;
+    all_.push_back({d, &sources});
+    (info(d->kind).severity == Severity::error ? errors_ : warnings_) += 1;
+  }
+  dropped_ += sink.dropped();
+}
+
+std::string render_human(const Findings& findings, bool colour) {
+  std::string out;
+  HumanRenderer renderer(colour);
+  for (const Finding& finding : findings.all()) {
+    renderer.render(finding, out);
     out += '\n';
   }
   if (out.empty()) return out;
   const auto count = [](size_t n, std::string_view what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };
-  if (sink.dropped() > 0) out += fmt::format("and {} more that are not shown\n", sink.dropped());
-  out += sink.errors() > 0 && sink.warnings() > 0
-             ? fmt::format("{}, {}\n", count(sink.errors(), "error"),
-                           count(sink.warnings(), "warning"))
-         : sink.errors() > 0 ? fmt::format("{}\n", count(sink.errors(), "error"))
-                             : fmt::format("{}\n", count(sink.warnings(), "warning"));
-  return out;
+  if (findings.dropped() > 0)
+    out += fmt::format("and {} more that are not shown\n", findings.dropped());
+  const std::string errors = count(findings.errors(), "error");
+  const std::string warnings = count(findings.warnings(), "warning");
+  if (findings.errors() > 0 && findings.warnings() > 0)
+    return out + errors + ", " + warnings + "\n";
+  return out + (findings.errors() > 0 ? errors : warnings) + "\n";
 }
 
-std::string render_json(const Sink& sink, const source::Manager& sources) {
+std::string render_human(const Sink& sink, const source::Manager& sources, bool colour) {
+  return render_human(findings_of(sink, sources), colour);
+}
+
+std::string render_json(const Findings& findings) {
   JsonWriter out(2);
   out.begin_object();
   out.key("diagnostics");
   out.begin_array();
-  for (const Diagnostic* d : sink.sorted()) {
-    out.begin_object();
-    out.key("code"), out.string(code_text(d->kind));
-    out.key("severity"),
-        out.string(info(d->kind).severity == Severity::error ? "error" : "warning");
-    out.key("message"), out.string(d->message);
-    json_place(out, sources, d->span);
-    out.key("label"), out.string(d->label);
-    json_strings(out, "notes", d->notes);
-    json_strings(out, "suggestions", d->suggestions);
-    out.key("secondary");
-    out.begin_array();
-    for (const Label& label : d->secondary) {
-      out.begin_object();
-      json_place(out, sources, label.span);
-      out.key("text"), out.string(label.text);
-      out.end_object();
-    }
-    out.end_array();
-    out.key("fixes");
-    out.begin_array();
-    for (const Fix& fix : d->fixes) {
-      out.begin_object();
-      json_place(out, sources, fix.span);
-      out.key("text"), out.string(fix.text);
-      out.end_object();
-    }
-    out.end_array();
-    out.end_object();
-  }
+  for (const Finding& finding : findings.all()) json_diagnostic(out, finding);
   out.end_array();
-  out.key("errors"), out.unsigned_integer(sink.errors());
-  out.key("warnings"), out.unsigned_integer(sink.warnings());
+  out.key("errors"), out.unsigned_integer(findings.errors());
+  out.key("warnings"), out.unsigned_integer(findings.warnings());
   out.end_object();
   return out.take() + "\n";
+}
+
+std::string render_json(const Sink& sink, const source::Manager& sources) {
+  return render_json(findings_of(sink, sources));
+}
+
+std::string render_github(const Findings& findings) {
+  std::string out;
+  for (const Finding& finding : findings.all()) {
+    const Diagnostic& d = *finding.diagnostic;
+    out += info(d.kind).severity == Severity::error ? "::error " : "::warning ";
+    if (d.span.valid()) {
+      const source::File& file = (*finding.sources)[d.span.file];
+      const source::Position begin = file.position(d.span.begin);
+      const source::Position end = file.position(d.span.end);
+      out += fmt::format("file={},line={},endLine={},", github_escaped(file.name(), true),
+                         begin.line, end.line);
+      // GitHub takes columns only of what lies within one line.
+      if (begin.line == end.line)
+        out += fmt::format("col={},endColumn={},", begin.column, end.column);
+    }
+    out +=
+        fmt::format("title={}::{}\n", code_text(d.kind), github_escaped(whole_message(d), false));
+  }
+  return out;
 }
 
 }  // namespace kflow::diagnostics

@@ -1,9 +1,12 @@
 // Loader → parser → checker → lowering → verifier.
 #include "compiler/driver/driver.hpp"
 
+#include <filesystem>
+
 #include "compiler/base/check.hpp"
 #include "compiler/ir/lock.hpp"
 #include "compiler/lower/lower.hpp"
+#include "compiler/sema/lints.hpp"
 #include "compiler/sema/model.hpp"
 #include "compiler/syntax/parse.hpp"
 #include "stdlib/stdlib.hpp"
@@ -13,8 +16,15 @@ namespace {
 
 void compile(Compilation& out, source::FileId root) {
   sema::Model model{.sources = *out.sources, .sink = out.sink};
+  for (const std::string_view name : stdlib::module_names())
+    model.std_modules.push_back("std/" + std::string(name));
   sema::declare(model, root);
   auto lowered = lower::lower(model);
+  for (const auto& module : model.modules) {
+    if ((*out.sources)[module->file].path().starts_with("std/")) continue;
+    if (!out.sink.has_errors()) sema::lint(model, *module);
+    sema::apply_suppressions(model, *module);
+  }
   if (!lowered) return;
   out.program = std::move(lowered->program);
   out.tests = std::move(lowered->tests);
@@ -35,6 +45,14 @@ Result<std::unique_ptr<Compilation>> compile_file(const std::string& path) {
   const auto root = out->sources->load(path);
   if (!root) return std::unexpected(root.error());
   compile(*out, *root);
+  return out;
+}
+
+std::unique_ptr<Compilation> compile_text_of(const std::string& path, std::string text) {
+  auto out = make();
+  std::error_code error;
+  const auto whole = std::filesystem::weakly_canonical(path, error);
+  compile(*out, out->sources->add(error ? path : whole.string(), path, std::move(text)));
   return out;
 }
 

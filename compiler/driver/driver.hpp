@@ -26,6 +26,8 @@ struct Compilation {
 Result<std::unique_ptr<Compilation>> compile_file(const std::string& path);
 /// Compiles a text that is not a file; imports are relative to the current folder.
 std::unique_ptr<Compilation> compile_text(std::string name, std::string text);
+/// Compiles a text as if the file had it; imports are relative to that file.
+std::unique_ptr<Compilation> compile_text_of(const std::string& path, std::string text);
 /// An MCP server that a file declares, and the lock that its tools belong into.
 struct DeclaredServer {
   ir::McpServer spec;

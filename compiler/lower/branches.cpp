@@ -55,6 +55,8 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
   std::vector<BlockResult> arms;
   std::vector<cel::Value> covered;
   bool has_else = false;
+  const size_t errors = m_.sink.errors();
+  bool wrong_pattern = false;  // perhaps what is missing
   for (const Cursor arm : c.children(Node::match_arm)) {
     ir::MatchNode::Arm made;
     if (arm.token("else")) {
@@ -64,6 +66,7 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
         if (!syntax::is_expression(p.kind())) continue;
         pattern(p, type, covered, made.patterns);
       }
+      wrong_pattern |= made.patterns.empty() || m_.sink.errors() > errors;
       if (made.patterns.empty())
         made.patterns.push_back(cel::Value::none());  // an arm in error takes nothing
     }
@@ -71,7 +74,7 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
     made.body = arms.back().block;
     out.arms.push_back(std::move(made));
   }
-  const bool exhaustive = has_else || exhausts(c, type, covered);
+  const bool exhaustive = has_else || wrong_pattern || exhausts(c, type, covered);
   merge_arms(arms, exhaustive);
   node.data = std::move(out);
   return all_leave(arms, exhaustive);
@@ -113,7 +116,7 @@ bool Lowerer::exhausts(Cursor c, TypeId type, const std::vector<cel::Value>& cov
                      finite ? fmt::format("this `match` leaves out {}", fmt::join(open, ", "))
                             : fmt::format("a `match` on {} needs an `else`", t_.display(type)));
   if (finite) d.note("add an arm for it, or `else { … }`");
-  return false;
+  return true;  // what it would mean for the names and the end of the body is not said again
 }
 
 void Lowerer::parallel(Cursor c, ir::Node& node) {

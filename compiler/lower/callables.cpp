@@ -312,9 +312,11 @@ std::string Lowerer::schedule(Cursor value) {
   ir::ScheduleSpec spec;
   bool sound = true;
   const auto wrong = [&](Cursor at, std::string_view what) {
-    m_.sink.report(Kind::bad_option_value, at.span(), std::string(what));
     sound = false;
+    return m_.sink.report(Kind::bad_option_value, at.span(), std::string(what));
   };
+  Cursor zone = list;
+  Cursor expression = list;
   for (Cursor c = list.first(); c; c = list.next(c)) {
     const bool named = c.is(Node::named_argument);
     if (!named && !syntax::is_expression(c.kind())) continue;
@@ -329,8 +331,12 @@ std::string Lowerer::schedule(Cursor value) {
       } else if (name == "catch_up" && catch_up) {
         spec.catch_up = *catch_up;
       } else {
-        wrong(given, name == "overlap" ? "`overlap` is skip, queue, allow or cancel_oldest"
-                                       : "`catch_up` is skip, one or all");
+        const bool overlaps = name == "overlap";
+        wrong(given, overlaps ? "`overlap` is skip, queue, allow or cancel_oldest"
+                              : "`catch_up` is skip, one or all")
+            .suggest(given.text(),
+                     overlaps ? std::vector<std::string>{"skip", "queue", "allow", "cancel_oldest"}
+                              : std::vector<std::string>{"skip", "one", "all"});
       }
       continue;
     }
@@ -339,6 +345,7 @@ std::string Lowerer::schedule(Cursor value) {
       sound = false;
     } else if ((name == "cron" || name == "tz") && v->kind() == cel::Kind::string) {
       (name == "cron" ? spec.cron : spec.zone) = v->as_string();
+      (name == "cron" ? expression : zone) = given;
     } else if (name == "jitter" && v->kind() == cel::Kind::duration) {
       spec.jitter_ms = v->as_duration().nanos / 1'000'000;
     } else if (name == "limit" && v->kind() == cel::Kind::int_ && v->as_int() >= 0) {
@@ -351,7 +358,8 @@ std::string Lowerer::schedule(Cursor value) {
   }
   if (!sound) return "";
   if (const auto checked = ir::check_schedule(spec); !checked) {
-    wrong(list, checked.error().message);
+    const std::string& message = checked.error().message;
+    wrong(message.find("time zone") != std::string::npos ? zone : expression, message);
     return "";
   }
   for (const sema::ParamInfo& p : m_.callables[current_].params) {

@@ -37,7 +37,15 @@ using syntax::Node;
 /// visibility.
 class Lowerer {
  public:
-  explicit Lowerer(sema::Model& m) : m_(m), t_(m.types) {}
+  explicit Lowerer(sema::Model& m) : m_(m), t_(m.types) {
+    m_.is_runtime_name = [this](std::string_view name) {
+      return std::any_of(levels_.begin(), levels_.end(),
+                         [&](const Level& l) { return l.names.contains(name); });
+    };
+  }
+  ~Lowerer() { m_.is_runtime_name = nullptr; }
+  Lowerer(const Lowerer&) = delete;
+  Lowerer& operator=(const Lowerer&) = delete;
 
   std::optional<Lowered> run();
 

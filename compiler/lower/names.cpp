@@ -197,8 +197,17 @@ std::optional<ir::VarRef> Lowerer::facts(std::string_view name, bool errors, sou
       return ir::VarRef{errors ? ir::VarSource::errors : ir::VarSource::info, hops, i};
     }
   }
-  m_.sink.report(Kind::unknown_name, span,
-                 fmt::format("no step, for or loop before this is named `{}`", name));
+  std::vector<std::string> names;
+  for (const Level& l : levels_) {
+    for (const auto& [known, binding] : l.names) names.push_back(known);
+    for (const ir::SlotInfo& slot : out_.scopes[l.scope.value].slots) {
+      if (slot.name.starts_with('@')) names.push_back(slot.name.substr(1));
+    }
+  }
+  m_.sink
+      .report(Kind::unknown_name, span,
+              fmt::format("no step, for or loop before this is named `{}`", name))
+      .suggest(name, names);
   return std::nullopt;
 }
 

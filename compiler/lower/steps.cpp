@@ -39,6 +39,8 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
     return out;  // reported at the import
   if (m_.modules[0]->has_syntax_errors || module_->has_syntax_errors)
     return out;  // perhaps in what could not be read
+  if (dot != std::string::npos && module_->broken_imports && import == module_->imports.end())
+    return out;  // perhaps of the import that failed
   if (dot != std::string::npos) {
     if (const auto id = sema::find_server(m_, *module_, out.name.substr(0, dot)))
       return no_such_tool(out, *id, out.name.substr(dot + 1), callee);
@@ -104,6 +106,7 @@ std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Curso
   std::vector<ir::Argument> out;
   if (!list) return out;
   std::set<std::string> given;
+  bool unknown_name = false;  // perhaps of the argument that is missing
   size_t position = 0;
   for (Cursor c = list.first(); c; c = list.next(c)) {
     Cursor value;
@@ -128,6 +131,7 @@ std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Curso
     const auto param = std::find_if(t.params.begin(), t.params.end(),
                                     [&](const sema::ParamInfo& p) { return p.name == name; });
     if (!t.known || param == t.params.end()) {
+      unknown_name = true;
       if (t.known) {
         std::vector<std::string> names;
         for (const sema::ParamInfo& p : t.params) names.push_back(p.name);
@@ -149,7 +153,7 @@ std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Curso
             typed(value, param->type, fmt::format("the parameter `{}` of `{}`", name, t.name)))
       out.push_back({name, e});
   }
-  if (!t.known || list.has_errors()) return out;
+  if (!t.known || unknown_name || list.has_errors()) return out;
   for (const sema::ParamInfo& p : t.params) {
     if (!p.optional && !given.contains(p.name)) {
       m_.sink
@@ -337,7 +341,8 @@ ir::NodeId Lowerer::undo(const OptionNode& o, TypeId own, const std::string& nam
   own_value_ = own;
   own_name_ = name;
   own_key_ = true;
-  const Target t = target(callee, o.value);
+  const Cursor named = o.value.is(Node::postfix) ? o.value : reference.child(Node::identifier);
+  const Target t = target(callee, named);
   ir::StepNode step{.call = {.kind = t.kind,
                              .name = t.name,
                              .callable = t.callable,

@@ -77,8 +77,11 @@ class Declarer {
       const std::string target = syntax::decode_plain(what);
       const auto file = m_.sources.load_import(m_.modules[index]->file, target);
       if (!file) {
-        m_.sink.report(Kind::import_failed, what.span(),
-                       fmt::format("cannot import `{}`: {}", target, file.error().message));
+        auto d =
+            m_.sink.report(Kind::import_failed, what.span(),
+                           fmt::format("cannot import `{}`: {}", target, file.error().message));
+        if (target.starts_with("std/")) d.suggest(target, m_.std_modules);
+        m_.modules[index]->broken_imports = true;
         broken_imports_ = true;
         bind_name(index, c, target, std::nullopt);
         continue;
@@ -91,6 +94,7 @@ class Declarer {
         m_.sink.report(
             Kind::import_cycle, what.span(),
             fmt::format("files import each other: {}`{}`", chain, m_.sources[*file].name()));
+        bind_name(index, c, target, std::nullopt);
         continue;
       }
       if (m_.modules.size() >= max_modules) {
@@ -417,6 +421,8 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
       return found->second;
     }
   }
+  if (!m.unknown_types.insert(std::string(node.text())).second)
+    return TypeTable::simple(TypeKind::poison);
   std::vector<std::string> candidates;
   for (const auto& [word, kind] : simple) candidates.emplace_back(word);
   for (const auto& [word, id] : module.types) candidates.push_back(word);

@@ -161,6 +161,15 @@ Info ExpressionChecker::test_fact(uint32_t id, const std::string& name,
   return {known->type, false};
 }
 
+source::Span ExpressionChecker::name_span(uint32_t id, std::string_view name, bool member) const {
+  const cel::Expr& e = out_.ast.exprs[id];
+  const std::string_view text = m_.sources[scope_.module->file].text();
+  const size_t from = member ? out_.ast.exprs[e.args[0]].end : e.begin;
+  const size_t at = text.substr(0, e.end).find(name, from);
+  if (at == std::string_view::npos) return span(id);
+  return {scope_.module->file, static_cast<uint32_t>(at), static_cast<uint32_t>(at + name.size())};
+}
+
 void ExpressionChecker::unknown_function(uint32_t id, const std::string& name, bool member,
                                          const std::vector<uint32_t>& args) {
   if (!member) {
@@ -185,11 +194,20 @@ void ExpressionChecker::unknown_function(uint32_t id, const std::string& name, b
     if (unknown_in_module(id, space, name)) return;
     check(args[0]);
   }
-  std::vector<std::string> names = cel::function_names();
-  for (const auto& [n, f] : scope_.module->functions) names.push_back(n);
-  m_.sink.report(Kind::unknown_function, span(id), fmt::format("no function is named `{}`", name))
+  std::vector<std::string> names;
+  for (std::string& n : cel::function_names()) {
+    if (cel::find_function(n, member) != nullptr) names.push_back(std::move(n));
+  }
+  if (member) {
+    const auto macros = cel::macro_names();
+    names.insert(names.end(), macros.begin(), macros.end());
+  } else {
+    for (const auto& [n, f] : scope_.module->functions) names.push_back(n);
+  }
+  m_.sink
+      .report(Kind::unknown_function, name_span(id, name, member),
+              fmt::format("no function is named `{}`", name))
       .suggest(name, names);
-  if (std::find(names.begin(), names.end(), name) != names.end()) return;
 }
 
 bool ExpressionChecker::unknown_in_module(uint32_t id, const std::string& space,
@@ -203,7 +221,7 @@ bool ExpressionChecker::unknown_in_module(uint32_t id, const std::string& space,
   for (const auto& [n, f] : other.functions) {
     if (!is_private(n)) names.push_back(n);
   }
-  auto report = m_.sink.report(Kind::unknown_function, span(id),
+  auto report = m_.sink.report(Kind::unknown_function, name_span(id, name, true),
                                fmt::format("the module `{}` has no function `{}`", space, name));
   if (is_private(name)) report.note("names that begin with `_` are known in their own file only");
   report.suggest(name, names);

@@ -105,6 +105,8 @@ class ExpressionChecker {
   Info call(uint32_t id);
   Info facts(uint32_t id, const std::string& name, const std::vector<uint32_t>& args);
   Info test_fact(uint32_t id, const std::string& name, const std::vector<uint32_t>& args);
+  /// Place of the name of a call, without its receiver and arguments.
+  source::Span name_span(uint32_t id, std::string_view name, bool member) const;
   void unknown_function(uint32_t id, const std::string& name, bool member,
                         const std::vector<uint32_t>& args);
   bool unknown_in_module(uint32_t id, const std::string& space, const std::string& name);
@@ -129,7 +131,7 @@ class ExpressionChecker {
   CheckedExpression& out_;
   std::vector<Local> locals_;
   int inlined_ = 0;
-  static inline uint32_t fresh_ = 0;
+  static inline thread_local uint32_t fresh_ = 0;
 };
 
 }  // namespace kflow::sema

@@ -144,10 +144,18 @@ void ExpressionChecker::unknown_name(uint32_t id, const std::string& text) {
         .note(fmt::format("write `step x = {}(…)` and use `x`", text));
     return;
   }
+  if (!scope_.lookup && m_.is_runtime_name && m_.is_runtime_name(text)) {
+    m_.sink
+        .report(Kind::not_constant, span(id),
+                fmt::format("`{}` is known only while the workflow runs", text))
+        .note("what stands here is computed by the compiler: a literal, or a `const`");
+    return;
+  }
   std::vector<std::string> candidates;
   if (scope_.candidates) candidates = scope_.candidates();
   for (const Local& l : locals_) candidates.push_back(l.name);
   for (const auto& [n, c] : scope_.module->consts) candidates.push_back(n);
+  candidates.insert(candidates.end(), scope_.module->secrets.begin(), scope_.module->secrets.end());
   m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text))
       .suggest(text, candidates);
 }

@@ -140,7 +140,8 @@ std::optional<cel::Value> constant_value(Model& m, Module& module, Cursor node) 
   ExpressionScope scope{.module = &module};
   const size_t errors = m.sink.errors();
   const CheckedExpression checked = check_expression(m, scope, node);
-  if (m.sink.errors() > errors || checked.ast.exprs.empty()) return std::nullopt;
+  const bool poisoned = m.types[checked.type].kind == schema::TypeKind::poison;
+  if (m.sink.errors() > errors || checked.ast.exprs.empty() || poisoned) return std::nullopt;
   LocalNames names(scope);
   const cel::Program program = cel::compile(checked.ast, names, false);
   NoBindings bindings;

@@ -2,6 +2,7 @@
 // policies.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,6 +94,7 @@ struct Module {
   std::set<std::string, std::less<>> secrets;
   std::map<std::string, source::Span, std::less<>> names;  ///< every declared name and where
   bool has_syntax_errors = false;
+  bool broken_imports = false;  ///< one was reported: a name may be what it would have bound
 };
 
 struct Model {
@@ -106,6 +108,10 @@ struct Model {
   bool locking = false;    ///< the lock is about to be written: that there is none is no mistake
   /// Names reported as unknown in the present body: each is reported at its first use only.
   std::set<std::string, std::less<>> unknown_names;
+  std::set<std::string, std::less<>> unknown_types;  ///< the same for the whole compilation
+  std::vector<std::string> std_modules;              ///< for suggestions: `std/web` …
+  /// Whether a name is one of the body that is being lowered: known only while it runs.
+  std::function<bool(std::string_view)> is_runtime_name;
 };
 
 /// Notes that the name at `at` means what `module` declares under `name`.

@@ -60,10 +60,12 @@ std::vector<OptionNode> check_options(Model& model, std::string_view construct, 
                                       Cursor block) {
   std::vector<OptionNode> out;
   std::set<std::string> seen;
+  bool unknown = false;  // perhaps the one that is missing
   const std::vector<std::string> known = option_names(construct);
   for (OptionNode& option : options_in(block)) {
     if (reserved(model, construct, option)) continue;
     if (find_option(construct, option.name) == nullptr) {
+      unknown = true;
       auto d = model.sink.report(Kind::unknown_option, option.name_node.span(),
                                  fmt::format("`{}` has no option `{}`", construct, option.name));
       d.suggest(option.name, known);
@@ -79,7 +81,7 @@ std::vector<OptionNode> check_options(Model& model, std::string_view construct, 
     out.push_back(std::move(option));
   }
   for (const std::string& name : known) {
-    if (!find_option(construct, name)->required || seen.contains(name) ||
+    if (!find_option(construct, name)->required || seen.contains(name) || unknown ||
         (block && block.has_errors()))
       continue;
     model.sink
@@ -116,6 +118,7 @@ namespace {
 struct CallForm {
   std::string name;
   std::vector<std::pair<std::string, Cursor>> arguments;  // name ("" by position), value
+  std::vector<Cursor> names;                              // of those, as they stand
 };
 CallForm call_form(Cursor c) {
   CallForm out;
@@ -126,8 +129,10 @@ CallForm call_form(Cursor c) {
   for (Cursor a = arguments.first(); a; a = arguments.next(a)) {
     if (a.is(Node::named_argument)) {
       out.arguments.emplace_back(a.name(), a.expression());
+      out.names.push_back(a.child(Node::identifier));
     } else if (syntax::is_expression(a.kind())) {
       out.arguments.emplace_back("", a);
+      out.names.emplace_back();
     }
   }
   return out;
@@ -158,7 +163,8 @@ void backoff(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy
   policy.backoff = form.name == "constant" ? ir::BackoffKind::constant
                    : form.name == "linear" ? ir::BackoffKind::linear
                                            : ir::BackoffKind::exponential;
-  for (const auto& [name, argument] : form.arguments) {
+  for (size_t i = 0; i < form.arguments.size(); ++i) {
+    const auto& [name, argument] = form.arguments[i];
     if (name.empty() || name == "base") {
       if (const auto ms = milliseconds(model, module, argument)) policy.base_ms = *ms;
     } else if (name == "cap") {
@@ -177,7 +183,7 @@ void backoff(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy
       }
     } else {
       model.sink
-          .report(Kind::bad_option_value, argument.span(),
+          .report(Kind::wrong_arguments, form.names[i].span(),
                   fmt::format("`{}` has no argument `{}`", form.name, name))
           .suggest(name, {"base", "cap", "factor"});
     }

@@ -63,6 +63,9 @@ struct BuildOptions {
   std::string container{};  ///< namespace in which functions are looked for first
 };
 
+/// `all`, `map` …: what is called on a value and binds variables, for suggestions.
+std::vector<std::string> macro_names();
+
 /// The expression at `node`; none gives poison. Errors of literals, macros and nesting are in
 /// `errors`.
 Ast build_ast(syntax::Cursor node, const BuildOptions& options);

@@ -1,4 +1,5 @@
 // Tree → Ast: precedence, literals, macros.
+#include <algorithm>
 #include <charconv>
 
 #include "compiler/cel/front/ast.hpp"
@@ -36,6 +37,31 @@ std::optional<BinaryOp> binary_op(std::string_view text) {
   if (text == "%") return BinaryOp{OpCode::modulo, 6};
   return std::nullopt;
 }
+
+// Called on a value, with variables first.
+struct MacroRow {
+  std::string_view name;
+  OpCode op;
+  size_t variables;
+  size_t expressions;
+  bool filter_allowed;
+};
+constexpr MacroRow macro_rows[] = {{"all", OpCode::all, 1, 1, false},
+                                   {"exists", OpCode::exists, 1, 1, false},
+                                   {"exists_one", OpCode::exists_one, 1, 1, false},
+                                   {"existsOne", OpCode::exists_one, 1, 1, false},
+                                   {"filter", OpCode::filter, 1, 1, false},
+                                   {"map", OpCode::map_list, 1, 1, true},
+                                   {"sortBy", OpCode::sort_by, 1, 1, false},
+                                   {"optMap", OpCode::opt_map, 1, 1, false},
+                                   {"optFlatMap", OpCode::opt_flat_map, 1, 1, false},
+                                   {"all", OpCode::all, 2, 1, false},
+                                   {"exists", OpCode::exists, 2, 1, false},
+                                   {"exists_one", OpCode::exists_one, 2, 1, false},
+                                   {"existsOne", OpCode::exists_one, 2, 1, false},
+                                   {"transformList", OpCode::map_list, 2, 1, true},
+                                   {"transformMap", OpCode::transform_map, 2, 1, true},
+                                   {"transformMapEntry", OpCode::transform_map_entry, 2, 1, true}};
 
 class Builder {
  public:
@@ -432,31 +458,8 @@ class Builder {
 
   std::optional<uint32_t> macro(uint32_t receiver, const std::string& name,
                                 const std::vector<Cursor>& args, uint32_t begin, uint32_t end) {
-    struct Row {
-      std::string_view name;
-      OpCode op;
-      size_t variables;
-      size_t expressions;
-      bool filter_allowed;
-    };
-    static constexpr Row rows[] = {{"all", OpCode::all, 1, 1, false},
-                                   {"exists", OpCode::exists, 1, 1, false},
-                                   {"exists_one", OpCode::exists_one, 1, 1, false},
-                                   {"existsOne", OpCode::exists_one, 1, 1, false},
-                                   {"filter", OpCode::filter, 1, 1, false},
-                                   {"map", OpCode::map_list, 1, 1, true},
-                                   {"sortBy", OpCode::sort_by, 1, 1, false},
-                                   {"optMap", OpCode::opt_map, 1, 1, false},
-                                   {"optFlatMap", OpCode::opt_flat_map, 1, 1, false},
-                                   {"all", OpCode::all, 2, 1, false},
-                                   {"exists", OpCode::exists, 2, 1, false},
-                                   {"exists_one", OpCode::exists_one, 2, 1, false},
-                                   {"existsOne", OpCode::exists_one, 2, 1, false},
-                                   {"transformList", OpCode::map_list, 2, 1, true},
-                                   {"transformMap", OpCode::transform_map, 2, 1, true},
-                                   {"transformMapEntry", OpCode::transform_map_entry, 2, 1, true}};
     if (!options_.macros) return std::nullopt;
-    for (const Row& row : rows) {
+    for (const MacroRow& row : macro_rows) {
       if (row.name != name || (row.variables == 2 && !options_.two_variable_macros)) continue;
       const size_t least = row.variables + row.expressions;
       const bool filtered = row.filter_allowed && args.size() == least + 1;
@@ -572,6 +575,14 @@ std::string Ast::dotted(uint32_t id) const {
 bool Ast::is_root(uint32_t id) const {
   while (exprs[id].kind == ExprKind::select) id = exprs[id].args[0];
   return exprs[id].kind == ExprKind::name && (exprs[id].flags & root_name) != 0;
+}
+
+std::vector<std::string> macro_names() {
+  std::vector<std::string> out;
+  for (const MacroRow& row : macro_rows) out.emplace_back(row.name);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
 }
 
 Ast build_ast(syntax::Cursor node, const BuildOptions& options) {
