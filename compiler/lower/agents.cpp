@@ -1,5 +1,6 @@
 // Agents, teams and models: their options, and the hidden steps that their turns are made of.
 #include "compiler/ir/providers.hpp"
+#include "compiler/ir/schema/secrets.hpp"
 #include "compiler/lower/lowerer.hpp"
 
 namespace kflow::lower {
@@ -230,6 +231,14 @@ void Lowerer::agent(ir::CallableId id, const CallableInfo& info) {
   if (!block || info.node.has_errors()) return;
   const bool team = info.kind == ir::CallableKind::team;
   const std::string_view construct = team ? "team" : "agent";
+  for (const sema::ParamInfo& p : info.params) {
+    if (!schema::holds_secret(t_, p.type)) continue;
+    m_.sink
+        .report(Kind::secret_flow, p.span,
+                fmt::format("a model is told the parameters of its {}, so `{}` cannot be a secret",
+                            construct, p.name))
+        .note("give the secret to a `tool` that the model calls, as a default");
+  }
   session_type_ = {};
   ir::AgentOptions out;
   out.mode = team ? ir::TeamMode::coordinate : ir::TeamMode::none;

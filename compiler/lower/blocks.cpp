@@ -93,7 +93,7 @@ std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int
       break;
     case Node::emit_stmt: {
       node.name = unique(used, "emit");
-      node.data = ir::EmitNode{untyped(c.expression())};
+      node.data = ir::EmitNode{typed(c.expression(), TypeTable::simple(TypeKind::any), "`emit`")};
       if (!std::get<ir::EmitNode>(node.data).value) return std::nullopt;
       break;
     }

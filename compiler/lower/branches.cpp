@@ -74,10 +74,14 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
     made.body = arms.back().block;
     out.arms.push_back(std::move(made));
   }
+  const size_t before = m_.sink.errors();
   const bool exhaustive = has_else || wrong_pattern || exhausts(c, type, covered);
+  // What it leaves out is reported: neither that the body may go on after it, nor that it may not.
+  const bool reported = wrong_pattern || m_.sink.errors() > before;
+  open_match_ |= reported;
   merge_arms(arms, exhaustive);
   node.data = std::move(out);
-  return all_leave(arms, exhaustive);
+  return !reported && all_leave(arms, exhaustive);
 }
 
 void Lowerer::pattern(Cursor p, TypeId type, std::vector<cel::Value>& covered,
@@ -116,7 +120,7 @@ bool Lowerer::exhausts(Cursor c, TypeId type, const std::vector<cel::Value>& cov
                      finite ? fmt::format("this `match` leaves out {}", fmt::join(open, ", "))
                             : fmt::format("a `match` on {} needs an `else`", t_.display(type)));
   if (finite) d.note("add an arm for it, or `else { … }`");
-  return true;  // what it would mean for the names and the end of the body is not said again
+  return true;  // what it would mean for the names is not said again
 }
 
 void Lowerer::parallel(Cursor c, ir::Node& node) {

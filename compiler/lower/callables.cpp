@@ -108,9 +108,10 @@ void Lowerer::body(uint32_t index) {
   }
   result_type_ = info.result;
   result_declared_ = info.result_declared;
+  open_match_ = false;
   const BlockResult result = statements(block, true);
   out_.callables[id.value].body = result.block;
-  if (info.result_declared && !result.leaves && !t_.accepts_null(info.result) &&
+  if (info.result_declared && !result.leaves && !open_match_ && !t_.accepts_null(info.result) &&
       !block.has_errors()) {
     m_.sink
         .report(Kind::type_mismatch, info.span,

@@ -289,6 +289,7 @@ class Lowerer {
   std::vector<ir::CallableId> callable_ids_;
   std::vector<uint32_t> todo_;
   std::map<uint32_t, std::vector<std::pair<uint32_t, source::Span>>> calls_;
+  bool open_match_ = false;  // of the present body: a match leaves something out, and is reported
   Module* module_ = nullptr;
   uint32_t current_ = 0;
   std::deque<Level> levels_;  // references to a level stay good while others are opened inside

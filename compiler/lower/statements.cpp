@@ -111,7 +111,7 @@ void Lowerer::fail_(Cursor c, ir::Node& node) {
       } else if (o.name == "message") {
         out.message = typed(o.value, TypeTable::simple(TypeKind::string), "`message`");
       } else if (o.name == "data") {
-        out.data = untyped(o.value);
+        out.data = typed(o.value, TypeTable::simple(TypeKind::any), "`data`");
       } else {
         m_.sink
             .report(Kind::unknown_option, o.name_node.span(),

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 
+#include "compiler/ir/schema/secrets.hpp"
 #include "compiler/sema/expression_checker.hpp"
 
 namespace kflow::sema {
@@ -277,7 +278,9 @@ std::optional<Info> ExpressionChecker::user_function(uint32_t id, const std::str
   for (size_t i = 0; i < actual.size(); ++i) {
     const Info a = check(actual[i]);
     if (!t_.assignable(plain(a), f.params[i].type)) {
-      m_.sink.report(Kind::type_mismatch, span(actual[i]),
+      const bool secret =
+          schema::holds_secret(t_, a.type) && !schema::holds_secret(t_, f.params[i].type);
+      m_.sink.report(secret ? Kind::secret_flow : Kind::type_mismatch, span(actual[i]),
                      fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name,
                                  shown_name, t_.display(f.params[i].type), show(a)));
     }
@@ -334,13 +337,8 @@ void ExpressionChecker::expand(uint32_t id, Module& owner, FunctionInfo& f,
   out_.ast.exprs[id] = out_.ast.exprs[inner];
 }
 
-bool ExpressionChecker::may_be_secret(TypeId type) const {
-  const schema::Type& t = t_[t_.without_null(type)];
-  return t.kind == TypeKind::record_union && t.discriminator.empty();
-}
-
 bool ExpressionChecker::fits(char letter, const Info& i) {
-  if (t_.is_secret(i.type) || may_be_secret(i.type)) return false;
+  if (schema::holds_secret(t_, i.type)) return false;
   if (letter == '*' || unknown(i.type)) return true;
   if (letter == 'O') return i.optional;
   if (i.optional || kind(i.type) == TypeKind::nullable) return false;
@@ -450,6 +448,13 @@ Info ExpressionChecker::overload(uint32_t id, const cel::Function& f,
   }
   for (size_t i = 0; i < args.size(); ++i) {
     if (may_be_null(args[i]) && !unknown(args[i].type)) return null_operand(ids[i], args[i]);
+  }
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (!schema::holds_secret(t_, args[i].type)) continue;
+    m_.sink
+        .report(Kind::secret_flow, span(ids[i]), fmt::format("`{}` would work on a secret", f.name))
+        .note("nothing is computed from a secret");
+    return poison();
   }
   std::string given;
   for (size_t i = receiver; i < args.size(); ++i)

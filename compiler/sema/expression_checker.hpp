@@ -118,8 +118,7 @@ class ExpressionChecker {
   // What a parameter is when nothing is given for it.
   std::optional<cel::Value> fallback(Module& owner, const ParamInfo& p);
   void expand(uint32_t id, Module& owner, FunctionInfo& f, const std::vector<uint32_t>& actual);
-  // `string | secret`
-  bool may_be_secret(TypeId type) const;
+  bool compares_secret(uint32_t id, const Info& a, const Info& b);
   bool fits(char letter, const Info& i);
   Info result_of(char letter, const cel::Function& f, const std::vector<Info>& args);
   Info overload(uint32_t id, const cel::Function& f, const std::vector<uint32_t>& ids,

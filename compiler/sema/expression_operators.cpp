@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "compiler/ir/schema/secrets.hpp"
 #include "compiler/sema/expression_checker.hpp"
 
 namespace kflow::sema {
@@ -150,11 +151,21 @@ Info ExpressionChecker::arithmetic(uint32_t id, OpCode code, const std::vector<u
   return poison();
 }
 
+// A secret may be null, and nothing else is asked of it.
+bool ExpressionChecker::compares_secret(uint32_t id, const Info& a, const Info& b) {
+  const bool secret = schema::holds_secret(t_, a.type) || schema::holds_secret(t_, b.type);
+  if (!secret || kind(a.type) == TypeKind::null || kind(b.type) == TypeKind::null) return false;
+  m_.sink.report(Kind::secret_flow, span(id), "a secret is not compared")
+      .note("what is found out by comparing is part of it");
+  return true;
+}
+
 Info ExpressionChecker::equality(uint32_t id, const std::vector<uint32_t>& args) {
   const Info a = check(args[0]);
   const Info b = check(args[1]);
   const TypeId x = t_.without_null(a.type);
   const TypeId y = t_.without_null(b.type);
+  if (compares_secret(id, a, b)) return {simple(TypeKind::boolean), false};
   if (!unknown(x) && !unknown(y) && kind(x) != TypeKind::null && kind(y) != TypeKind::null &&
       !(is_number(x) && is_number(y)) && kind(widened(x)) != kind(widened(y)) &&
       !t_.assignable(x, y) && !t_.assignable(y, x)) {
@@ -202,6 +213,7 @@ Info ExpressionChecker::membership(uint32_t id, const std::vector<uint32_t>& arg
   const Info item = check(args[0]);
   const Info in = check(args[1]);
   const Info result{simple(TypeKind::boolean), false};
+  if (compares_secret(id, item, in)) return result;
   if (unknown(in.type)) return result;
   if (may_be_null(in)) return null_operand(args[1], in), result;
   const TypeKind k = kind(in.type);
@@ -210,7 +222,6 @@ Info ExpressionChecker::membership(uint32_t id, const std::vector<uint32_t>& arg
                             fmt::format("`in` looks into a list or map, not {}", show(in)));
     if (kind(widened(in.type)) == TypeKind::string) d.note("for text write `text.contains(part)`");
   }
-  (void)item;
   return result;
 }
 
@@ -325,12 +336,12 @@ Info ExpressionChecker::interpolate(const std::vector<uint32_t>& args) {
       case TypeKind::poison:
         break;
       case TypeKind::secret:
-        m_.sink.report(Kind::not_interpolable, span(arg), "a secret is never put into a string");
+        m_.sink.report(Kind::secret_flow, span(arg), "a secret is never put into a string");
         break;
       case TypeKind::record_union:
         if (t_[widened(part.type)].discriminator.empty()) {
           m_.sink.report(
-              Kind::not_interpolable, span(arg),
+              Kind::secret_flow, span(arg),
               fmt::format("`{}` may be a secret, which is never put into a string", text));
           break;
         }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "compiler/cel/evaluate.hpp"
+#include "compiler/ir/schema/secrets.hpp"
 #include "compiler/sema/expression_checker.hpp"
 
 namespace kflow::sema {
@@ -118,6 +119,14 @@ bool require_assignable(Model& m, const CheckedExpression& checked, TypeId wante
                         source::Span span, std::string_view what) {
   const TypeId type = outer_type(m, checked);
   if (m.types.assignable(type, wanted)) return true;
+  if (schema::holds_secret(m.types, type) && !schema::holds_secret(m.types, wanted)) {
+    m.sink
+        .report(Kind::secret_flow, span,
+                fmt::format("{} takes {}, and this {} a secret", what, m.types.display(wanted),
+                            m.types.is_secret(type) ? "is" : "has"))
+        .note("a secret goes only where a `secret` is wanted");
+    return false;
+  }
   auto d = m.sink.report(
       m.types.accepts_null(type) && m.types.assignable(m.types.without_null(type), wanted)
           ? Kind::maybe_null

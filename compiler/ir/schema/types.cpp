@@ -6,6 +6,7 @@
 #include "compiler/base/check.hpp"
 #include "compiler/base/hash.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/schema/secrets.hpp"
 
 namespace kflow::schema {
 namespace {
@@ -259,6 +260,7 @@ bool TypeTable::assignable(TypeId from, TypeId to) const {
     return is_secret(from) ? is_secret(to) && (f.kind == t.kind || t.kind == TypeKind::nullable)
                            : f.kind == TypeKind::null && t.kind == TypeKind::nullable;
   }
+  if (holds_secret(*this, from) && !holds_secret(*this, to)) return false;
   if (f.kind == TypeKind::any || t.kind == TypeKind::any) return true;
   if (t.kind == TypeKind::nullable) {
     return f.kind == TypeKind::null ||
@@ -344,7 +346,9 @@ TypeId TypeTable::join(TypeId a, TypeId b) {
   const TypeKind kb = types_[b.value].kind;
   if (ka == TypeKind::poison) return b;
   if (kb == TypeKind::poison) return a;
-  if (ka == TypeKind::any || kb == TypeKind::any) return simple(TypeKind::any);
+  // What may be a secret is treated as one.
+  const bool secret = holds_secret(*this, a) || holds_secret(*this, b);
+  if (!secret && (ka == TypeKind::any || kb == TypeKind::any)) return simple(TypeKind::any);
   if (ka == TypeKind::null) return nullable(b);
   if (kb == TypeKind::null) return nullable(a);
   if (ka == TypeKind::nullable || kb == TypeKind::nullable)
@@ -363,7 +367,7 @@ TypeId TypeTable::join(TypeId a, TypeId b) {
   if (assignable(b, a) && !needs_check(b, a)) return a;
   if (ka == TypeKind::list && kb == TypeKind::list)
     return list_of(join(types_[a.value].element, types_[b.value].element));
-  return simple(TypeKind::any);
+  return simple(secret ? TypeKind::secret : TypeKind::any);
 }
 
 uint32_t TypeTable::append(const TypeTable& other) {
