@@ -38,6 +38,9 @@ struct whole : grammar::node<syntax::Node::file,
 ParsedExpression parse_strict(std::string_view text) {
   syntax::Recorder recorder(text);
   Input input(text.data(), text.data() + text.size(), "");
+  // A part that is missing right at the beginning lies within the root only if that begins there.
+  input.bump(static_cast<size_t>(
+      grammar::skip_trivia(text.data(), text.data() + text.size()) - text.data()));
   tao::pegtl::parse<whole, tao::pegtl::nothing, control>(input, recorder);
   ParsedExpression out;
   for (const syntax::SyntaxError& e : recorder.errors())
