@@ -1,5 +1,6 @@
 // Ast → Program: iteration variables become slots, names variables, the rest operations.
 #include <map>
+#include <utility>
 
 #include "compiler/cel/front/ast.hpp"
 
@@ -56,9 +57,10 @@ class Compiler {
     return std::nullopt;
   }
   uint32_t push_local(const std::string& text) {
-    const auto slot = static_cast<uint32_t>(locals_.size());
+    const uint32_t slot = free_++;
     locals_.push_back({text, slot});
-    out_.locals = std::max(out_.locals, slot + 1);
+    highest_ = std::max(highest_, free_);
+    out_.locals = std::max(out_.locals, free_);
     return slot;
   }
 
@@ -143,11 +145,19 @@ class Compiler {
       for (const uint32_t arg : e.args) args.push_back(compile(arg));
       return emit(e, e.op, 0, args, e.flags, e.marks);
     }
+    const size_t names = locals_.size();
+    const uint32_t free = free_;
+    const uint32_t highest = std::exchange(highest_, free_);
     std::vector<uint32_t> args{compile(e.args[0])};
+    // What is bound is computed where it is first read, which may be within loops of the body:
+    // these must not have the slots of loops in it.
+    if (e.op == OpCode::bind) free_ = highest_;
+    highest_ = std::max(highest_, highest);
     const uint32_t slot = push_local(e.variable);
     if (!e.variable2.empty()) push_local(e.variable2);
     for (size_t i = 1; i < e.args.size(); ++i) args.push_back(compile(e.args[i]));
-    locals_.resize(slot);
+    locals_.resize(names);
+    free_ = free;
     return emit(e, e.op, slot, args, e.flags);
   }
 
@@ -156,6 +166,8 @@ class Compiler {
   Program out_;
   std::map<std::string, uint32_t> names_;
   std::vector<Local> locals_;
+  uint32_t free_ = 0;     // first slot that no variable in scope has
+  uint32_t highest_ = 0;  // slots used so far, within the value that is being compiled
 };
 
 }  // namespace

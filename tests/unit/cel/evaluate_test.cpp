@@ -102,6 +102,11 @@ TEST_CASE("an error names its place") {
 TEST_CASE("the innermost variable wins, and its own again after the inner loop") {
   CHECK(shown(strict("[1, 2].map(x, [10].map(x, x + 1)[0] + x)")) == "[12, 13]");
   CHECK(shown(strict("cel.bind(x, 1, cel.bind(x, x + 1, x) + x)")) == "3");
+  // First read within a loop, by loops of its own.
+  CHECK(shown(strict("cel.bind(n, [7].map(i, string(i)), ['a', 'b'].map(r, n.map(k, k + r)))")) ==
+        shown(strict("[['7a'], ['7b']]")));
+  CHECK(shown(strict("cel.bind(a, [[1, 2]], cel.bind(n, a[0].map(i, i + 1), a.map(r, n.map(k, "
+                     "[k, r[0]]))))")) == shown(strict("[[[2, 1], [3, 1]]]")));
   CHECK(shown(strict("cel.bind(a, [1, 2], a.map(b, a.map(a, a * b)))")) == "[[1, 2], [2, 4]]");
   CHECK(shown(strict("[[1], [2, 3]].map(l, l.filter(v, v > 1)).map(l, l.size())")) == "[0, 2]");
   CHECK(shown(strict("{'a': 1}.transformMap(k, v, cel.bind(v, v + 1, v))")) == R"({"a": 2})");
