@@ -92,19 +92,29 @@ bool flags_fit(const Op& op) {
 
 // Each operation but the root is the operand of exactly one other, and an iteration variable is
 // read only where it is set: within the body of its loop, whose slots lie above those of the loops
-// around it.
+// around it. What is bound may leave slots out: those of loops in the value.
 bool well_scoped(const Program& p) {
   std::vector<uint32_t> scope(p.ops.size(), UINT32_MAX);
+  std::vector<uint32_t> owner(p.ops.size(), UINT32_MAX);  // the loop or binding around each
   scope.back() = 0;
+  const auto is_set = [&](uint32_t slot, uint32_t at) {
+    for (; at != UINT32_MAX; at = owner[at]) {
+      if (slot >= p.ops[at].a) return slot - p.ops[at].a < slots(p.ops[at]);
+    }
+    return false;
+  };
   for (size_t i = p.ops.size(); i-- > 0;) {
     const Op& op = p.ops[i];
     if (scope[i] == UINT32_MAX) return false;
-    if (op.code == OpCode::local && op.a >= scope[i]) return false;
-    if (slots(op) > 0 && op.a != scope[i]) return false;
+    if (op.code == OpCode::local && !is_set(op.a, owner[i])) return false;
+    const bool gap = op.code == OpCode::bind && op.a > scope[i];
+    if (slots(op) > 0 && op.a != scope[i] && !gap) return false;
     for (uint32_t k = 0; k < op.link_count; ++k) {
-      uint32_t& inner = scope[p.links[op.first_link + k]];
-      if (inner != UINT32_MAX) return false;
-      inner = scope[i] + (k > 0 ? slots(op) : 0);
+      const uint32_t operand = p.links[op.first_link + k];
+      if (scope[operand] != UINT32_MAX) return false;
+      const bool within = k > 0 && slots(op) > 0;
+      scope[operand] = within ? op.a + slots(op) : scope[i];
+      owner[operand] = within ? static_cast<uint32_t>(i) : owner[i];
     }
   }
   return true;
