@@ -31,10 +31,7 @@ foreach(program kflow_cli kflowc)
     DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d" COMPONENT program)
 endforeach()
 add_custom_target(kflow_shell_files ALL DEPENDS ${files})
-configure_file("${CMAKE_CURRENT_SOURCE_DIR}/packaging/kflow.service.in"
-  "${CMAKE_CURRENT_BINARY_DIR}/kflow.service" @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/kflow.service" DESTINATION lib/systemd/system
-  COMPONENT program)
+install(FILES packaging/kflow.service DESTINATION lib/systemd/system COMPONENT program)
 install(FILES LICENSE README.md DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT program)
 
 # ---- the library
