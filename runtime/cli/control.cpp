@@ -9,6 +9,7 @@
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/needs.hpp"
+#include "runtime/engine/why.hpp"
 
 namespace kflow::cli {
 
@@ -21,26 +22,6 @@ cel::Value loose_value(const std::string& text) {
   if (text.empty()) return {};
   auto value = cel::from_json(text);
   return value ? std::move(*value) : cel::Value::string(text);
-}
-
-std::string sentence(const machine::Waiting& w, Millis now) {
-  const Millis left = std::max<Millis>(0, w.due == machine::never ? 0 : w.due - now);
-  const std::string until =
-      w.due == machine::never ? "" : fmt::format(", for another {} at most", duration_text(left));
-  if (w.what == "running") {
-    return fmt::format(
-        "runs `{}` since {}{}", w.callee, duration_text(now - w.since),
-        w.attempt > 1 ? fmt::format(" (attempt {} of {})", w.attempt, w.max_attempts) : "");
-  }
-  if (w.what == "timer") return fmt::format("sleeps, for another {}", duration_text(left));
-  if (w.what == "retry")
-    return fmt::format("failed and tries again in {} (attempt {} of {}): {}", duration_text(left),
-                       w.attempt + 1, w.max_attempts, w.error);
-  if (w.what == "signal") return fmt::format("waits for the signal `{}`{}", w.subject, until);
-  if (w.what == "run")
-    return fmt::format("waits for run {} ({}){}", short_id(w.subject), w.callee, until);
-  if (w.what == "person") return fmt::format("asks: {}{}", w.subject, until);
-  return "is being stopped";
 }
 
 }  // namespace
@@ -58,25 +39,11 @@ int why(const Common& common, const std::string& run) {
                 header->error.empty() ? "" : ": ", header->error.c_str());
     return Exit::ok;
   }
-  auto program = engine::load_program(**store, header->program);
-  if (!program) return fail_with(program.error());
-  auto loaded = engine::load_state(**store, header->key, *program);
-  if (!loaded) return fail_with(loaded.error());
-  const Millis now = engine::SystemClock().now();
-  const auto waiting = machine::waiting(*loaded->state);
-  for (const machine::Waiting& w : waiting) {
-    const std::string line = fmt::format("step `{}` {}", w.path, sentence(w, now));
-    std::printf("%s\n", line.c_str());
-  }
-  if (header->status == machine::RunStatus::pending && !header->slot.empty()) {
-    std::printf("it waits until another run of `%s` has ended (at most %u at a time)\n",
-                header->workflow.c_str(), header->slot_limit);
-  } else if (waiting.empty()) {
-    std::printf("the run waits for nothing: it is about to go on\n");
-  }
-  const bool needs_process = std::any_of(
-      waiting.begin(), waiting.end(),
-      [](const machine::Waiting& w) { return w.what != "person" && w.what != "signal"; });
+  const auto lines = engine::why(**store, *header, engine::SystemClock().now());
+  if (!lines) return fail_with(lines.error());
+  for (const engine::WhyLine& line : *lines) std::printf("%s\n", line.text.c_str());
+  const bool needs_process = std::any_of(lines->begin(), lines->end(),
+                                         [](const engine::WhyLine& l) { return l.needs_process; });
   if (!(*store)->alive(header->owner)) {
     auto options = engine_options(place, header->project_root);
     if (!options) return fail_with(options.error());
@@ -174,8 +141,12 @@ int fork(const Common& common, const ForkCommand& options) {
                             .id = options.id},
                            engine::SystemClock().now());
   if (!made) return fail_with(made.error());
-  if (auto spawned = spawn_worker(place, header->project_root, made->id); !spawned)
-    return fail_with(spawned.error());
+  const auto taken = handed_over(**store, made->key);
+  if (!taken) return fail_with(taken.error());
+  if (!*taken) {
+    if (auto spawned = spawn_worker(place, header->project_root, made->id); !spawned)
+      return fail_with(spawned.error());
+  }
   std::printf("%s\n", made->id.c_str());
   return Exit::ok;
 }

@@ -15,164 +15,15 @@
 #include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/step_table.hpp"
 
 namespace kflow::cli {
 namespace {
 
+using engine::StepRow;
+using engine::StepTable;
 using machine::Millis;
 using machine::RunStatus;
-
-// Of a longer log `get` reads the end alone: however long a run is, looking at it is quick.
-constexpr uint64_t most_events_listed = 20'000;
-
-struct StepRow {
-  bool begun = false;  ///< its beginning was read
-  std::string path;
-  std::string label;  ///< shown instead of the path
-  std::string callee;
-  std::string status;
-  uint32_t attempts = 1;
-  Millis started_at = 0;
-  Millis ended_at = 0;
-  bool model = false;  ///< a call of a model
-  cel::Value input;
-  cel::Value output;
-  std::string error;
-  machine::UsageTotal usage;  ///< of a call of a model, or of an agent's or team's own
-};
-
-// The steps of a run in the order in which they began.
-struct StepTable {
-  std::vector<StepRow> rows;
-  std::map<machine::ActId, size_t> by_act;
-  std::map<machine::ActId, machine::ActId> parent_of;
-  machine::UsageTotal usage;  ///< of the whole run
-  const ir::Program* program_ = nullptr;
-  cel::Value input;
-  cel::Value result;
-  std::string error;
-
-  void add(const ir::Program& program, const machine::Event& e) {
-    program_ = &program;
-    if (e.parent != machine::no_act) parent_of[e.act] = e.parent;
-    if (const auto* s = std::get_if<machine::RunStarted>(&e.data)) input = s->input;
-    if (const auto* s = std::get_if<machine::RunCompleted>(&e.data)) result = s->value;
-    if (const auto* s = std::get_if<machine::RunFailed>(&e.data))
-      error = (s->error.step.empty() ? "" : "step `" + s->error.step + "`: ") + s->error.message;
-    if (const auto* s = std::get_if<machine::StepStarted>(&e.data)) {
-      StepRow& row = row_of(program, e);
-      row.begun = true;
-      row.attempts = s->attempt;
-      row.status = "RUNNING";
-      if (s->attempt == 1) row.input = s->input;
-      const auto* node = std::get_if<ir::StepNode>(&program[e.node].data);
-      const cel::Value* model = node != nullptr && node->call.kind == ir::CalleeKind::model &&
-                                        s->input.kind() == cel::Kind::map
-                                    ? s->input.find("model")
-                                    : nullptr;
-      if (model != nullptr) row.callee = model->as_string();
-    } else if (const auto* t = std::get_if<machine::ToolEntered>(&e.data)) {
-      StepRow& row = row_of(program, e);
-      row.begun = true;
-      row.attempts = t->attempt;
-      row.status = "RUNNING";
-      if (t->attempt == 1) row.input = t->input;
-    } else if (const auto* a = std::get_if<machine::AgentEntered>(&e.data)) {
-      StepRow& row = row_of(program, e);
-      row.begun = true;
-      row.status = "RUNNING";
-      row.input = a->input;
-    } else if (const auto* d = std::get_if<machine::AgentEnded>(&e.data)) {
-      row_of(program, e).usage = d->usage;
-    } else if (const auto* g = std::get_if<machine::AgentFailed>(&e.data)) {
-      row_of(program, e).usage = g->usage;
-    } else if (const auto* u = std::get_if<machine::UsageRecorded>(&e.data)) {
-      if (e.act == 1) {
-        usage = u->usage;
-      } else {
-        row_of(program, e).usage = u->usage;
-        usage += u->usage;
-      }
-    } else if (const auto* q = std::get_if<machine::Asked>(&e.data)) {
-      StepRow& row = row_of(program, e);
-      row.status = "PAUSED";
-      row.begun = row.begun || q->number == 1;
-      if (q->number == 1) row.input = q->input;
-    } else if (std::holds_alternative<machine::Answered>(e.data)) {
-      row_of(program, e).status = "RUNNING";
-    } else if (std::holds_alternative<machine::RunResumed>(e.data)) {
-      error.clear();
-    } else if (const auto* c = std::get_if<machine::StepCompleted>(&e.data)) {
-      StepRow& row = end(e, "COMPLETED");
-      row.output = c->value;
-      row.error.clear();
-      if (row.model) add_usage(e.act, c->value);
-    } else if (const auto* r = std::get_if<machine::StepRetryScheduled>(&e.data)) {
-      StepRow& row = row_of(program, e);
-      row.status = "RETRYING";
-      row.error = r->error.message;
-    } else if (const auto* f = std::get_if<machine::StepFailed>(&e.data)) {
-      StepRow& row = end(e, "ERROR");
-      row.error = f->error.message;
-      row.output = f->value;
-    } else if (std::holds_alternative<machine::StepCancelled>(e.data)) {
-      end(e, "CANCELLED");
-    }
-  }
-
-  void forget_what_began_before() {
-    std::erase_if(rows, [](const StepRow& row) { return !row.begun; });
-    by_act.clear();
-  }
-  // A step that goes on, if it is not there.
-  void add_open(const machine::Waiting& w) {
-    const auto same = [&](const StepRow& row) { return row.path == w.path && row.ended_at == 0; };
-    if (std::any_of(rows.begin(), rows.end(), same)) return;
-    rows.push_back({.begun = true,
-                    .path = w.path,
-                    .label = "",
-                    .callee = w.callee,
-                    .status = w.what == "retry" ? "RETRYING" : "RUNNING",
-                    .attempts = std::max<uint32_t>(1, w.attempt),
-                    .started_at = w.since,
-                    .input = {},
-                    .output = {},
-                    .error = w.error});
-  }
-
- private:
-  // A call counts for itself, for the agent whose turn it is, and for the run.
-  void add_usage(machine::ActId act, const cel::Value& value) {
-    const auto answer = conversation::answer_from(value);
-    if (!answer) return;
-    const machine::UsageTotal used = machine::used_by(*answer);
-    usage += used;
-    rows[by_act[act]].usage += used;
-    const auto agent = by_act.find(parent_of[act]);
-    if (agent != by_act.end()) rows[agent->second].usage += used;
-  }
-  StepRow& row_of(const ir::Program& program, const machine::Event& e) {
-    const auto [it, added] = by_act.emplace(e.act, rows.size());
-    if (added) {
-      const auto* step = std::get_if<ir::StepNode>(&program[e.node].data);
-      rows.push_back({.begun = false,
-                      .path = e.path,
-                      .label = e.label,
-                      .callee = step == nullptr ? "" : step->call.name,
-                      .status = "",
-                      .attempts = 1,
-                      .started_at = e.time,
-                      .model = step != nullptr && step->call.kind == ir::CalleeKind::model});
-    }
-    return rows[it->second];
-  }
-  StepRow& end(const machine::Event& e, std::string status) {
-    StepRow& row = row_of(*program_, e);
-    row.status = std::move(status);
-    row.ended_at = e.time;
-    return row;
-  }
-};
 
 // A row with what stands below its parent in the list.
 struct Line {
@@ -361,41 +212,6 @@ int ps(const Common& common, const PsOptions& options) {
   return Exit::ok;
 }
 
-namespace {
-
-// Fills the table: of a long log with its end alone, and with what still runs from before that.
-// Gives how many events were not read.
-Result<uint64_t> read_steps(store::Store& store, const store::RunHeader& header,
-                            const std::shared_ptr<const ir::Program>& program, bool whole,
-                            StepTable& table) {
-  const auto last = store.last(header.key);
-  if (!last) return std::unexpected(last.error());
-  const uint64_t events = *last ? (*last)->first_seq + (*last)->event_count : 0;
-  const uint64_t from = whole || events <= most_events_listed ? 0 : events - most_events_listed;
-  if (from > 0) {
-    // The input is in the first event.
-    KFLOW_TRY(
-        engine::read_events(store, header.key, 0, [&](const machine::Event& e, uint64_t, uint64_t) {
-          table.add(*program, e);
-          return false;
-        }));
-  }
-  KFLOW_TRY(engine::read_events(store, header.key, from,
-                                [&](const machine::Event& e, uint64_t, uint64_t) {
-                                  table.add(*program, e);
-                                  return true;
-                                }));
-  if (from == 0) return 0;
-  table.forget_what_began_before();
-  if (is_final(header.status)) return from;
-  const auto loaded = engine::load_state(store, header.key, program);
-  if (!loaded) return std::unexpected(loaded.error());
-  for (const machine::Waiting& w : machine::waiting(*loaded->state)) table.add_open(w);
-  return from;
-}
-
-}  // namespace
-
 int get(const Common& common, const GetOptions& options) {
   const Place place = find_place(common.store);
   auto store = open_store(place, false);
@@ -414,7 +230,7 @@ int get(const Common& common, const GetOptions& options) {
   if (!program) return fail_with(program.error());
   StepTable table;
   const bool whole = options.all || !options.step.empty();
-  auto left_out = read_steps(**store, *header, *program, whole, table);
+  auto left_out = engine::read_steps(**store, *header, *program, whole, table);
   if (!left_out) return fail_with(left_out.error());
   if (options.input) {
     std::printf("%s\n", cel::to_json(table.input, 2).c_str());

@@ -295,8 +295,12 @@ int run(const Common& common, const RunOptions& options) {
   if (!started) return fail_with(started.error());
   if (options.background) {
     engine->reset();
-    if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned)
-      return fail_with(spawned.error());
+    const auto taken = handed_over(**store, started->key);
+    if (!taken) return fail_with(taken.error());
+    if (!*taken) {
+      if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned)
+        return fail_with(spawned.error());
+    }
     std::printf("%s\n", started->id.c_str());
     return Exit::ok;
   }

@@ -11,6 +11,7 @@
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/source/source.hpp"
 #include "runtime/config/settings.hpp"
+#include "runtime/engine/why.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
 
@@ -61,6 +62,7 @@ int fail_with(const Error& error) {
     case ErrorCode::not_found:
     case ErrorCode::conflict:
     case ErrorCode::already_exists:
+    case ErrorCode::limit:
       return Exit::failed;
     default:
       return Exit::system_error;
@@ -147,7 +149,8 @@ std::function<std::optional<std::string>(std::string_view)> secret_reader(
 
 }  // namespace
 
-Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root) {
+Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root,
+                                             bool metrics) {
   engine::EngineOptions options;
   options.project_root = project_root.empty() ? place.project_root : project_root;
   const auto settings = config::load_settings(options.project_root);
@@ -185,7 +188,7 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   auto watcher = observe::make_watcher(
       [](const char* name) { return std::getenv(name); },
       [] { return engine::SystemClock().now(); },
-      [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+      [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }, metrics);
   if (watcher) {
     options.observer = std::move(*watcher);
   } else {
@@ -194,18 +197,9 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   return options;
 }
 
-std::string short_id(const std::string& id) {
-  return id.size() > 8 ? id.substr(id.size() - 8) : id;
-}
+std::string short_id(const std::string& id) { return engine::short_id(id); }
 
-std::string duration_text(machine::Millis ms) {
-  if (ms < 1000) return fmt::format("{} ms", ms);
-  if (ms < 60'000) return fmt::format("{:.1f} s", static_cast<double>(ms) / 1000);
-  const machine::Millis s = ms / 1000;
-  if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
-  if (s < 86'400) return fmt::format("{} h {} min", s / 3600, s / 60 % 60);
-  return fmt::format("{} d {} h", s / 86'400, s / 3600 % 24);
-}
+std::string duration_text(machine::Millis ms) { return engine::duration_text(ms); }
 
 std::string usage_text(const machine::UsageTotal& u) {
   std::string out = fmt::format("{} in", u.input_tokens);

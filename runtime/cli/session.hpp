@@ -35,12 +35,16 @@ int fail_with(const Error& error);
 Result<std::shared_ptr<store::Store>> open_store(const Place& place, bool create);
 /// The run that `text` means: an id, a prefix or suffix of one, or @last.
 Result<store::RunHeader> find_run(store::Store& store, const std::string& text);
-/// Options of an engine for a project, by its kflow.yaml.
-Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root);
+/// Options of an engine for a project, by its kflow.yaml. `metrics`: it is always observed.
+Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root,
+                                             bool metrics = false);
 
 /// A fresh process of this program that outlives the terminal and goes on with the run.
 Result<void> spawn_worker(const Place& place, const std::string& project_root,
                           const std::string& run_id);
+/// Whether a process that serves the store takes the run (or has it, or it has ended); waits for a
+/// moment, if there is such a process.
+Result<bool> handed_over(store::Store& store, store::RunKey run);
 /// Starts one if no living process has the run; true: it did.
 Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run);
 

@@ -4,8 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/needs.hpp"
@@ -41,10 +44,38 @@ Result<void> spawn_worker(const Place& place, const std::string& project_root,
   return {};
 }
 
+namespace {
+
+// What a process that serves the store may take to notice a run that nobody has.
+constexpr auto hand_over_time = std::chrono::milliseconds(400);
+constexpr auto hand_over_look = std::chrono::milliseconds(5);
+
+bool others_are_there(store::Store& store) {
+  const auto owners = store.owners();
+  if (!owners) return false;
+  return std::any_of(owners->begin(), owners->end(), [&](const store::OwnerInfo& o) {
+    return o.pid != ::getpid() && store.alive(o.id);
+  });
+}
+
+}  // namespace
+
+Result<bool> handed_over(store::Store& store, store::RunKey run) {
+  store.ring(store::every_owner);
+  const auto until = std::chrono::steady_clock::now() + hand_over_time;
+  for (;;) {
+    const auto header = store.header(run);
+    if (!header) return std::unexpected(header.error());
+    if (!*header || is_final((*header)->status) || store.alive((*header)->owner)) return true;
+    if (std::chrono::steady_clock::now() >= until || !others_are_there(store)) return false;
+    std::this_thread::sleep_for(hand_over_look);
+  }
+}
+
 Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run) {
-  const auto header = store.header(run.key);
-  if (!header) return std::unexpected(header.error());
-  if (!*header || is_final((*header)->status) || store.alive((*header)->owner)) return false;
+  const auto taken = handed_over(store, run.key);
+  if (!taken) return std::unexpected(taken.error());
+  if (*taken) return false;
   auto options = engine_options(place, run.project_root);
   if (!options) return std::unexpected(std::move(options).error());
   if (auto tape = use_tape_of(*options, run); !tape) return std::unexpected(tape.error());

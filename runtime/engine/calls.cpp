@@ -26,27 +26,43 @@ static std::string missing_functions(const ir::Program& program, ir::CallableId 
   return out;
 }
 
-Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program,
-                                       ir::CallableId workflow, const cel::Value& input,
-                                       const StartOptions& options) {
+void Engine::Impl::start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
+                         const cel::Value& input, const StartOptions& options, Then then) {
   if (const std::string missing = missing_functions(*program, workflow, options_.activities);
       !missing.empty()) {
-    return fail(ErrorCode::invalid_argument,
-                "the workflow calls functions of an embedding program that this process does not "
-                "have: " +
-                    missing + "; an `extern tool` with a `command` runs anywhere");
+    return then(fail(ErrorCode::invalid_argument,
+                     "the workflow calls functions of an embedding program that this process does "
+                     "not have: " +
+                         missing + "; an `extern tool` with a `command` runs anywhere"));
   }
   auto checked = check_input(*program, workflow, input);
-  if (!checked) return std::unexpected(std::move(checked).error());
+  if (!checked) return then(std::unexpected(std::move(checked).error()));
   auto pending = std::make_shared<PendingStart>();
   pending->program = std::move(program);
   pending->workflow = workflow;
   pending->input = std::move(*checked);
   pending->options = options;
+  pending->then = std::move(then);
   post([this, pending] { starts_.push_back(pending); });
-  std::unique_lock lock(pending->mutex);
-  pending->changed.wait(lock, [&] { return pending->done; });
-  return std::move(pending->result);
+}
+
+Result<StartedRun> Engine::Impl::start(std::shared_ptr<const ir::Program> program,
+                                       ir::CallableId workflow, const cel::Value& input,
+                                       const StartOptions& options) {
+  struct Answer {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::optional<Result<StartedRun>> result;
+  };
+  const auto answer = std::make_shared<Answer>();
+  start(std::move(program), workflow, input, options, [answer](Result<StartedRun> result) {
+    const std::lock_guard guard(answer->mutex);
+    answer->result = std::move(result);
+    answer->changed.notify_all();
+  });
+  std::unique_lock lock(answer->mutex);
+  answer->changed.wait(lock, [&] { return answer->result.has_value(); });
+  return std::move(*answer->result);
 }
 
 Result<void> Engine::Impl::resume(RunKey run, std::shared_ptr<const ir::Program> next) {
@@ -132,12 +148,14 @@ void Engine::Impl::notify(Waiters& waiters, const std::vector<RunKey>& runs) {
 
 void Engine::Impl::notify_commit(const std::vector<RunKey>& runs,
                                  const std::vector<RunKey>& ended) {
+  if (options_.on_events && !runs.empty()) options_.on_events(runs);
   const std::lock_guard guard(waiters_mutex_);
   notify(for_events_, runs);
   notify(for_ends_, ended);
 }
 
 void Engine::Impl::notify_all() {
+  if (options_.on_events) options_.on_events({});
   const std::lock_guard guard(waiters_mutex_);
   for (Waiters* waiters : {&for_events_, &for_ends_}) {
     for (auto& [run, waiter] : *waiters) {

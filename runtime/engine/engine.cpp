@@ -22,6 +22,10 @@ Result<StartedRun> Engine::start(std::shared_ptr<const ir::Program> program,
                                  const StartOptions& options) {
   return impl_->start(std::move(program), workflow, input, options);
 }
+void Engine::start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
+                   const cel::Value& input, const StartOptions& options, Then then) {
+  impl_->start(std::move(program), workflow, input, options, std::move(then));
+}
 Result<void> Engine::resume(RunKey run) { return impl_->resume(run, nullptr); }
 Result<void> Engine::move(RunKey run, std::shared_ptr<const ir::Program> program) {
   return impl_->resume(run, std::move(program));

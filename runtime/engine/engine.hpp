@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "runtime/activities/activity.hpp"
 #include "runtime/engine/clock.hpp"
 #include "runtime/engine/observer.hpp"
+#include "runtime/machine/input.hpp"
 #include "runtime/machine/machine.hpp"
 #include "runtime/store/store.hpp"
 
@@ -37,6 +39,9 @@ struct EngineOptions {
   int full_disk_wait_ms = 500;         ///< between tries to write when there is no space
   std::shared_ptr<Observer> observer;  ///< none: nothing is kept for one
   std::function<void()> on_commit;     ///< after each durable batch, on the committer's thread
+  /// Runs that have new events, after they are durable; none named: another process has written
+  /// something. On the loop's thread: must not block.
+  std::function<void(std::span<const RunKey> runs)> on_events;
   std::function<void(const std::string&)>
       on_trouble;  ///< the disk is full, a run was lost to another process, …
 };
@@ -73,6 +78,11 @@ class Engine {
   /// error lists what is wrong.
   Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
                            const cel::Value& input, const StartOptions& options);
+  /// The same without waiting: `then` is called once the run is durable or refused, on a thread of
+  /// the engine's (or this one), and must not block. Not after the engine is gone.
+  using Then = std::function<void(Result<StartedRun>)>;
+  void start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
+             const cel::Value& input, const StartOptions& options, Then then);
   /// Takes over a run whose process is gone; fine if it runs here already. conflict: another
   /// process has it.
   Result<void> resume(RunKey run);
@@ -96,6 +106,9 @@ class Engine {
   std::unique_ptr<Impl> impl_;
 };
 
+using machine::CheckedInput;
+using machine::InputProblem;
+using machine::inspect_input;
 /// Checks and completes an input record: defaults, types, unknown names. All problems in one
 /// invalid_argument error, a line each.
 Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow,

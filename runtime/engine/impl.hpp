@@ -69,6 +69,8 @@ class Engine::Impl {
 
   Result<StartedRun> start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
                            const cel::Value& input, const StartOptions& options);
+  void start(std::shared_ptr<const ir::Program> program, ir::CallableId workflow,
+             const cel::Value& input, const StartOptions& options, Then then);
 
   Result<void> resume(RunKey run, std::shared_ptr<const ir::Program> next);
 
@@ -87,18 +89,11 @@ class Engine::Impl {
     ir::CallableId workflow;
     cel::Value input;
     StartOptions options;
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-    Result<StartedRun> result;
-    // Of the run as it goes into the batch.
-    std::string id;
+    Then then;
+    std::string id;  // of the run as it goes into the batch
 
-    void finish(Result<StartedRun> r) {
-      const std::lock_guard guard(mutex);
-      result = std::move(r);
-      done = true;
-      changed.notify_all();
+    void finish(Result<StartedRun> result) {
+      if (then) std::exchange(then, {})(std::move(result));
     }
   };
 

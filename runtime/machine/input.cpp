@@ -7,13 +7,10 @@
 
 namespace kflow::machine {
 
-Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow,
-                               const cel::Value& input) {
+CheckedInput inspect_input(const ir::Program& program, ir::CallableId workflow,
+                           const cel::Value& input) {
   const ir::Callable& callable = program[workflow];
-  std::string problems;
-  const auto problem = [&](const std::string& text) {
-    problems += (problems.empty() ? "" : "\n") + text;
-  };
+  CheckedInput result;
   std::vector<cel::MapEntry> out;
   std::vector<std::string> names;
   for (const ir::Param& p : callable.params) {
@@ -25,8 +22,10 @@ Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workfl
       } else if (program.types.accepts_null(p.type)) {
         out.push_back({cel::Value::string(p.name), cel::Value()});
       } else {
-        problem("the input `" + p.name + "` (" + program.types.display(p.type) +
-                ") is missing; give it with -i " + p.name + "=…");
+        const std::string type = program.types.display(p.type);
+        result.problems.push_back({p.name, "is missing; it is a " + type,
+                                   "the input `" + p.name + "` (" + type +
+                                       ") is missing; give it with -i " + p.name + "=…"});
       }
       continue;
     }
@@ -38,7 +37,8 @@ Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workfl
       const std::string path = v.path.empty()          ? p.name
                                : v.path.front() == '[' ? p.name + v.path
                                                        : p.name + "." + v.path;
-      problem("the input `" + path + "`: " + v.rule + ", got " + v.value);
+      const std::string rule = v.rule + ", got " + v.value;
+      result.problems.push_back({path, rule, "the input `" + path + "`: " + rule});
     }
     if (checked.ok()) out.push_back({cel::Value::string(p.name), std::move(checked.value)});
   }
@@ -49,14 +49,26 @@ Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workfl
       if (std::find(names.begin(), names.end(), name) != names.end()) continue;
       std::string list;
       for (const std::string& n : names) list += (list.empty() ? "`" : ", `") + n + "`";
-      problem("`" + callable.name + "` has no input `" + name + "`" +
-              (list.empty() ? "; it takes none" : "; it takes " + list));
+      const std::string rest = list.empty() ? "; it takes none" : "; it takes " + list;
+      result.problems.push_back({name, "`" + callable.name + "` has no such input" + rest,
+                                 "`" + callable.name + "` has no input `" + name + "`" + rest});
     }
   } else if (!input.is_null()) {
-    problem("the input must be a record of the workflow's parameters");
+    const std::string rule = "the input must be a record of the workflow's parameters";
+    result.problems.push_back({"", rule, rule});
   }
-  if (!problems.empty()) return fail(ErrorCode::invalid_argument, problems);
-  return cel::Value::map(std::move(out));
+  if (result.problems.empty()) result.value = cel::Value::map(std::move(out));
+  return result;
+}
+
+Result<cel::Value> check_input(const ir::Program& program, ir::CallableId workflow,
+                               const cel::Value& input) {
+  CheckedInput checked = inspect_input(program, workflow, input);
+  if (checked.problems.empty()) return std::move(checked.value);
+  std::string problems;
+  for (const InputProblem& p : checked.problems)
+    problems += (problems.empty() ? "" : "\n") + p.sentence;
+  return fail(ErrorCode::invalid_argument, problems);
 }
 
 }  // namespace kflow::machine

@@ -111,7 +111,9 @@ std::vector<Requirement> requirements(const RunState& s) {
                    .value = ask.value,
                    .form = ask.form,
                    .since = act->step->attempt_started_at,
-                   .expires = ask.expires});
+                   .expires = ask.expires,
+                   .has_default = ask.has_default,
+                   .fallback = ask.fallback});
   }
   std::sort(out.begin(), out.end(),
             [](const Requirement& a, const Requirement& b) { return a.path < b.path; });

@@ -264,6 +264,8 @@ struct Requirement {
   ir::TypeId form;  ///< of the answer's value; none: it has none
   Millis since = 0;
   Millis expires = never;
+  bool has_default = false;  ///< `fallback` is the answer when it expires
+  cel::Value fallback;
 };
 std::vector<Requirement> requirements(const RunState& state);
 /// Why a value is no answer to the question (a line each), or nothing.

@@ -221,7 +221,7 @@ void Watcher::line(LogLevel level, std::string_view message,
 
 Result<std::shared_ptr<Watcher>> make_watcher(
     const std::function<const char*(const char*)>& environment, std::function<Millis()> clock,
-    std::function<void(const std::string&)> write_log) {
+    std::function<void(const std::string&)> write_log, bool always) {
   Watcher::Settings settings{.exports = export_settings(environment),
                              .log = {},
                              .write_log = std::move(write_log),
@@ -231,7 +231,7 @@ Result<std::shared_ptr<Watcher>> make_watcher(
     if (!log) return std::unexpected(std::move(log).error());
     settings.log = *log;
   }
-  if (!settings.exports.on() && settings.log.level == LogLevel::off)
+  if (!always && !settings.exports.on() && settings.log.level == LogLevel::off)
     return std::shared_ptr<Watcher>();
   return std::make_shared<Watcher>(std::move(settings));
 }

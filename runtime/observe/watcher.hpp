@@ -68,9 +68,9 @@ class Watcher final : public engine::Observer {
   std::unique_ptr<Exporter> exporter_;
 };
 
-/// From the environment; null where nothing is wanted.
+/// From the environment; null where nothing is wanted, but for the registry of metrics (`always`).
 Result<std::shared_ptr<Watcher>> make_watcher(
     const std::function<const char*(const char*)>& environment, std::function<Millis()> clock,
-    std::function<void(const std::string&)> write_log);
+    std::function<void(const std::string&)> write_log, bool always = false);
 
 }  // namespace kflow::observe

@@ -187,7 +187,7 @@ struct NewRun {
   Sha256 input_hash{};
   /// With header.slot: what happens when `slot_limit` runs of the slot have not ended. queue: the
   /// run is PENDING without owner and timer until a slot is free (the commit that ends a run makes
-  /// the oldest queued one claimable at once); reject: refused with `conflict`; cancel_oldest: as
+  /// the oldest queued one claimable at once); reject: refused with `limit`; cancel_oldest: as
   /// queue, and the oldest running one gets a cancel message.
   enum class WhenFull : uint8_t { queue, reject, cancel_oldest };
   WhenFull when_full = WhenFull::queue;
@@ -314,6 +314,10 @@ class Store : public BlobStore {
   /// The newest rows that were written under a history key, oldest first.
   virtual Result<std::vector<std::string>> recent(std::string_view key, size_t most) = 0;
   virtual Result<Session> session(std::string_view id) = 0;
+  /// Changes a session outside of any run. conflict: it is not at `expected_version` any more.
+  virtual Result<void> put_session(const SessionWrite& write) = 0;
+  /// Its state and what was said in it; the runs stay. Fine if there is none.
+  virtual Result<void> remove_session(std::string_view id) = 0;
   /// Verified against its hash.
   virtual Result<std::string> blob(const Sha256& hash) = 0;
   /// What was staged and will not be referred to.

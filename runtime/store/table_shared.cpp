@@ -155,9 +155,8 @@ Result<bool> TableStore::enter_slot(Transaction& txn, const NewRun& run, RunHead
     return false;
   }
   if (run.when_full == NewRun::WhenFull::reject) {
-    out.refused =
-        Error{ErrorCode::conflict, std::to_string(running) + " runs of `" + h.workflow +
-                                       "` go on already, and its `concurrency` says reject"};
+    out.refused = Error{ErrorCode::limit, std::to_string(running) + " runs of `" + h.workflow +
+                                              "` go on already, and its `concurrency` says reject"};
     return false;
   }
   if (run.when_full == NewRun::WhenFull::cancel_oldest) {
@@ -241,15 +240,49 @@ Result<bool> TableStore::session_is_at(Transaction& txn, const SessionWrite& wri
   return session->number == write.expected_version;
 }
 
+Result<void> TableStore::write_session(Transaction& txn, const SessionWrite& write) {
+  const std::string key = bounded(write.id);
+  KFLOW_TRY(txn.put(Table::sessions, key,
+                    encode_numbered(key, write.expected_version + 1, write.state), {},
+                    PutMode::replace));
+  return set_files(txn, side_user(Table::sessions, key), write.files);
+}
+
+Result<void> TableStore::put_session(const SessionWrite& write) {
+  if (write.id.empty()) return fail(ErrorCode::invalid_argument, "a session has an id");
+  return change([&](Transaction& txn) -> Result<void> {
+    const auto current = session_is_at(txn, write);
+    if (!current) return std::unexpected(current.error());
+    if (!*current)
+      return fail(ErrorCode::conflict, "the session was changed at the same time; read it again");
+    return write_session(txn, write);
+  });
+}
+
+Result<void> TableStore::remove_session(std::string_view id) {
+  if (id.empty()) return {};
+  return change([&](Transaction& txn) -> Result<void> {
+    const std::string key = bounded(std::string(id));
+    KFLOW_TRY(txn.erase(Table::sessions, key));
+    KFLOW_TRY(drop_user(txn, side_user(Table::sessions, key)));
+    // What agents said in it.
+    const std::string prefix = std::string(id) + '\0';
+    std::vector<std::string> rows;
+    const auto cursor = txn.cursor(Table::history);
+    if (!cursor) return std::unexpected(cursor.error());
+    auto more = (*cursor)->seek(prefix);
+    while (more && *more && has_prefix((*cursor)->key(), prefix)) {
+      rows.emplace_back((*cursor)->key());
+      more = (*cursor)->next();
+    }
+    if (!more) return std::unexpected(more.error());
+    for (const std::string& row : rows) KFLOW_TRY(txn.erase(Table::history, row));
+    return {};
+  });
+}
+
 Result<void> TableStore::write_shared(Transaction& txn, const RunCommit& commit) {
-  if (commit.session) {
-    const std::string key = bounded(commit.session->id);
-    KFLOW_TRY(
-        txn.put(Table::sessions, key,
-                encode_numbered(key, commit.session->expected_version + 1, commit.session->state),
-                {}, PutMode::replace));
-    KFLOW_TRY(set_files(txn, side_user(Table::sessions, key), commit.session->files));
-  }
+  if (commit.session) KFLOW_TRY(write_session(txn, *commit.session));
   for (const SideWrite& write : commit.writes) {
     if (write.kind == SideWrite::Kind::history) {
       const auto number = next_number(txn, last_history_key);

@@ -56,6 +56,8 @@ class TableStore final : public Store {
   Result<std::optional<std::string>> side_value(SideWrite::Kind kind, std::string_view key,
                                                 Millis now) override;
   Result<Session> session(std::string_view id) override;
+  Result<void> put_session(const SessionWrite& write) override;
+  Result<void> remove_session(std::string_view id) override;
   Result<std::string> blob(const Sha256& hash) override;
   Result<std::unique_ptr<BlobWriter>> new_blob(uint64_t expected) override;
   Result<std::unique_ptr<BlobReader>> open_blob(const Sha256& hash) override;
@@ -125,6 +127,7 @@ class TableStore final : public Store {
   Result<void> collect_files();
 
   // table_shared.cpp: what a commit touches besides its own run
+  Result<void> write_session(Transaction& txn, const SessionWrite& write);
   Result<bool> session_is_at(Transaction& txn, const SessionWrite& write);
   Result<void> write_shared(Transaction& txn, const RunCommit& commit);
   Result<std::optional<RunRow>> run_of_id(Transaction& txn, std::string_view id);
