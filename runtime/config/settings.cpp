@@ -25,13 +25,14 @@ class Reader {
   std::string problems;
 
   void root(const YAML::Node& node) {
-    each(node, "kflow.yaml", {"retention", "files", "store", "models", "secrets"},
+    each(node, "kflow.yaml", {"retention", "files", "store", "models", "secrets", "server"},
          [&](const std::string& key, const YAML::Node& value) {
            if (key == "retention") retention(value);
            if (key == "files") files(value);
            if (key == "store") store(value);
            if (key == "models") models(value);
            if (key == "secrets") secrets(value);
+           if (key == "server") server(value);
          });
   }
   void problem(const YAML::Mark& mark, const std::string& what) {
@@ -241,6 +242,97 @@ class Reader {
       if (source.variable.empty() == source.file.empty())
         problem(value.Mark(), "`secrets: " + name + "` says either `env` or `file`");
     });
+  }
+
+  // One text, or a list of them.
+  std::vector<std::string> texts(const YAML::Node& node, const std::string& key) {
+    std::vector<std::string> list;
+    if (node.IsScalar()) {
+      list.push_back(text(node, key));
+    } else if (node.IsSequence()) {
+      for (const YAML::Node& item : node) list.push_back(text(item, key));
+    } else {
+      problem(node.Mark(), "`" + key + "` is a list of texts");
+    }
+    return list;
+  }
+  void server(const YAML::Node& node) {
+    each(node, "server", {"listen", "hosts", "cors", "tls", "tokens", "limits"},
+         [&](const std::string& key, const YAML::Node& v) {
+           if (key == "listen") out.server.listen = texts(v, key);
+           if (key == "hosts") out.server.hosts = texts(v, key);
+           if (key == "cors") {
+             out.server.cors = texts(v, key);
+             for (const std::string& origin : out.server.cors) {
+               const bool good =
+                   (origin.starts_with("https://") || origin.starts_with("http://")) &&
+                   origin.find('/', origin.find("//") + 2) == std::string::npos;
+               if (!good)
+                 problem(v.Mark(), "`cors` is a list of origins such as https://app.example.org");
+             }
+           }
+           if (key == "tls") {
+             each(v, "server: tls", {"certificate", "key"},
+                  [&](const std::string& part, const YAML::Node& file) {
+                    (part == "key" ? out.server.key : out.server.certificate) = text(file, part);
+                  });
+           }
+           if (key == "tokens") server_tokens(v);
+           if (key == "limits") server_limits(v);
+         });
+    if (out.server.certificate.empty() != out.server.key.empty())
+      problem(node.Mark(), "`server: tls` says both `certificate` and `key`");
+  }
+  void server_tokens(const YAML::Node& node) {
+    if (!node.IsSequence()) return problem(node.Mark(), "`tokens` is a list of records");
+    std::set<std::string> names;
+    for (const YAML::Node& item : node) {
+      ServerToken token;
+      each(item, "server: tokens", {"name", "env", "file", "scopes", "user"},
+           [&](const std::string& key, const YAML::Node& v) {
+             if (key == "name") token.name = text(v, key);
+             if (key == "env") token.variable = text(v, key);
+             if (key == "file") token.file = text(v, key);
+             if (key == "user") token.user = text(v, key);
+             if (key == "scopes") scopes(token, v);
+           });
+      if (token.name.empty() || !names.insert(token.name).second)
+        problem(item.Mark(), "a token has a `name` of its own");
+      if (token.variable.empty() == token.file.empty())
+        problem(item.Mark(), "a token says either `env` or `file`, where its text is");
+      out.server.tokens.push_back(std::move(token));
+    }
+  }
+  void scopes(ServerToken& token, const YAML::Node& node) {
+    token.read = token.run = token.admin = false;
+    for (const std::string& scope : texts(node, "scopes")) {
+      if (scope == "read") {
+        token.read = true;
+      } else if (scope == "run") {
+        token.run = true;
+      } else if (scope == "admin") {
+        token.admin = true;
+      } else if (!scope.empty()) {
+        problem(node.Mark(), "there is no scope `" + scope + "`; there are read, run, admin");
+      }
+    }
+  }
+  void server_limits(const YAML::Node& node) {
+    ServerLimits& l = out.server.limits;
+    each(node, "server: limits",
+         {"header_kib", "body_mib", "connections", "starts", "header_time", "body_time",
+          "idle_time", "send_time", "shutdown_time"},
+         [&](const std::string& key, const YAML::Node& v) {
+           if (key == "header_kib") l.header_kib = number(v, key);
+           if (key == "body_mib") l.body_mib = number(v, key);
+           if (key == "connections") l.connections = number(v, key);
+           if (key == "starts") l.starts = number(v, key);
+           if (key == "header_time") l.header_ms = duration(v, key);
+           if (key == "body_time") l.body_ms = duration(v, key);
+           if (key == "idle_time") l.idle_ms = duration(v, key);
+           if (key == "send_time") l.send_ms = duration(v, key);
+           if (key == "shutdown_time") l.shutdown_ms = duration(v, key);
+         });
   }
 
   std::string name_;

@@ -52,6 +52,38 @@ struct SecretSource {
   std::string file;
 };
 
+/// Who may ask the server. The token itself stands elsewhere: this file is shared and kept.
+struct ServerToken {
+  std::string name;
+  std::string variable;  ///< of the environment
+  std::string file;
+  bool read = true;
+  bool run = true;
+  bool admin = true;
+  std::string user;  ///< confines sessions and runs to this user; "": all
+};
+/// 0: as built in.
+struct ServerLimits {
+  uint64_t header_kib = 0;
+  uint64_t body_mib = 0;
+  uint64_t connections = 0;
+  uint64_t starts = 0;
+  int64_t header_ms = 0;
+  int64_t body_ms = 0;
+  int64_t idle_ms = 0;
+  int64_t send_ms = 0;
+  int64_t shutdown_ms = 0;
+};
+struct ServerSettings {
+  std::vector<std::string> listen;
+  std::vector<std::string> hosts;
+  std::vector<std::string> cors;
+  std::string certificate;
+  std::string key;
+  std::vector<ServerToken> tokens;
+  ServerLimits limits;
+};
+
 struct Settings {
   Retention retention;
   std::vector<std::string>
@@ -59,6 +91,7 @@ struct Settings {
   std::map<std::string, ModelSettings> models;  ///< by provider, "provider/id" or declared name
   std::map<std::string, SecretSource> secrets;
   uint64_t store_max_mib = 0;  ///< quota of the store; 0: as built in
+  ServerSettings server;
 };
 
 /// retention: { age: 30d, completed: 7d, error: 90d, cancelled: 7d, keep: 1000, deltas: 2d };
@@ -69,7 +102,12 @@ struct Settings {
 ///   previous_response_id: true,
 ///   limits: { requests_per_minute: 60, tokens_per_minute: 100000, concurrent: 8 },
 ///   price: { input: 1.25, output: 10, cached_input: 0.125, cache_write: 1.25 } } };
-/// secrets: { NAME: { env: VAR } or { file: path } }.
+/// secrets: { NAME: { env: VAR } or { file: path } };
+/// server: { listen: [127.0.0.1:7777], hosts: [kflow.example.org], cors: [https://app.example.org],
+///   tls: { certificate: cert.pem, key: key.pem },
+///   tokens: [{ name: ci, env: CI_TOKEN, scopes: [read, run], user: ci }],
+///   limits: { header_kib: 32, body_mib: 32, connections: 20000, starts: 10000, header_time: 10s,
+///     body_time: 1m, idle_time: 75s, send_time: 30s, shutdown_time: 10s } }.
 /// All problems in one invalid_argument error, a line each, with `name` before the line's number.
 Result<Settings> read_settings(std::string_view text, const std::string& name);
 /// Of `folder`/kflow.yaml; the defaults where there is no such file.

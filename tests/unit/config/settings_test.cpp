@@ -33,7 +33,7 @@ TEST_CASE("each wrong key is named with its line") {
         "keep, deltas\n"
         "kflow.yaml:4: `files` is a record of keys and values\n"
         "kflow.yaml:5: `kflow.yaml` has no key `stor`; it takes retention, files, store, models, "
-        "secrets\n"
+        "secrets, server\n"
         "kflow.yaml:6: `max_mib` is a number of at least 1");
   CHECK_FALSE(read_settings("a: [", "kflow.yaml"));
   CHECK_FALSE(read_settings("- 1", "kflow.yaml"));
@@ -122,4 +122,48 @@ secrets:
         "kflow.yaml:13: `openai` is said twice\n"
         "kflow.yaml:15: `secrets: A` says either `env` or `file`\n"
         "kflow.yaml:16: `secrets: B` says either `env` or `file`");
+}
+
+TEST_CASE("the server's settings") {
+  const auto s = read_settings(R"(
+server:
+  listen: 127.0.0.1:8080
+  hosts: [kflow.example.org]
+  cors: [https://app.example.org]
+  tls: { certificate: cert.pem, key: key.pem }
+  tokens:
+    - { name: ci, env: CI_TOKEN, scopes: [read, run], user: ann }
+    - { name: all, file: token.txt }
+  limits: { header_kib: 16, body_mib: 1, connections: 10, starts: 5, header_time: 2s, idle_time: 1m }
+)",
+                                       "kflow.yaml");
+  REQUIRE(s);
+  const ServerSettings& server = s->server;
+  CHECK(server.listen == std::vector<std::string>{"127.0.0.1:8080"});
+  CHECK(server.hosts == std::vector<std::string>{"kflow.example.org"});
+  CHECK(server.certificate == "cert.pem");
+  REQUIRE(server.tokens.size() == 2);
+  CHECK(server.tokens[0].variable == "CI_TOKEN");
+  CHECK(server.tokens[0].run);
+  CHECK_FALSE(server.tokens[0].admin);
+  CHECK(server.tokens[0].user == "ann");
+  CHECK(server.tokens[1].admin);
+  CHECK(server.limits.body_mib == 1);
+  CHECK(server.limits.header_ms == 2000);
+  CHECK(server.limits.idle_ms == 60'000);
+
+  const auto wrong = read_settings(R"(server:
+  lissten: x
+  cors: [https://a.example/path]
+  tokens: [{ name: a, scopes: [all] }]
+  tls: { key: k }
+)",
+                                           "kflow.yaml");
+  REQUIRE(!wrong);
+  for (const char* part : {":2: `server` has no key `lissten`", ":3: `cors` is a list of origins",
+                           ":4: there is no scope `all`", "says either `env` or `file`",
+                           "says both `certificate` and `key`"}) {
+    INFO(part << " in " << wrong.error().message);
+    CHECK(wrong.error().message.find(part) != std::string::npos);
+  }
 }
