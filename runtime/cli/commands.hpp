@@ -129,6 +129,12 @@ struct GcOptions {
   bool dry_run = false;
 };
 int gc(const Common& common, const GcOptions& options);
+struct ServeOptions {
+  std::vector<std::string> paths;   ///< .kflow files and folders; none: the project's folder
+  std::vector<std::string> listen;  ///< instead of kflow.yaml's
+  std::string config;               ///< a kflow.yaml elsewhere
+};
+int serve(const Common& common, const ServeOptions& options);
 int store_info(const Common& common);
 int store_check(const Common& common);
 /// `path`: "" or "-" for standard output.

@@ -185,6 +185,19 @@ int main(int argc, char** argv) {
   gc_verb->add_flag("--dry-run", collecting.dry_run, "print the runs that would go");
   gc_verb->footer("example: kflow gc --older-than 30d --deltas 2d --dry-run");
 
+  ServeOptions serving;
+  auto* serve_verb = app.add_subcommand(
+      "serve", "workflows over HTTP, with their schedules, the web page, and runs left behind");
+  serve_verb->add_option("PATH", serving.paths,
+                         ".kflow files and folders; the project's folder if none is given");
+  serve_verb
+      ->add_option("--listen", serving.listen,
+                   "ADDRESS:PORT, several times if need be; 127.0.0.1:7777 if not given")
+      ->allow_extra_args(false);
+  serve_verb->add_option("--config", serving.config, "a kflow.yaml; its folder is the project")
+      ->type_name("FILE");
+  serve_verb->footer("example: kflow serve flows/ --listen 127.0.0.1:8080");
+
   auto* store_verb = app.add_subcommand("store", "look after the store");
   store_verb->require_subcommand(1);
   auto* info_verb = store_verb->add_subcommand("info", "where it is, how large, who uses it");
@@ -241,6 +254,7 @@ int main(int argc, char** argv) {
   if (import_verb->parsed()) return import_run(common, file, new_id);
   if (rm_verb->parsed()) return kflow::cli::remove(common, targets);
   if (gc_verb->parsed()) return gc(common, collecting);
+  if (serve_verb->parsed()) return serve(common, serving);
   if (sync_verb->parsed()) return mcp_sync(common, syncing);
   if (info_verb->parsed()) return store_info(common);
   if (check_verb->parsed()) return store_check(common);

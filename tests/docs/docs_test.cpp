@@ -6,6 +6,7 @@
 //   ```console              `$ command`, then its output (both streams), whole; `…` stands for
 //                           anything within a line, alone on a line for any lines; `[exit N]` where
 //                           the status is not 0
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,7 +100,15 @@ class Reader {
     fs::remove_all(folder_);
     fs::create_directories(folder_ / "work");
   }
-  ~Reader() { fs::remove_all(folder_); }
+  ~Reader() {
+    // Servers whose document was left half way.
+    for (const auto& entry : fs::directory_iterator(folder_ / "work")) {
+      if (entry.path().extension() != ".pid") continue;
+      const int pid = std::atoi(read(entry.path()).c_str());
+      if (pid > 1) ::kill(pid, SIGKILL);
+    }
+    fs::remove_all(folder_);
+  }
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
@@ -178,6 +187,7 @@ class Reader {
 
 TEST_CASE("docs: getting started") { Reader("getting_started").follow(); }
 TEST_CASE("docs: command lines") { Reader("cli").follow(); }
+TEST_CASE("docs: server") { Reader("server").follow(); }
 TEST_CASE("docs: operations") { Reader("operations").follow(); }
 TEST_CASE("docs: coming from another engine") { Reader("coming_from").follow(); }
 

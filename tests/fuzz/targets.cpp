@@ -15,6 +15,7 @@
 #include "runtime/store/record.hpp"
 #include "tests/fuzz/corpus.hpp"
 #include "tests/fuzz/expressions.hpp"
+#include "tests/fuzz/server_targets.hpp"
 
 namespace kflow::fuzz {
 namespace {
@@ -278,6 +279,9 @@ constexpr std::array all{
     Target{"portable", fuzz_portable, portable_corpus},
     Target{"row", fuzz_row, row_corpus},
     Target{"expression", fuzz_expression, expression_corpus},
+    Target{"body", fuzz_body, body_corpus},
+    Target{"http", fuzz_http, http_corpus},
+    Target{"socket", fuzz_socket, socket_corpus},
 };
 
 }  // namespace
