@@ -18,6 +18,27 @@ bool holds(source::Span span, uint32_t offset) {
   return span.begin <= offset && offset <= span.end;
 }
 
+// The checker sees the body of a function where it is called; what its parameters are can be told
+// from the text.
+void index_functions(const sema::Module& module, sema::Index& index) {
+  for (const auto& [name, f] : module.functions) {
+    const Cursor body = f.node.expression();
+    if (!body) continue;
+    const auto& nodes = f.node.tree().nodes();
+    for (const sema::ParamInfo& p : f.params) {
+      index.names.push_back({p.span, p.name, p.type});
+      for (uint32_t i = body.index(); i < body.index() + nodes[body.index()].size; ++i) {
+        const Cursor c(&f.node.tree(), i);
+        if (!c.is(Node::reference) || c.child(Node::arguments)) continue;
+        const Cursor word = c.child(Node::identifier);
+        if (!word || word.text() != p.name) continue;
+        index.uses.push_back({word.span(), p.span});
+        index.types.push_back({word.span(), p.type});
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Analysis> analyse(const std::string& path, const std::string& text,
@@ -33,6 +54,7 @@ std::unique_ptr<Analysis> analyse(const std::string& path, const std::string& te
       sema::Model{.sources = *out->sources, .sink = out->sink, .index = &out->index});
   sema::declare(*out->model, root);
   lower::lower(*out->model);
+  index_functions(out->module(), out->index);
   return out;
 }
 

@@ -229,6 +229,8 @@ type Post {
 
 retry patient { max: 3 }
 
+fn twice(title: string) -> string = title + " " + title
+
 /// Writes posts.
 agent writer(topic: string) -> Post {
   model: "openai/gpt-5.2"
@@ -290,8 +292,8 @@ TEST_CASE("hover, definition, references, rename") {
   const auto line = [](const Value& v, const std::string& path) {
     return text(get(v, path + ".range.start.line"));
   };
-  CHECK(line(e.request("textDocument/definition", t.at("writer(topic) {")), "result.0") == "17");
-  CHECK(line(e.request("textDocument/definition", t.at("post.title", 1)), "result.0") == "24");
+  CHECK(line(e.request("textDocument/definition", t.at("writer(topic) {")), "result.0") == "19");
+  CHECK(line(e.request("textDocument/definition", t.at("post.title", 1)), "result.0") == "26");
   CHECK(line(e.request("textDocument/definition", t.at("${most}", 3)), "result.0") == "5");
   // The standard library has no file to go to.
   CHECK(
@@ -302,6 +304,11 @@ TEST_CASE("hover, definition, references, rename") {
                                                t.position("topic: string) -> string") +
                                                R"(,"context":{"includeDeclaration":true}})");
   CHECK(get(all, "result").size() == 3);
+  const Value parameter =
+      e.request("textDocument/rename", "{" + t.document() + R"(,"position":)" +
+                                           t.position("title + ") + R"(,"newName":"text"})");
+  CHECK(get(parameter, "result.changes").find(t.uri)->size() == 3);
+  CHECK(has(hover(e, t, "title + ", 1), "title: string"));
 
   Value renamed =
       e.request("textDocument/rename", "{" + t.document() + R"(,"position":)" +
@@ -312,7 +319,7 @@ TEST_CASE("hover, definition, references, rename") {
   REQUIRE(list.size() == 2);
   // The fox is two UTF-16 units wide.
   CHECK(cel::to_json(get(list, "1.range")) ==
-        R"({"start":{"line":25,"character":19},"end":{"line":25,"character":23}})");
+        R"({"start":{"line":27,"character":19},"end":{"line":27,"character":23}})");
   CHECK(has(text(get(e.request("textDocument/rename", "{" + t.document() + R"(,"position":)" +
                                                           t.position("step post", 6) +
                                                           R"(,"newName":"loop"})"),
@@ -441,9 +448,9 @@ TEST_CASE("formatting, fixes, symbols, tokens, folds, hints") {
   const Value symbols = e.request("textDocument/documentSymbol", "{" + t.document() + "}");
   std::vector<std::string> names;
   for (const Value& s : get(symbols, "result").as_list()) names.push_back(text(get(s, "name")));
-  CHECK(names == std::vector<std::string>{"\"std/hackernews\"", "most", "Post", "patient", "writer",
-                                          "plan"});
-  CHECK(text(get(symbols, "result.5.children.0.name")) == "post");
+  CHECK(names == std::vector<std::string>{"\"std/hackernews\"", "most", "Post", "patient", "twice",
+                                          "writer", "plan"});
+  CHECK(text(get(symbols, "result.6.children.0.name")) == "post");
 
   const Value tokens =
       get(e.request("textDocument/semanticTokens/full", "{" + t.document() + "}"), "result.data");

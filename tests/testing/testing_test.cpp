@@ -56,7 +56,7 @@ void compare(const std::string& got, const std::string& name) {
 
 TEST_CASE("what holds passes") {
   const testing::FileResult file = run("world.kflow");
-  CHECK(file.tests.size() == 9);
+  CHECK(file.tests.size() == 10);
   const std::string report = without_times(testing::human(file, false));
   INFO(report);
   for (const testing::TestResult& t : file.tests) CHECK(t.passed());
