@@ -103,7 +103,7 @@ const Value* Evaluator::ref(uint32_t id, Value& scratch) {
     case OpCode::local: {
       if (!spend(op)) return nullptr;
       Local& local = locals_[op.a];
-      return local.value != nullptr ? local.value : first_read(local);
+      return local.value != nullptr ? local.value : without_value(local);
     }
     case OpCode::load: {
       if (!spend(op)) return nullptr;

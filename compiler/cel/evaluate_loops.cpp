@@ -155,17 +155,25 @@ Value Evaluator::sort_by(const Op& op) {
   return checked(op, Value::list(std::move(items)));
 }
 
-// The value is computed where it is first read, if anywhere, and kept for the rest of the body.
+// The value is computed before the body, where the slots of its own loops are free: within the body
+// they are those of the body's. That it cannot be computed matters only where it is read.
 Value Evaluator::bind(const Op& op) {
+  Value scratch;
+  const Value* init = ref(link(op, 0), scratch);
+  if (out_of_budget_) return {};
   Local& local = locals_[op.a];
-  local.value = nullptr;
-  local.init = link(op, 0);
+  local.value = init;
+  if (init == nullptr) {
+    local.error = std::make_unique<EvalError>(std::move(error_));
+    failed_ = false;
+  }
   return eval(link(op, 1));
 }
 
-// What it is computed from lies in slots below, which nothing within the body changes.
-[[gnu::noinline]] const Value* Evaluator::first_read(Local& local) {
-  return local.value = ref(local.init, local.own);
+[[gnu::noinline]] const Value* Evaluator::without_value(const Local& local) {
+  error_ = *local.error;
+  failed_ = true;
+  return nullptr;
 }
 
 Value Evaluator::opt_map(const Op& op) {

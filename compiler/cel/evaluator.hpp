@@ -37,12 +37,12 @@ class Evaluator final : public CallContext {
  private:
   // What a condition comes to; `other`: a value that is no bool (its kind is in `other_kind_`).
   enum class Truth : uint8_t { no, yes, failed, other };
-  // An iteration variable: a value elsewhere, or its own. One that is bound has none until it is
-  // first read.
+  // An iteration variable: a value elsewhere, or its own. A bound one may have an error instead,
+  // which is one only where it is read.
   struct Local {
     const Value* value = nullptr;
     Value own;
-    uint32_t init = 0;  ///< operation that gives the value
+    std::unique_ptr<EvalError> error;
   };
   static constexpr size_t few_locals = 4;
 
@@ -99,7 +99,7 @@ class Evaluator final : public CallContext {
   Value loop(const Op& op);
   void transform(const Op& op, uint32_t result, MapBuilder& entries);
   Value bind(const Op& op);
-  const Value* first_read(Local& local);
+  const Value* without_value(const Local& local);
   Value opt_map(const Op& op);
   Value sort_by(const Op& op);
   Value call(const Op& op);

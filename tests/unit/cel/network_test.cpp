@@ -148,12 +148,18 @@ TEST_CASE("sorting and flattening") {
              {"[[1]].flatten(-1)", "error: invalid_argument"}});
 }
 
-TEST_CASE("a bound name is evaluated where it is first used, once") {
-  check_all({{"cel.bind(x, 1/0, true || x == 1)", "true"},
-             {"cel.bind(x, 1/0, x)", "error: divide_by_zero"},
-             {"cel.bind(x, [1, 2], [1, 2].map(y, x[0] + y + cel.bind(x, 10, x)))", "[12, 13]"},
-             {"[1, 2].map(y, cel.bind(x, y * 2, x + x))", "[4, 8]"},
-             {"[1, 2].all(y, cel.bind(x, y, x > 0))", "true"}});
+TEST_CASE("a bound name is evaluated once, and its error is one where it is used") {
+  check_all(
+      {{"cel.bind(x, 1/0, true || x == 1)", "true"},
+       {"cel.bind(x, 1/0, x)", "error: divide_by_zero"},
+       {"cel.bind(x, [1, 2], [1, 2].map(y, x[0] + y + cel.bind(x, 10, x)))", "[12, 13]"},
+       {"[1, 2].map(y, cel.bind(x, y * 2, x + x))", "[4, 8]"},
+       {"[1, 2].all(y, cel.bind(x, y, x > 0))", "true"},
+       // The loops of a bound value and those around where it is read do not meet.
+       {"cel.bind(x, [1, 2].map(a, [3].map(b, a + b)), ['p', 'q'].map(y, ['r'].map(z, y + z + "
+        "string(x[0][0]))))",
+        "[[\"pr4\"], [\"qr4\"]]"},
+       {"[5].map(y, cel.bind(x, 1/0, [1].map(z, true || x == z)))", "[[true]]"}});
   // Evaluated once: twenty doublings in a row.
   std::string text = "x19";
   for (int i = 19; i >= 0; --i) {
