@@ -141,7 +141,7 @@ int fork(const Common& common, const ForkCommand& options) {
                             .id = options.id},
                            engine::SystemClock().now());
   if (!made) return fail_with(made.error());
-  const auto taken = handed_over(**store, made->key);
+  const auto taken = handed_over(**store, {.key = made->key});
   if (!taken) return fail_with(taken.error());
   if (!*taken) {
     if (auto spawned = spawn_worker(place, header->project_root, made->id); !spawned)

@@ -226,6 +226,8 @@ int get(const Common& common, const GetOptions& options) {
     auto again = (*store)->header(header->key);
     if (again && *again) header = **again;
   }
+  // Who waits for a run asks how it ended.
+  const int status = options.wait ? status_exit(header->status) : Exit::ok;
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
   StepTable table;
@@ -286,7 +288,7 @@ int get(const Common& common, const GetOptions& options) {
     out.end_array();
     out.end_object();
     std::printf("%s\n", out.text().c_str());
-    return Exit::ok;
+    return status;
   }
   const Millis end = header->ended_at == 0 ? engine::SystemClock().now() : header->ended_at;
   std::printf(
@@ -318,7 +320,7 @@ int get(const Common& common, const GetOptions& options) {
   if (!table.error.empty()) std::printf("\nerror     %s\n", table.error.c_str());
   if (header->status == RunStatus::completed && !table.result.is_null())
     std::printf("\n"), print_value(common, table.result);
-  return Exit::ok;
+  return status;
 }
 
 }  // namespace kflow::cli

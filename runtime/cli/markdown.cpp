@@ -42,8 +42,7 @@ class Renderer {
       case MD_BLOCK_UL:
       case MD_BLOCK_OL:
         if (lists_.empty()) separate();
-        lists_.push_back(
-            type == MD_BLOCK_OL ? static_cast<MD_BLOCK_OL_DETAIL*>(detail)->start : 0);
+        lists_.push_back(type == MD_BLOCK_OL ? static_cast<MD_BLOCK_OL_DETAIL*>(detail)->start : 0);
         ordered_.push_back(type == MD_BLOCK_OL);
         break;
       case MD_BLOCK_LI:
@@ -272,13 +271,12 @@ std::string render_markdown(std::string_view text) {
       .leave_block = [](MD_BLOCKTYPE t, void*, void* u) { return self(u).leave_block(t); },
       .enter_span = [](MD_SPANTYPE t, void* d, void* u) { return self(u).enter_span(t, d); },
       .leave_span = [](MD_SPANTYPE t, void*, void* u) { return self(u).leave_span(t); },
-      .text = [](MD_TEXTTYPE t, const MD_CHAR* s, MD_SIZE n, void* u) {
-        return self(u).text(t, {s, n});
-      },
+      .text = [](MD_TEXTTYPE t, const MD_CHAR* s, MD_SIZE n,
+                 void* u) { return self(u).text(t, {s, n}); },
       .debug_log = nullptr,
       .syntax = nullptr};
-  if (text.size() > UINT32_MAX || md_parse(text.data(), static_cast<MD_SIZE>(text.size()), &parser,
-                                           &renderer) != 0)
+  if (text.size() > UINT32_MAX ||
+      md_parse(text.data(), static_cast<MD_SIZE>(text.size()), &parser, &renderer) != 0)
     return printable(text) + "\n";
   return renderer.take();
 }

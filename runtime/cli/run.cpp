@@ -295,7 +295,7 @@ int run(const Common& common, const RunOptions& options) {
   if (!started) return fail_with(started.error());
   if (options.background) {
     engine->reset();
-    const auto taken = handed_over(**store, started->key);
+    const auto taken = handed_over(**store, {.key = started->key});
     if (!taken) return fail_with(taken.error());
     if (!*taken) {
       if (auto spawned = spawn_worker(place, place.project_root, started->id); !spawned)

@@ -43,8 +43,8 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
 Result<void> spawn_worker(const Place& place, const std::string& project_root,
                           const std::string& run_id);
 /// Whether a process that serves the store takes the run (or has it, or it has ended); waits for a
-/// moment, if there is such a process.
-Result<bool> handed_over(store::Store& store, store::RunKey run);
+/// moment, if there is such a process. `before`: the run as it was before there was something to do.
+Result<bool> handed_over(store::Store& store, const store::RunHeader& before);
 /// Starts one if no living process has the run; true: it did.
 Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run);
 

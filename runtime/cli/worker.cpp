@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "runtime/cli/session.hpp"
@@ -60,20 +61,25 @@ bool others_are_there(store::Store& store) {
 
 }  // namespace
 
-Result<bool> handed_over(store::Store& store, store::RunKey run) {
+Result<bool> handed_over(store::Store& store, const store::RunHeader& before) {
+  // Somebody may have it for a moment only, and let it wait again: the number of its owners tells.
+  std::optional<uint64_t> unowned;
+  if (before.owner == store::no_owner) unowned = before.epoch;
   store.ring(store::every_owner);
   const auto until = std::chrono::steady_clock::now() + hand_over_time;
   for (;;) {
-    const auto header = store.header(run);
+    const auto header = store.header(before.key);
     if (!header) return std::unexpected(header.error());
     if (!*header || is_final((*header)->status) || store.alive((*header)->owner)) return true;
+    if (unowned && (*header)->epoch > *unowned) return true;
+    if (!unowned && (*header)->owner == store::no_owner) unowned = (*header)->epoch;
     if (std::chrono::steady_clock::now() >= until || !others_are_there(store)) return false;
     std::this_thread::sleep_for(hand_over_look);
   }
 }
 
 Result<bool> ensure_worker(store::Store& store, const Place& place, const store::RunHeader& run) {
-  const auto taken = handed_over(store, run.key);
+  const auto taken = handed_over(store, run);
   if (!taken) return std::unexpected(taken.error());
   if (*taken) return false;
   auto options = engine_options(place, run.project_root);
