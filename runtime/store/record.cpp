@@ -388,7 +388,8 @@ Result<Durability> decode_description(std::string_view row) {
   }
   if (!in.failed() && format > 0 && format < oldest_store_format) {
     return fail(ErrorCode::incompatible,
-                "it was made by a version before the first release; begin a new one");
+                "it was made by a version before the first release; remove its folder, or choose "
+                "another with --store, to begin a new one");
   }
   const uint8_t durability = in.u8();
   if (in.failed() || format == 0 || durability > static_cast<uint8_t>(Durability::none)) {
