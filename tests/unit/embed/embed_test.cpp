@@ -178,7 +178,8 @@ TEST_CASE(
 }
 
 TEST_CASE("an asynchronous call that is stopped, and one that outlives its engine") {
-  std::atomic<bool> seen_stop = false;
+  // The threads may outlive the test.
+  const auto seen_stop = std::make_shared<std::atomic<bool>>(false);
   std::vector<kf::Completion> kept;
   std::mutex mutex;
   const auto program = compile(R"(
@@ -193,10 +194,10 @@ TEST_CASE("an asynchronous call that is stopped, and one that outlives its engin
                                     const std::lock_guard guard(mutex);
                                     kept.push_back(done);
                                   }
-                                  std::thread([&seen_stop, call] {
+                                  std::thread([seen_stop, call] {
                                     for (int i = 0; i < 2000 && !call.stopped(); ++i)
                                       std::this_thread::sleep_for(std::chrono::milliseconds(5));
-                                    if (call.stopped()) seen_stop = true;
+                                    if (call.stopped()) *seen_stop = true;
                                   }).detach();
                                 });
     kf::Engine engine = open(kf::Store::in_memory(), std::move(options));
@@ -210,9 +211,9 @@ TEST_CASE("an asynchronous call that is stopped, and one that outlives its engin
     const auto ended = engine.await(*id, patience_ms);
     REQUIRE(ended);
     CHECK(ended->status == kf::Status::cancelled);
-    for (int i = 0; i < 1000 && !seen_stop; ++i)
+    for (int i = 0; i < 1000 && !*seen_stop; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    CHECK(seen_stop);
+    CHECK(*seen_stop);
     const auto second = engine.start(program, "main", {});
     REQUIRE(second);
     while (true) {
