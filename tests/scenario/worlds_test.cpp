@@ -3,6 +3,7 @@
 // answers come late, twice or never. What comes of it is what the naive interpreter says, and the
 // store keeps its promises. KFLOW_LONG=1 tries for a day, KFLOW_SEED=n one world (threads race
 // within it: the seed gives its programs and faults, not their order to the microsecond).
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -49,6 +50,12 @@ struct Seen {
   std::optional<store::RunHeader> final;
 };
 
+std::string fmt_run(const store::RunHeader& run) {
+  return "\n  run " + std::to_string(run.key) + ", " + std::string(machine::to_string(run.status)) +
+         ", attempt " + std::to_string(run.attempt) + ", epoch " + std::to_string(run.epoch) +
+         ", limit " + std::to_string(run.slot_limit);
+}
+
 /// Looks at the store from outside, again and again.
 class Auditor {
  public:
@@ -58,17 +65,20 @@ class Auditor {
     const auto runs = store_->list({.limit = 10'000});
     REQUIRE(runs);
     std::map<std::string, std::pair<uint32_t, uint32_t>> slots;  // running, limit
+    std::map<std::string, std::string> holders;
     for (const store::RunHeader& run : *runs) {
       INFO("run " << run.id << " of " << run.workflow << ", " << machine::to_string(run.status));
       const bool open = run.status == RunStatus::running || run.status == RunStatus::paused;
       if (open && !run.slot.empty()) {
         ++slots[run.slot].first;
-        slots[run.slot].second = run.slot_limit;
+        // Programs of one name may say different limits: that of the run that comes counts.
+        slots[run.slot].second = std::max(slots[run.slot].second, run.slot_limit);
+        holders[run.slot] += fmt_run(run);
       }
       grow(run);
     }
     for (const auto& [slot, count] : slots) {
-      INFO("slot " << slot);
+      INFO("slot " << slot << holders[slot]);
       CHECK(count.first <= count.second);
     }
     // Nothing that was there is gone.
