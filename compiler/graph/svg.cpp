@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compiler/base/xml.hpp"
 #include "compiler/graph/figure.hpp"
 
 namespace kflow::graph {
@@ -87,29 +88,6 @@ std::pair<std::string, double> fitted(std::string_view text, const Font& font, d
 
 double width_of(std::string_view text, const Font& font) {
   return fitted(text, font, most_text).second;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') out += c;
-    }
-  }
-  return out;
 }
 
 std::string joined(const std::vector<std::string>& notes) {
@@ -224,7 +202,7 @@ class Drawing {
         "<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{}\" fill=\"{}\" "
         "text-anchor=\"{}\"{}{}>{}</text>\n",
         x, y, font.size, colour, anchor, font.bold ? " font-weight=\"600\"" : "",
-        font.code ? " class=\"c\"" : "", escaped(shown));
+        font.code ? " class=\"c\"" : "", xml_text(shown));
   }
   void dot(double x, double y, bool end) {
     if (end) {
@@ -265,7 +243,7 @@ class Drawing {
   }
 
   void item(const Item& i, double x, double y) {
-    if (!i.doc.empty()) body += "<g><title>" + escaped(i.doc) + "</title>\n";
+    if (!i.doc.empty()) body += "<g><title>" + xml_text(i.doc) + "</title>\n";
     switch (i.shape) {
       case Shape::box:
         box(i, x, y);
@@ -434,7 +412,7 @@ std::string svg(const Figure& figure) {
              "<style>.w{{fill:none;stroke:#64748b;stroke-width:1.4}}"
              ".c{{font-family:ui-monospace,Menlo,\"DejaVu Sans Mono\",monospace}}</style></defs>\n"
              "<rect width=\"100%\" height=\"100%\" rx=\"12\" fill=\"#ffffff\"/>\n",
-             width, height, escaped(figure.title)) +
+             width, height, xml_text(figure.title)) +
          d.body + "</svg>\n";
 }
 

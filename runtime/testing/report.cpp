@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "compiler/base/xml.hpp"
+
 namespace kflow::testing {
 namespace {
 
@@ -29,33 +31,6 @@ std::string painted(std::string_view text, std::string_view code, bool colour) {
 
 std::string duration(double ms) {
   return ms < 1000 ? fmt::format("{:.0f} ms", ms) : fmt::format("{:.1f} s", ms / 1000);
-}
-
-std::string escaped(std::string_view text, bool attribute = true) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\n':
-        out += attribute ? "&#10;" : "\n";
-        break;
-      default:
-        // XML 1.0 has no other control characters.
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\t') out += c;
-    }
-  }
-  return out;
 }
 
 // `#` ends a description in TAP, unless it is escaped.
@@ -144,21 +119,22 @@ std::string junit(const std::vector<FileResult>& files) {
     const bool broken = !file.error.empty();
     out += fmt::format(
         "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3f}\">\n",
-        escaped(file.path), file.tests.size() + broken, failed, broken ? 1 : 0, ms / 1000);
+        xml_attribute(file.path), file.tests.size() + broken, failed, broken ? 1 : 0, ms / 1000);
     if (broken) {
       out += fmt::format(
           "    <testcase name=\"check\" classname=\"{0}\"><error message=\"{1}\"/></testcase>\n",
-          escaped(file.path), escaped(file.error));
+          xml_attribute(file.path), xml_attribute(file.error));
     }
     for (const TestResult& t : file.tests) {
-      out += fmt::format("    <testcase name=\"{}\" classname=\"{}\" line=\"{}\" time=\"{:.3f}\"",
-                         escaped(t.name), escaped(file.path), t.origin.line, t.ms / 1000);
+      out +=
+          fmt::format("    <testcase name=\"{}\" classname=\"{}\" line=\"{}\" time=\"{:.3f}\"",
+                      xml_attribute(t.name), xml_attribute(file.path), t.origin.line, t.ms / 1000);
       if (t.passed()) {
         out += "/>\n";
       } else {
         out +=
             fmt::format(">\n      <failure message=\"{}\">{}</failure>\n    </testcase>\n",
-                        escaped(t.failures.front().message), escaped(all_details(file, t), false));
+                        xml_attribute(t.failures.front().message), xml_text(all_details(file, t)));
       }
     }
     out += "  </testsuite>\n";
