@@ -10,48 +10,22 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/shell.hpp"
 
 namespace fs = std::filesystem;
 using namespace kflow;
 
 namespace {
 
-std::string read(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using test::has;
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-class Project {
+class Project : public test::ShellFolder {
  public:
-  Project() {
-    char name[] = "/tmp/kflow_cli_XXXXXX";
-    path_ = ::mkdtemp(name);
-    fs::create_directories(path_ / ".kflow");
+  Project()
+      : ShellFolder(fs::path(KFLOW_CLI).parent_path().string() + ":" +
+                    fs::path(KFLOWC_CLI).parent_path().string()) {
+    fs::create_directories(path() / ".kflow");
   }
-  ~Project() { fs::remove_all(path_); }
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name) << text;
-  }
-  // Gives what was printed; `errors` is what came on standard error.
-  std::string sh(const std::string& command, int expected = 0) {
-    const std::string line =
-        "cd '" + path_.string() + "' && PATH=" + fs::path(KFLOW_CLI).parent_path().string() + ":" +
-        fs::path(KFLOWC_CLI).parent_path().string() + ":$PATH timeout 60 bash -c '" + command +
-        "' >out.txt 2>err.txt </dev/null";
-    const int status = std::system(line.c_str());
-    errors = read(path_ / "err.txt");
-    INFO(command << "\n" << errors);
-    CHECK(WEXITSTATUS(status) == expected);
-    return read(path_ / "out.txt");
-  }
-  std::string errors;
-
- private:
-  fs::path path_;
 };
 
 constexpr const char* family = R"(

@@ -12,6 +12,7 @@
 
 #include "compiler/cel/value_codec.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/shell.hpp"
 
 namespace fs = std::filesystem;
 using namespace kflow;
@@ -20,38 +21,11 @@ using cel::Value;
 
 namespace {
 
-std::string read(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using test::has;
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-class Folder {
+class Folder : public test::ShellFolder {
  public:
-  Folder() {
-    char name[] = "/tmp/kflowc_XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((path_ / name).parent_path());
-    std::ofstream(path_ / name) << text;
-  }
-  std::string content(const std::string& name) const { return read(path_ / name); }
-  // Gives what was printed; `errors` is what came on standard error.
-  std::string sh(const std::string& command, int expected = 0) {
-    const std::string line =
-        "cd '" + path_.string() + "' && PATH=" + fs::path(KFLOWC_CLI).parent_path().string() +
-        ":$PATH timeout 60 bash -c '" + command + "' >.out.txt 2>.err.txt </dev/null";
-    const int status = std::system(line.c_str());
-    errors = content(".err.txt");
-    INFO(command << "\n" << errors);
-    CHECK(WEXITSTATUS(status) == expected);
-    return content(".out.txt");
-  }
+  Folder() : ShellFolder(fs::path(KFLOWC_CLI).parent_path().string()) {}
   Value json(const std::string& command, int expected = 0) {
     const std::string text = sh(command, expected);
     INFO(text);
@@ -59,10 +33,6 @@ class Folder {
     REQUIRE(v);
     return *v;
   }
-  std::string errors;
-
- private:
-  fs::path path_;
 };
 
 const Value& at(const Value& v, std::initializer_list<const char*> path) {

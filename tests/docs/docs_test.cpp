@@ -13,14 +13,15 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/text_file.hpp"
 
 namespace fs = std::filesystem;
+using kflow::test::text_of;
 
 namespace {
 
@@ -31,14 +32,9 @@ struct Block {
   int line = 0;
 };
 
-std::string read(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::vector<Block> blocks_of(const fs::path& document) {
   std::vector<Block> out;
-  std::istringstream in(read(document));
+  std::istringstream in(text_of(document));
   bool inside = false;
   int number = 0;
   for (std::string line; std::getline(in, line);) {
@@ -104,7 +100,7 @@ class Reader {
     // Servers whose document was left half way.
     for (const auto& entry : fs::directory_iterator(folder_ / "work")) {
       if (entry.path().extension() != ".pid") continue;
-      const int pid = std::atoi(read(entry.path()).c_str());
+      const int pid = std::atoi(text_of(entry.path()).c_str());
       if (pid > 1) ::kill(pid, SIGKILL);
     }
     fs::remove_all(folder_);
@@ -162,7 +158,7 @@ class Reader {
                               "':\"$PATH\" NO_COLOR=1 timeout 60 sh -c '" + quoted(command) +
                               "' > ../out.txt 2>&1 < /dev/null";
     const int got = std::system(whole.c_str());
-    const std::string out = read(folder_ / "out.txt");
+    const std::string out = text_of(folder_ / "out.txt");
     INFO("$ " << command << "\n" << out);
     CHECK(WEXITSTATUS(got) == status);
     CHECK(fit(lines_of(out), 0, expected, 0));
@@ -193,7 +189,7 @@ TEST_CASE("docs: coming from another engine") { Reader("coming_from").follow(); 
 
 // A document whose commands nobody runs is a document that is wrong one day.
 TEST_CASE("every document with commands is followed by a test") {
-  const std::string own = read(fs::path(KFLOW_SOURCE_DIR) / "tests" / "docs" / "docs_test.cpp");
+  const std::string own = text_of(fs::path(KFLOW_SOURCE_DIR) / "tests" / "docs" / "docs_test.cpp");
   for (const auto& entry : fs::directory_iterator(fs::path(KFLOW_SOURCE_DIR) / "docs")) {
     if (entry.path().extension() != ".md") continue;
     const std::string name = entry.path().stem().string();
