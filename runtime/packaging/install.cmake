@@ -31,7 +31,7 @@ foreach(program kflow_cli kflowc)
     DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d" COMPONENT program)
 endforeach()
 add_custom_target(kflow_shell_files ALL DEPENDS ${files})
-install(FILES packaging/kflow.service DESTINATION lib/systemd/system COMPONENT program)
+install(FILES "${CMAKE_CURRENT_LIST_DIR}/kflow.service" DESTINATION lib/systemd/system COMPONENT program)
 install(FILES LICENSE README.md DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT program)
 
 # ---- the library
@@ -51,7 +51,7 @@ install(TARGETS kflow_c EXPORT kflowTargets
   INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/kflow")
 install(EXPORT kflowTargets NAMESPACE kflow:: DESTINATION "${package}" COMPONENT development)
-configure_package_config_file(cmake/kflowConfig.cmake.in
+configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/kflowConfig.cmake.in"
   "${CMAKE_CURRENT_BINARY_DIR}/kflowConfig.cmake" INSTALL_DESTINATION "${package}")
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/kflowConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion)
@@ -60,7 +60,7 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/kflowConfig.cmake"
   COMPONENT development)
 file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" up "${up}")
-configure_file(cmake/kflow.pc.in "${CMAKE_CURRENT_BINARY_DIR}/kflow.pc" @ONLY)
+configure_file("${CMAKE_CURRENT_LIST_DIR}/kflow.pc.in" "${CMAKE_CURRENT_BINARY_DIR}/kflow.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/kflow.pc"
   DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT development)
 
@@ -82,8 +82,8 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME kflow)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS "ca-certificates, libpq5")
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "Compiler, runtime and server of durable workflows")
-set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA "${CMAKE_CURRENT_SOURCE_DIR}/packaging/postinst"
-  "${CMAKE_CURRENT_SOURCE_DIR}/packaging/prerm" "${CMAKE_CURRENT_SOURCE_DIR}/packaging/postrm")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA "${CMAKE_CURRENT_LIST_DIR}/postinst"
+  "${CMAKE_CURRENT_LIST_DIR}/prerm" "${CMAKE_CURRENT_LIST_DIR}/postrm")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libkflow-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "kflow (= ${kflow_VERSION}), pkg-config, libcurl4-openssl-dev, libfmt-dev, libhowardhinnant-date-dev, liblmdb-dev, libre2-dev, libsqlite3-dev, libssl-dev, libxxhash-dev")
