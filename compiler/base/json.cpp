@@ -99,7 +99,16 @@ std::string format_double(double v) {
 void append_json_string(std::string& out, std::string_view v) {
   static constexpr char digits[] = "0123456789abcdef";
   out.push_back('"');
+  const auto plain = [&](size_t at) {
+    const auto c = static_cast<unsigned char>(v[at]);
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+  };
   for (size_t pos = 0; pos < v.size();) {
+    if (const size_t begin = pos; plain(pos)) {
+      while (pos < v.size() && plain(pos)) ++pos;
+      out.append(v.substr(begin, pos - begin));
+      continue;
+    }
     const auto c = static_cast<unsigned char>(v[pos]);
     if (c >= 0x80) {
       const CodePoint p = decode_utf8(v, pos);
@@ -131,13 +140,9 @@ void append_json_string(std::string& out, std::string_view v) {
         out.append("\\t");
         break;
       default:
-        if (c < 0x20) {
-          out.append("\\u00");
-          out.push_back(digits[c >> 4]);
-          out.push_back(digits[c & 15]);
-        } else {
-          out.push_back(static_cast<char>(c));
-        }
+        out.append("\\u00");
+        out.push_back(digits[c >> 4]);
+        out.push_back(digits[c & 15]);
     }
   }
   out.push_back('"');

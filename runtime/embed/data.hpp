@@ -10,6 +10,7 @@
 #include "compiler/cel/value.hpp"
 #include "kflow/engine.hpp"
 #include "runtime/engine/engine.hpp"
+#include "runtime/engine/shared_stream.hpp"
 #include "runtime/store/memory/memory_store.hpp"
 
 namespace kflow::embed {
@@ -49,6 +50,7 @@ std::shared_ptr<engine::Clock> make_clock(std::shared_ptr<ClockData> data);
 
 struct EngineData {
   std::shared_ptr<store::Store> store;
+  engine::SharedStreams streams;
   std::unique_ptr<engine::Engine> engine;
   std::string project_root;
   activities::Options activities;  ///< against which runs that are resumed are held

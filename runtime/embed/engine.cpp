@@ -233,16 +233,17 @@ Result<bool> Engine::follow(const std::string& run_id, std::uint64_t from, const
   auto header = find(*data_, run_id);
   if (!header) return to_error(std::move(header).error());
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
-  engine::RunStream stream(*data_->store, header->key);
+  const auto stream = data_->streams.of(*data_->store, header->key);
+  engine::RunStream behind(*data_->store, header->key);
   for (;;) {
     // Of a run that had ended before it was read, all was read.
     auto before = find(*data_, run_id);
     if (!before) return to_error(std::move(before).error());
     const bool ended = has_ended(static_cast<Status>(before->status));
     bool more = true;
-    auto read = stream.read(from, [&](const engine::StreamEvent& e) {
-      from = e.index + 1;
-      more = visit({e.index, e.frame()});
+    auto read = stream->read(from, behind, [&](uint64_t index, const std::string& frame) {
+      from = index + 1;
+      more = visit({index, frame});
       return more;
     });
     if (!read) return to_error(std::move(read).error());

@@ -100,7 +100,7 @@ Result<void> Engine::Impl::resume(RunKey run, std::shared_ptr<const ir::Program>
 Result<RunHeader> Engine::Impl::wait(RunKey run, int timeout_ms) {
   const auto until =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms < 0 ? 0 : timeout_ms);
-  Wait waiting(*this, for_ends_, run);
+  Waiting::Wait waiting(waiting_, Waiting::For::end, run);
   for (;;) {
     const uint64_t before = waiting.begin();
     auto header = store_->header(run);
@@ -114,7 +114,7 @@ Result<RunHeader> Engine::Impl::wait(RunKey run, int timeout_ms) {
 
 bool Engine::Impl::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
-  Wait waiting(*this, for_events_, run);
+  Waiting::Wait waiting(waiting_, Waiting::For::events, run);
   for (;;) {
     const uint64_t before = waiting.begin();
     const auto chunks = store_->read(run, seq, 1);
@@ -126,7 +126,7 @@ bool Engine::Impl::wait_for_events(RunKey run, uint64_t seq, int timeout_ms) {
 
 bool Engine::Impl::wait_for_stream(RunKey run, uint64_t size, int timeout_ms) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
-  Wait waiting(*this, for_events_, run);
+  Waiting::Wait waiting(waiting_, Waiting::For::events, run);
   for (;;) {
     const uint64_t before = waiting.begin();
     const auto now = store_->stream_size(run);
@@ -136,33 +136,15 @@ bool Engine::Impl::wait_for_stream(RunKey run, uint64_t size, int timeout_ms) {
   }
 }
 
-void Engine::Impl::notify(Waiters& waiters, const std::vector<RunKey>& runs) {
-  if (waiters.empty()) return;
-  for (const RunKey run : runs) {
-    const auto it = waiters.find(run);
-    if (it == waiters.end()) continue;
-    ++it->second.generation;
-    it->second.changed.notify_all();
-  }
-}
-
 void Engine::Impl::notify_commit(const std::vector<RunKey>& runs,
                                  const std::vector<RunKey>& ended) {
   if (options_.on_events && !runs.empty()) options_.on_events(runs);
-  const std::lock_guard guard(waiters_mutex_);
-  notify(for_events_, runs);
-  notify(for_ends_, ended);
+  waiting_.committed(runs, ended);
 }
 
 void Engine::Impl::notify_all() {
   if (options_.on_events) options_.on_events({});
-  const std::lock_guard guard(waiters_mutex_);
-  for (Waiters* waiters : {&for_events_, &for_ends_}) {
-    for (auto& [run, waiter] : *waiters) {
-      ++waiter.generation;
-      waiter.changed.notify_all();
-    }
-  }
+  waiting_.all();
 }
 
 }  // namespace kflow::engine

@@ -19,6 +19,7 @@
 #include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/waiting.hpp"
 #include "runtime/store/owners.hpp"
 
 namespace kflow::engine {
@@ -293,51 +294,10 @@ class Engine::Impl {
 
   void shut_down();
 
-  // calls.cpp: waiting for commits
-
-  /// Those who wait for something of one run.
-  struct Waiter {
-    std::condition_variable changed;
-    uint64_t generation = 0;
-    size_t users = 0;
-  };
-  using Waiters = std::unordered_map<RunKey, Waiter>;
+  // calls.cpp: who waits for commits
 
   void notify_commit(const std::vector<RunKey>& runs, const std::vector<RunKey>& ended);
   void notify_all();
-  static void notify(Waiters& waiters, const std::vector<RunKey>& runs);
-
-  /// Waits on one run; what is committed between `begin` and `wait` is not missed.
-  class Wait {
-   public:
-    Wait(Impl& impl, Waiters& waiters, RunKey run) : impl_(impl), waiters_(waiters), run_(run) {
-      const std::lock_guard guard(impl_.waiters_mutex_);
-      ++waiters_[run].users;
-    }
-    ~Wait() {
-      const std::lock_guard guard(impl_.waiters_mutex_);
-      if (--waiters_[run_].users == 0) waiters_.erase(run_);
-    }
-    Wait(const Wait&) = delete;
-    Wait& operator=(const Wait&) = delete;
-    uint64_t begin() {
-      const std::lock_guard guard(impl_.waiters_mutex_);
-      return waiters_[run_].generation;
-    }
-    void wait(uint64_t before, std::optional<std::chrono::steady_clock::time_point> until) {
-      std::unique_lock lock(impl_.waiters_mutex_);
-      Waiter& waiter = waiters_[run_];
-      // Commits of other processes ring the bell; the limit is only against a lost ring.
-      auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
-      if (until) limit = std::min(limit, *until);
-      waiter.changed.wait_until(lock, limit, [&] { return waiter.generation != before; });
-    }
-
-   private:
-    Impl& impl_;
-    Waiters& waiters_;
-    RunKey run_;
-  };
 
   struct Effect {
     RunKey run = 0;
@@ -399,9 +359,7 @@ class Engine::Impl {
   std::atomic<bool> commit_done_ = false;  // there is something in `committed_`
   bool commit_stop_ = false;
 
-  std::mutex waiters_mutex_;
-  Waiters for_events_;
-  Waiters for_ends_;  // woken once, not at every step
+  Waiting waiting_;
   std::atomic<size_t> active_ = 0;
 
   std::thread loop_;

@@ -11,6 +11,7 @@
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
 #include "runtime/engine/engine.hpp"
+#include "runtime/engine/shared_stream.hpp"
 #include "runtime/store/memory/memory_store.hpp"
 #include "tests/support/catch.hpp"
 
@@ -233,4 +234,58 @@ TEST_CASE("a run without children needs no rows for its stream, and any event of
   }
   CHECK(!p.store->chunk_of(run, whole.size()).value());
   CHECK(!p.store->chunk_of(run + 1, 0).value());
+}
+
+TEST_CASE("many followers of one process see what each reader alone would see") {
+  // Little is kept: some always come too late for it.
+  const size_t keep = GENERATE(size_t{1}, size_t{2000}, engine::shared_stream_bytes);
+  const auto program = compile(family);
+  Process p(std::make_shared<store::MemoryDisk>());
+  const store::RunKey run = p.run(program, "top");
+  engine::SharedStream shared(*p.store, run, keep);
+  constexpr size_t followers = 24;
+  std::vector<std::vector<std::string>> seen(followers);
+  std::vector<bool> in_order(followers, true);
+  std::vector<std::thread> threads;
+  std::mutex mutex;
+  for (size_t i = 0; i < followers; ++i) {
+    threads.emplace_back([&, i] {
+      RunStream behind(*p.store, run);
+      std::vector<std::string> mine;
+      uint64_t next = 0;
+      bool ordered = true;
+      for (bool ended = false; !ended;) {
+        const auto header = p.store->header(run);
+        ended = !header || !*header || (*header)->status == machine::RunStatus::completed;
+        const auto done = shared.read(next, behind, [&](uint64_t index, const std::string& frame) {
+          ordered &= index == next;
+          next = index + 1;
+          mine.push_back(frame);
+          return mine.size() % (i + 1) != 0;  // stops now and then, and goes on
+        });
+        const auto size = p.store->stream_size(run);
+        ended &= done.has_value() && size.has_value() && next >= *size;
+        if (!ended) p.engine->wait_for_stream(run, next, 100);
+      }
+      const std::lock_guard guard(mutex);
+      seen[i] = std::move(mine);
+      in_order[i] = ordered;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const std::vector<std::string> whole = frames(read(*p.store, run));
+  REQUIRE(whole.size() > 30);
+  for (size_t i = 0; i < followers; ++i) {
+    CHECK(in_order[i]);
+    CHECK(seen[i] == whole);
+  }
+  RunStream behind(*p.store, run);
+  for (uint64_t from = 0; from <= whole.size(); ++from) {
+    std::vector<std::string> rest;
+    REQUIRE(shared.read(from, behind, [&](uint64_t, const std::string& frame) {
+      rest.push_back(frame);
+      return true;
+    }));
+    CHECK(rest == std::vector(whole.begin() + static_cast<ptrdiff_t>(from), whole.end()));
+  }
 }
