@@ -9,8 +9,8 @@
 
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
-#include "compiler/source/source.hpp"
 #include "runtime/config/settings.hpp"
+#include "runtime/engine/project.hpp"
 #include "runtime/engine/why.hpp"
 #include "runtime/observe/watcher.hpp"
 #include "runtime/store/lmdb/lmdb_store.hpp"
@@ -101,71 +101,13 @@ Result<store::RunHeader> find_run(store::Store& store, const std::string& text) 
   return fail(ErrorCode::not_found, "`" + text + "` fits several runs: " + names);
 }
 
-namespace {
-
-activities::ModelEndpoint endpoint(const config::ModelSettings& m) {
-  activities::ModelEndpoint out{.base_url = m.base_url,
-                                .api_key_variable = m.api_key,
-                                .headers = m.headers,
-                                .proxy = m.proxy,
-                                .timeout_ms = m.timeout_ms,
-                                .idle_timeout_ms = m.idle_timeout_ms,
-                                .requests_per_minute = static_cast<int64_t>(m.requests_per_minute),
-                                .tokens_per_minute = static_cast<int64_t>(m.tokens_per_minute),
-                                .concurrent = static_cast<int64_t>(m.concurrent),
-                                .stream = m.stream,
-                                .previous_response_id = m.previous_response_id,
-                                .structured_output = m.structured_output};
-  if (!m.price) return out;
-  out.price = activities::ModelPrice{.input = m.price->input, .output = m.price->output};
-  if (m.price->cached_input >= 0) out.price->cached_input = m.price->cached_input;
-  if (m.price->cache_write >= 0) out.price->cache_write = m.price->cache_write;
-  return out;
-}
-
-constexpr size_t max_secret_bytes = 64U << 10;
-
-// From where kflow.yaml says, else from the environment variable of that name.
-std::function<std::optional<std::string>(std::string_view)> secret_reader(
-    std::map<std::string, config::SecretSource> sources, std::string folder) {
-  return [sources = std::move(sources),
-          folder = std::move(folder)](std::string_view name) -> std::optional<std::string> {
-    std::string variable(name);
-    if (const auto it = sources.find(variable); it != sources.end()) {
-      if (!it->second.file.empty()) {
-        auto text =
-            source::read_file((fs::path(folder) / it->second.file).string(), max_secret_bytes);
-        if (!text) return std::nullopt;
-        while (text->ends_with('\n') || text->ends_with('\r')) text->pop_back();
-        return std::move(*text);
-      }
-      if (!it->second.variable.empty()) variable = it->second.variable;
-    }
-    const char* value = std::getenv(variable.c_str());
-    if (value == nullptr || *value == '\0') return std::nullopt;
-    return std::string(value);
-  };
-}
-
-}  // namespace
-
 Result<engine::EngineOptions> engine_options(const Place& place, const std::string& project_root,
                                              bool metrics) {
   engine::EngineOptions options;
   options.project_root = project_root.empty() ? place.project_root : project_root;
   const auto settings = config::load_settings(options.project_root);
   if (!settings) return std::unexpected(settings.error());
-  options.activities.file_roots = {options.project_root};
-  if (!settings->file_roots.empty()) {
-    options.activities.file_roots.clear();
-    for (const std::string& root : settings->file_roots)
-      options.activities.file_roots.push_back(
-          (fs::path(options.project_root) / root).lexically_normal().string());
-  }
-  for (const auto& [name, m] : settings->models) options.activities.models[name] = endpoint(m);
-  for (const auto& [name, source] : settings->secrets)
-    options.activities.secret_names.push_back(name);
-  options.activities.secret = secret_reader(settings->secrets, options.project_root);
+  engine::take_settings(*settings, options);
   if (const char* url = std::getenv("KFLOW_MODELS_URL"); url != nullptr && *url != '\0') {
     options.activities.models_url = url;
     while (options.activities.models_url.ends_with('/')) options.activities.models_url.pop_back();

@@ -44,7 +44,7 @@ const char* status_name(Status s) {
   return "ERROR";
 }
 
-std::string document(const Run& run) {
+Value document(const Run& run) {
   std::vector<std::pair<std::string, Value>> out{{"id", run.id},
                                                  {"workflow", run.workflow},
                                                  {"status", status_name(run.status)},
@@ -59,7 +59,7 @@ std::string document(const Run& run) {
                                              {"step", run.error.step},
                                              {"data", run.error.data}}));
   }
-  return Value::record(std::move(out)).json();
+  return Value::record(std::move(out));
 }
 
 Result<Value> json_of(const char* json) {
@@ -78,6 +78,7 @@ EngineOptions options_of(const kflow_engine_options* o) {
     out.on_log = [f = o->on_log, user](const std::string& line) { f(user, line.c_str()); };
   if (KFLOW_HAS(o, on_trouble) && o->on_trouble != nullptr)
     out.on_trouble = [f = o->on_trouble, user](const std::string& what) { f(user, what.c_str()); };
+  if (KFLOW_HAS(o, project) && o->project != nullptr) out.project = o->project->project;
   if (KFLOW_HAS(o, secret) && o->secret != nullptr) {
     out.secret = [f = o->secret, user](std::string_view name) -> std::optional<std::string> {
       const char* value = f(user, std::string(name).c_str());
@@ -89,11 +90,17 @@ EngineOptions options_of(const kflow_engine_options* o) {
 
 }  // namespace
 
+static kflow_error* no_durability() {
+  return new_error({ErrorCode::invalid_argument, "there is no such durability"});
+}
+
 const char* kflow_version(void) { return version(); }
 kflow_error_code kflow_error_get_code(const kflow_error* error) {
-  return static_cast<kflow_error_code>(error->error.code);
+  return error == nullptr ? KFLOW_INTERNAL : static_cast<kflow_error_code>(error->error.code);
 }
-const char* kflow_error_message(const kflow_error* error) { return error->error.message.c_str(); }
+const char* kflow_error_message(const kflow_error* error) {
+  return error == nullptr ? "" : error->error.message.c_str();
+}
 void kflow_error_free(kflow_error* error) { delete error; }
 void kflow_string_free(char* text) { std::free(text); }
 
@@ -104,8 +111,7 @@ kflow_error* kflow_store_open(const char* folder, kflow_durability durability,
   return guarded([&]() -> kflow_error* {
     if (folder == nullptr) return missing("folder");
     if (store == nullptr) return missing("store");
-    if (durability < KFLOW_SYNC || durability > KFLOW_NONE)
-      return new_error({ErrorCode::invalid_argument, "there is no such durability"});
+    if (durability < KFLOW_SYNC || durability > KFLOW_NONE) return no_durability();
     auto opened = Store::open(folder, static_cast<Durability>(durability));
     if (!opened) return new_error(opened.error());
     *store = new kflow_store{std::move(*opened)};
@@ -120,6 +126,29 @@ kflow_error* kflow_store_in_memory(kflow_store** store) {
   });
 }
 void kflow_store_close(kflow_store* store) { delete store; }
+
+kflow_error* kflow_project_open(const char* path, kflow_project** project) {
+  return guarded([&]() -> kflow_error* {
+    if (project == nullptr) return missing("project");
+    auto opened = Project::open(path == nullptr ? "." : path);
+    if (!opened) return new_error(opened.error());
+    *project = new kflow_project{std::move(*opened)};
+    return nullptr;
+  });
+}
+kflow_error* kflow_project_open_store(const kflow_project* project, kflow_durability durability,
+                                      kflow_store** store) {
+  return guarded([&]() -> kflow_error* {
+    if (project == nullptr) return missing("project");
+    if (store == nullptr) return missing("store");
+    if (durability < KFLOW_SYNC || durability > KFLOW_NONE) return no_durability();
+    auto opened = project->project.open_store(static_cast<Durability>(durability));
+    if (!opened) return new_error(opened.error());
+    *store = new kflow_store{std::move(*opened)};
+    return nullptr;
+  });
+}
+void kflow_project_free(kflow_project* project) { delete project; }
 
 kflow_error* kflow_program_load(const char* path, kflow_program** program) {
   return guarded([&]() -> kflow_error* {
@@ -150,7 +179,9 @@ kflow_error* kflow_clock_new(int64_t now_ms, kflow_clock** clock) {
     return nullptr;
   });
 }
-void kflow_clock_set(kflow_clock* clock, int64_t now_ms) { clock->clock.set(now_ms); }
+void kflow_clock_set(kflow_clock* clock, int64_t now_ms) {
+  if (clock != nullptr) clock->clock.set(now_ms);
+}
 void kflow_clock_free(kflow_clock* clock) { delete clock; }
 
 // ---- functions
@@ -195,14 +226,21 @@ kflow_error* kflow_functions_add_async(kflow_functions* functions, const char* n
   });
 }
 
-const char* kflow_call_run_id(const kflow_call* call) { return call->call.run_id().c_str(); }
-const char* kflow_call_idempotency_key(const kflow_call* call) {
-  return call->call.idempotency_key().c_str();
+const char* kflow_call_run_id(const kflow_call* call) {
+  return call == nullptr ? "" : call->call.run_id().c_str();
 }
-uint32_t kflow_call_attempt(const kflow_call* call) { return call->call.attempt(); }
-int kflow_call_stopped(const kflow_call* call) { return call->call.stopped() ? 1 : 0; }
+const char* kflow_call_idempotency_key(const kflow_call* call) {
+  return call == nullptr ? "" : call->call.idempotency_key().c_str();
+}
+uint32_t kflow_call_attempt(const kflow_call* call) {
+  return call == nullptr ? 0 : call->call.attempt();
+}
+int kflow_call_stopped(const kflow_call* call) {
+  return call == nullptr || call->call.stopped() ? 1 : 0;
+}
 
 static void finish(kflow_call* call, FunctionResult result) {
+  if (call == nullptr) return;
   if (!call->done) {
     if (!call->result) call->result = std::move(result);
     return;
@@ -263,6 +301,13 @@ kflow_error* kflow_start(kflow_engine* engine, const kflow_program* program, con
     if (KFLOW_HAS(options, session_id)) o.session_id = text_of(options->session_id);
     if (KFLOW_HAS(options, user_id)) o.user_id = text_of(options->user_id);
     if (KFLOW_HAS(options, idempotency_key)) o.idempotency_key = text_of(options->idempotency_key);
+    if (KFLOW_HAS(options, tags) && options->tags != nullptr) {
+      auto tags = Value::from_json(options->tags);
+      auto texts = tags ? Converter<std::vector<std::string>>::from(*tags) : std::nullopt;
+      if (!texts)
+        return new_error({ErrorCode::invalid_argument, "`tags` is no JSON array of texts"});
+      o.tags = std::move(*texts);
+    }
     auto started = engine->engine.start(program->program, workflow, *value, o);
     if (!started) return new_error(started.error());
     *run_id = copy_of(*started);
@@ -272,7 +317,7 @@ kflow_error* kflow_start(kflow_engine* engine, const kflow_program* program, con
 
 static kflow_error* give(Result<Run> run, char** out) {
   if (!run) return new_error(run.error());
-  *out = copy_of(document(*run));
+  *out = copy_of(document(*run).json());
   return nullptr;
 }
 
@@ -290,6 +335,27 @@ kflow_error* kflow_await(kflow_engine* engine, const char* run_id, int timeout_m
     if (run_id == nullptr) return missing("run_id");
     if (run == nullptr) return missing("run");
     return give(engine->engine.await(run_id, timeout_ms), run);
+  });
+}
+
+kflow_error* kflow_list(kflow_engine* engine, const char* status, size_t limit, char** runs) {
+  return guarded([&]() -> kflow_error* {
+    if (engine == nullptr) return missing("engine");
+    if (runs == nullptr) return missing("runs");
+    std::optional<Status> wanted;
+    for (int i = 0; status != nullptr && i <= static_cast<int>(Status::error); ++i) {
+      if (std::string_view(status) == status_name(static_cast<Status>(i)))
+        wanted = static_cast<Status>(i);
+    }
+    if (status != nullptr && !wanted)
+      return new_error(
+          {ErrorCode::invalid_argument, "there is no status `" + std::string(status) + "`"});
+    auto list = engine->engine.list(wanted, limit);
+    if (!list) return new_error(list.error());
+    std::vector<Value> out;
+    for (const Run& run : *list) out.push_back(document(run));
+    *runs = copy_of(Value::list(std::move(out)).json());
+    return nullptr;
   });
 }
 
@@ -354,6 +420,13 @@ kflow_error* kflow_cancel(kflow_engine* engine, const char* run_id, const char* 
     if (engine == nullptr) return missing("engine");
     if (run_id == nullptr) return missing("run_id");
     return done(engine->engine.cancel(run_id, text_of(reason)));
+  });
+}
+kflow_error* kflow_kill(kflow_engine* engine, const char* run_id, const char* reason) {
+  return guarded([&]() -> kflow_error* {
+    if (engine == nullptr) return missing("engine");
+    if (run_id == nullptr) return missing("run_id");
+    return done(engine->engine.cancel(run_id, text_of(reason), true));
   });
 }
 kflow_error* kflow_resume(kflow_engine* engine, const char* run_id) {

@@ -15,6 +15,9 @@ struct kflow_error {
 struct kflow_store {
   kflow::embed::Store store;
 };
+struct kflow_project {
+  kflow::embed::Project project;
+};
 struct kflow_program {
   kflow::embed::Program program;
 };

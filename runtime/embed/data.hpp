@@ -37,7 +37,19 @@ struct StoreData {
   std::shared_ptr<store::MemoryDisk> disk;
   std::shared_ptr<store::Store> keeps;  ///< the folder stays open with the handle
   kflow::Result<std::shared_ptr<store::Store>> open() const;
+  /// `max_bytes` 0: as built in.
+  static Result<Store> open_folder(const std::string& folder, Durability durability,
+                                   uint64_t max_bytes);
   static const StoreData& of(const Store& store) { return *store.data_; }
+};
+
+/// What a kflow.yaml says, as an engine takes it. Made in project.cpp alone: who does not call that
+/// links no reader of YAML.
+struct ProjectData {
+  std::string root;
+  activities::Options activities;
+  uint64_t store_max_bytes = 0;  ///< 0: as built in
+  static const ProjectData& of(const Project& project) { return *project.data_; }
 };
 
 struct ClockData {
@@ -48,7 +60,11 @@ struct ClockData {
 };
 std::shared_ptr<engine::Clock> make_clock(std::shared_ptr<ClockData> data);
 
+/// Tells engines apart, also when they have gone.
+using EngineId = std::shared_ptr<const char>;
+
 struct EngineData {
+  EngineId id;
   std::shared_ptr<store::Store> store;
   engine::SharedStreams streams;
   std::unique_ptr<engine::Engine> engine;
@@ -57,7 +73,22 @@ struct EngineData {
 };
 
 /// The functions of an embedding program, as activities take them.
-void take_functions(const Functions& functions, activities::Options& options);
+void take_functions(const Functions& functions, const EngineId& engine,
+                    activities::Options& options);
+
+/// While it lives this thread is in a function or callback of that engine.
+class InsideCallback {
+ public:
+  explicit InsideCallback(const EngineId& engine);
+  ~InsideCallback();
+  InsideCallback(const InsideCallback&) = delete;
+  InsideCallback& operator=(const InsideCallback&) = delete;
+  static bool of(const EngineId& engine);
+
+ private:
+  const void* engine_;
+  const InsideCallback* outer_;
+};
 
 }  // namespace detail
 }  // namespace kflow::embed

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "compiler/base/check.hpp"
 #include "compiler/ir/schema/json_schema.hpp"
 #include "runtime/embed/data.hpp"
 #include "runtime/engine/load.hpp"
@@ -15,6 +16,7 @@ namespace kflow::embed {
 
 using detail::EngineData;
 using detail::ProgramData;
+using detail::ProjectData;
 using detail::StoreData;
 using detail::ValueData;
 
@@ -22,35 +24,81 @@ namespace {
 
 constexpr int longest_wait_ms = 60'000;
 
+kflow::Error moved_away() {
+  return {kflow::ErrorCode::invalid_argument,
+          "this engine was moved away; use the one it was moved to"};
+}
+
 std::optional<std::string> from_environment(std::string_view name) {
   const char* value = std::getenv(std::string(name).c_str());
   if (value == nullptr || *value == '\0') return std::nullopt;
   return std::string(value);
 }
 
-engine::EngineOptions options_of(EngineOptions&& given) {
+// What a callback throws ends with it: nobody of the engine's threads could do anything about it.
+std::function<void(const std::string&)> told(const detail::EngineId& engine,
+                                             std::function<void(const std::string&)> tell) {
+  if (!tell) return nullptr;
+  return [engine, tell = std::move(tell)](const std::string& text) {
+    const detail::InsideCallback inside(engine);
+    try {
+      tell(text);
+    } catch (...) {  // see above
+    }
+  };
+}
+
+// A secret that cannot be told is one that is not set.
+std::function<std::optional<std::string>(std::string_view)> asked(
+    const detail::EngineId& engine,
+    std::function<std::optional<std::string>(std::string_view)> ask) {
+  return [engine, ask = std::move(ask)](std::string_view name) -> std::optional<std::string> {
+    const detail::InsideCallback inside(engine);
+    try {
+      return ask(name);
+    } catch (...) {
+      return std::nullopt;
+    }
+  };
+}
+
+engine::EngineOptions options_of(const detail::EngineId& id, EngineOptions&& given) {
   engine::EngineOptions out;
+  const ProjectData* project = given.project ? &ProjectData::of(*given.project) : nullptr;
+  if (project != nullptr) out.activities = project->activities;
   std::error_code error;
-  out.project_root = given.project_root.empty()
-                         ? std::filesystem::current_path(error).string()
-                         : std::filesystem::absolute(given.project_root, error).string();
+  if (!given.project_root.empty()) {
+    out.project_root = std::filesystem::absolute(given.project_root, error).string();
+  } else {
+    out.project_root =
+        project != nullptr ? project->root : std::filesystem::current_path(error).string();
+  }
   out.adopt = given.adopt;
   out.schedules = given.adopt;
-  out.on_trouble = std::move(given.on_trouble);
+  out.on_trouble = told(id, std::move(given.on_trouble));
   if (given.clock) out.clock = detail::make_clock(detail::ClockData::of(*given.clock));
   activities::Options& a = out.activities;
-  a.file_roots = given.file_roots.empty() ? std::vector<std::string>{out.project_root}
-                                          : std::move(given.file_roots);
-  a.secret = given.secret ? std::move(given.secret) : from_environment;
+  if (!given.file_roots.empty()) {
+    a.file_roots = std::move(given.file_roots);
+  } else if (project == nullptr) {
+    a.file_roots = {out.project_root};
+  }
+  if (given.secret) {
+    a.secret = asked(id, std::move(given.secret));
+  } else if (project == nullptr) {
+    a.secret = from_environment;
+  }
   a.models_url = std::move(given.models_url);
   while (a.models_url.ends_with('/')) a.models_url.pop_back();
-  a.log = std::move(given.on_log);
-  detail::take_functions(given.functions, a);
+  a.log = told(id, std::move(given.on_log));
+  detail::take_functions(given.functions, id, a);
   return out;
 }
 
-kflow::Result<store::RunHeader> find(const EngineData& data, const std::string& id) {
-  auto found = data.store->find(id);
+kflow::Result<store::RunHeader> find(const std::unique_ptr<EngineData>& data,
+                                     const std::string& id) {
+  if (data == nullptr) return std::unexpected(moved_away());
+  auto found = data->store->find(id);
   if (!found) return std::unexpected(std::move(found).error());
   if (!*found) return fail(kflow::ErrorCode::not_found, "there is no run `" + id + "`");
   return std::move(**found);
@@ -82,16 +130,27 @@ static_assert(static_cast<int>(Status::pending) == static_cast<int>(machine::Run
 }  // namespace
 
 Engine::Engine(std::unique_ptr<EngineData> data) : data_(std::move(data)) {}
-Engine::~Engine() = default;
+Engine::~Engine() {
+  // It would wait for the very thread that it is on.
+  if (data_ != nullptr)
+    KFLOW_CHECK(!detail::InsideCallback::of(data_->id),
+                "an engine is closed from within one of its functions or callbacks; close it on a "
+                "thread of your own");
+}
 Engine::Engine(Engine&&) noexcept = default;
-Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&& other) noexcept {
+  Engine old(std::move(data_));
+  data_ = std::move(other.data_);
+  return *this;
+}
 
 Result<Engine> Engine::open(const Store& store, EngineOptions options) {
   auto handle = StoreData::of(store).open();
   if (!handle) return to_error(std::move(handle).error());
   auto data = std::make_unique<EngineData>();
+  data->id = std::make_shared<const char>();
   data->store = std::move(*handle);
-  engine::EngineOptions inner = options_of(std::move(options));
+  engine::EngineOptions inner = options_of(data->id, std::move(options));
   data->project_root = inner.project_root;
   inner.activities.blobs = nullptr;
   data->activities = inner.activities;
@@ -103,6 +162,7 @@ Result<Engine> Engine::open(const Store& store, EngineOptions options) {
 
 Result<std::string> Engine::start(const Program& program, const std::string& workflow,
                                   const Value& input, const StartOptions& options) {
+  if (data_ == nullptr) return to_error(moved_away());
   const auto& p = ProgramData::unwrap(program);
   const ir::CallableId entry = p->find(workflow);
   if (!entry || (*p)[entry].kind != ir::CallableKind::workflow) {
@@ -125,13 +185,13 @@ Result<std::string> Engine::start(const Program& program, const std::string& wor
 }
 
 Result<Run> Engine::get(const std::string& run_id) const {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   return run_of(*data_, *header);
 }
 
 Result<Run> Engine::await(const std::string& run_id, int timeout_ms) const {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto ended = data_->engine->wait(header->key, timeout_ms);
   if (!ended) return to_error(std::move(ended).error());
@@ -139,6 +199,7 @@ Result<Run> Engine::await(const std::string& run_id, int timeout_ms) const {
 }
 
 Result<std::vector<Run>> Engine::list(std::optional<Status> status, std::size_t limit) const {
+  if (data_ == nullptr) return to_error(moved_away());
   store::RunFilter filter{.limit = limit};
   if (status) filter.status = static_cast<machine::RunStatus>(*status);
   auto headers = data_->store->list(filter);
@@ -154,7 +215,7 @@ Result<std::vector<Run>> Engine::list(std::optional<Status> status, std::size_t 
 
 Result<void> Engine::signal(const std::string& run_id, const std::string& name, const Value& value,
                             const std::string& key) {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto sent = engine::send_signal(*data_->store, *header, name, ValueData::unwrap(value), key);
   if (!sent) return to_error(std::move(sent).error());
@@ -162,7 +223,7 @@ Result<void> Engine::signal(const std::string& run_id, const std::string& name, 
 }
 
 Result<std::vector<Question>> Engine::questions(const std::string& run_id) const {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto program = engine::load_program(*data_->store, header->program);
   if (!program) return to_error(std::move(program).error());
@@ -184,7 +245,7 @@ Result<std::vector<Question>> Engine::questions(const std::string& run_id) const
 
 Result<void> Engine::answer(const std::string& run_id, const std::string& question_id,
                             const Answer& answer) {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto program = engine::load_program(*data_->store, header->program);
   if (!program) return to_error(std::move(program).error());
@@ -204,7 +265,7 @@ Result<void> Engine::answer(const std::string& run_id, const std::string& questi
 }
 
 Result<void> Engine::cancel(const std::string& run_id, const std::string& reason, bool kill) {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto asked = engine::request_cancel(*data_->store, *header, reason, kill);
   if (!asked) return to_error(std::move(asked).error());
@@ -212,7 +273,7 @@ Result<void> Engine::cancel(const std::string& run_id, const std::string& reason
 }
 
 Result<void> Engine::resume(const std::string& run_id) {
-  auto header = find(*data_, run_id);
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   auto fits = engine::check_needs(*data_->store, *header, data_->activities);
   if (!fits) return to_error(std::move(fits).error());
@@ -230,14 +291,15 @@ Result<void> Engine::read_events(const std::string& run_id, std::uint64_t from,
 
 Result<bool> Engine::follow(const std::string& run_id, std::uint64_t from, const Visitor& visit,
                             int timeout_ms) const {
-  auto header = find(*data_, run_id);
+  if (!visit) return Error{ErrorCode::invalid_argument, "there is no visitor"};
+  auto header = find(data_, run_id);
   if (!header) return to_error(std::move(header).error());
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
   const auto stream = data_->streams.of(*data_->store, header->key);
   engine::RunStream behind(*data_->store, header->key);
   for (;;) {
     // Of a run that had ended before it was read, all was read.
-    auto before = find(*data_, run_id);
+    auto before = find(data_, run_id);
     if (!before) return to_error(std::move(before).error());
     const bool ended = has_ended(static_cast<Status>(before->status));
     bool more = true;

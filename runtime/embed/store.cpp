@@ -96,7 +96,14 @@ kflow::Result<std::shared_ptr<store::Store>> StoreData::open() const {
 }
 
 Result<Store> Store::open(const std::string& folder, Durability durability) {
-  auto opened = store::open_lmdb_store(folder, {.durability = durability_of(durability)});
+  return StoreData::open_folder(folder, durability, 0);
+}
+
+Result<Store> StoreData::open_folder(const std::string& folder, Durability durability,
+                                     uint64_t max_bytes) {
+  store::LmdbOptions options{.durability = durability_of(durability)};
+  if (max_bytes > 0) options.max_bytes = max_bytes;
+  auto opened = store::open_lmdb_store(folder, options);
   if (!opened) return to_error(std::move(opened).error());
   auto data = std::make_shared<StoreData>();
   data->folder = folder;

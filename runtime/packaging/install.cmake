@@ -35,7 +35,7 @@ install(FILES "${CMAKE_CURRENT_LIST_DIR}/kflow.service" DESTINATION lib/systemd/
 install(FILES LICENSE README.md DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT program)
 
 # ---- the library
-set(libraries base cel ir conversation models mcp machine store activities engine runtime
+set(libraries base cel ir conversation models mcp machine store activities config engine runtime
   source diagnostics syntax cel_front sema lower stdlib driver kflow)
 set(targets)
 foreach(name IN LISTS libraries)
@@ -86,6 +86,6 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_CONTROL_EXTRA "${CMAKE_CURRENT_LIST_DIR}/postin
   "${CMAKE_CURRENT_LIST_DIR}/prerm" "${CMAKE_CURRENT_LIST_DIR}/postrm")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libkflow-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "kflow (= ${kflow_VERSION}), pkg-config, libcurl4-openssl-dev, libfmt-dev, libhowardhinnant-date-dev, liblmdb-dev, libre2-dev, libsqlite3-dev, libssl-dev, libxxhash-dev")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "kflow (= ${kflow_VERSION}), pkg-config, libcurl4-openssl-dev, libfmt-dev, libhowardhinnant-date-dev, liblmdb-dev, libre2-dev, libsqlite3-dev, libssl-dev, libxxhash-dev, libyaml-cpp-dev")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers and libraries to run kflow's workflows inside another program")
 include(CPack)

@@ -73,6 +73,13 @@ fi
 # The shared library shows its C interface and nothing else.
 nm -D --defined-only "$libdir/libkflow.so" | awk '{ print $NF }' | sed 's/@.*//' | grep -vE '^(kflow_|KFLOW_0$)' > "$work/exports" || true
 if [ -z "$sanitize" ] && [ -s "$work/exports" ]; then fail "libkflow.so shows $(head -n 3 "$work/exports")"; fi
+# The ABI: old programs go on working as long as lines are only added. `KFLOW_UPDATE_GOLDEN=1` takes
+# what is there, after somebody has looked at the difference.
+cc -std=c99 -I "$stage/include" "$source/tests/consumer/abi.c" -o "$work/abi"
+golden=$source/tests/consumer/abi.golden
+{ "$work/abi"; nm -D --defined-only "$libdir/libkflow.so" | awk '$2 == "T" { sub("@.*", "", $3); print "function " $3 }' | grep ' kflow_' | LC_ALL=C sort; } > "$work/abi.txt"
+if [ -n "${KFLOW_UPDATE_GOLDEN:-}" ]; then cp "$work/abi.txt" "$golden"; fi
+diff -u "$golden" "$work/abi.txt" >&2 || fail "the ABI of kflow.h has changed (see above); numbers and places must never, lines may be added: KFLOW_UPDATE_GOLDEN=1"
 PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --exists kflow || fail "pkg-config does not find kflow"
 # shellcheck disable=SC2046
 cc $flags "$source/examples/embed_c/main.c" $(PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --cflags --libs kflow) -pthread -o "$work/by_pkg_config"

@@ -18,6 +18,7 @@ namespace kflow::embed {
 
 namespace detail {
 struct StoreData;
+struct ProjectData;
 struct ClockData;
 struct EngineData;
 }  // namespace detail
@@ -36,6 +37,7 @@ class Store {
   static Store in_memory();
 
  private:
+  friend class Project;
   friend struct detail::StoreData;
   explicit Store(std::shared_ptr<detail::StoreData> data) : data_(std::move(data)) {}
   std::shared_ptr<detail::StoreData> data_;
@@ -55,14 +57,34 @@ class ManualClock {
   std::shared_ptr<detail::ClockData> data_;
 };
 
+/// A folder with a kflow.yaml, read as the command line reads it: models (endpoints, keys, limits,
+/// prices), where secrets come from, what `file.*` may touch, the quota of its store. An immutable
+/// handle; thread-safe. What it says of `kflow gc` and `kflow serve` is checked, and for them.
+class Project {
+ public:
+  /// A folder (one without the file has the defaults), or the file itself. not_found;
+  /// invalid_argument: what is wrong in the file, a line each.
+  static Result<Project> open(const std::string& path = ".");
+  const std::string& root() const;
+  /// The store of the project's command line: $KFLOW_STORE, or `.kflow` in its folder.
+  Result<Store> open_store(Durability durability = Durability::sync) const;
+
+ private:
+  friend struct detail::ProjectData;
+  explicit Project(std::shared_ptr<const detail::ProjectData> data) : data_(std::move(data)) {}
+  std::shared_ptr<const detail::ProjectData> data_;
+};
+
 struct EngineOptions {
   Functions functions;
+  /// Its kflow.yaml counts; what is set below goes first. None: no file is read.
+  std::optional<Project> project;
   /// Base of relative paths in runs, and what `file.*` may touch if `file_roots` is empty. "": the
-  /// current folder.
+  /// project's folder, or the current one.
   std::string project_root;
   std::vector<std::string> file_roots;
-  /// The value of a secret or key; none: it is not set. Empty: the environment. Called on any
-  /// thread.
+  /// The value of a secret or key; none: it is not set. Empty: what the project says, else the
+  /// environment. Called on any thread.
   std::function<std::optional<std::string>(std::string_view name)> secret;
   /// All models are called there instead, without a key: a gateway, or a stand-in in tests.
   std::string models_url;
@@ -131,7 +153,8 @@ struct Event {
 /// One engine of one process on a store. Thread-safe; calls wait for the disk where they say
 /// "durable". The destructor stops gently: steps under way are stopped, their runs are given up,
 /// and the next engine on the store goes on with them. It must not be called from a function or
-/// callback of the engine.
+/// callback of the engine: that ends the program with a message. An engine that was moved away
+/// answers with invalid_argument.
 class Engine {
  public:
   static Result<Engine> open(const Store& store, EngineOptions options = {});

@@ -14,8 +14,12 @@
  * of the engine: functions several at a time, asynchronous ones and log lines one after another.
  * They must not call `kflow_engine_close`, and those of logs must not call the engine at all.
  *
- * Lifetime. A store, a program and a clock may be closed while an engine uses them. After
- * `kflow_engine_close` no callback is called any more. No fork while a store is open. */
+ * Lifetime. A store, a project, a program and a clock may be closed while an engine uses them.
+ * After `kflow_engine_close` no callback is called any more. No fork while a store is open.
+ *
+ * Mistakes. NULL where something is needed is an error of KFLOW_INVALID_ARGUMENT, or does nothing
+ * where there is no error to give. Closing an engine from within one of its callbacks ends the
+ * program with a message; a handle that was freed must not be used. */
 #ifndef KFLOW_H
 #define KFLOW_H
 
@@ -34,15 +38,14 @@ extern "C" {
 
 /* `kflow_engine_options options = KFLOW_INIT(kflow_engine_options);` */
 #ifdef __cplusplus
-#define KFLOW_INIT(type) \
-  { sizeof(type) }
+#define KFLOW_INIT(type) {sizeof(type)}
 #else
-#define KFLOW_INIT(type) \
-  { .size = sizeof(type) }
+#define KFLOW_INIT(type) {.size = sizeof(type)}
 #endif
 
 typedef struct kflow_error kflow_error;
 typedef struct kflow_store kflow_store;
+typedef struct kflow_project kflow_project;
 typedef struct kflow_program kflow_program;
 typedef struct kflow_functions kflow_functions;
 typedef struct kflow_clock kflow_clock;
@@ -92,6 +95,15 @@ KFLOW_API kflow_error* kflow_store_open(const char* folder, kflow_durability dur
 KFLOW_API kflow_error* kflow_store_in_memory(kflow_store** store);
 KFLOW_API void kflow_store_close(kflow_store* store);
 
+/* ---- projects: a folder with a kflow.yaml, read as the command line reads it */
+
+/* `path`: the folder, or the file; NULL: the current folder. Without the file: the defaults. */
+KFLOW_API kflow_error* kflow_project_open(const char* path, kflow_project** project);
+/* Where the project's command line has it: $KFLOW_STORE, or `.kflow` in the folder. */
+KFLOW_API kflow_error* kflow_project_open_store(const kflow_project* project,
+                                                kflow_durability durability, kflow_store** store);
+KFLOW_API void kflow_project_free(kflow_project* project);
+
 /* ---- programs; `kflow_compile.h` compiles .kflow files */
 
 /* What `kflowc build FILE -o PROGRAM.kir` has written. */
@@ -138,18 +150,20 @@ KFLOW_API void kflow_clock_free(kflow_clock* clock);
 /* ---- the engine */
 
 typedef struct kflow_engine_options {
-  size_t size;                /* KFLOW_INIT */
-  const char* project_root;   /* base of relative paths; NULL: the current folder */
-  const char* models_url;     /* where all models are called; NULL: where their providers are */
+  size_t size;              /* KFLOW_INIT */
+  const char* project_root; /* base of relative paths; NULL: the project's, or the current folder */
+  const char* models_url;   /* where all models are called; NULL: where their providers are */
   kflow_functions* functions; /* copied; NULL: none */
   kflow_clock* clock;         /* NULL: the system's */
   int no_adopt;               /* 1: runs that nobody has are left alone */
   void (*on_log)(void* user, const char* line);
   void (*on_trouble)(void* user, const char* what);
   void* user;
-  /* The value of a secret, or NULL; copied before it returns to the caller's hands. NULL: the
-   * environment. */
+  /* The value of a secret, or NULL; copied before it returns to the caller's hands. NULL: what the
+   * project says, else the environment. */
   const char* (*secret)(void* user, const char* name);
+  kflow_project*
+      project; /* its kflow.yaml counts where nothing is said above; NULL: no file is read */
 } kflow_engine_options;
 
 /* `options` NULL: the defaults. */
@@ -165,6 +179,7 @@ typedef struct kflow_start_options {
   const char* session_id;
   const char* user_id;
   const char* idempotency_key;
+  const char* tags; /* a JSON array of texts */
 } kflow_start_options;
 
 /* Durable when it returns. `input`: a JSON object, or NULL. `options`: may be NULL. */
@@ -178,6 +193,9 @@ KFLOW_API kflow_error* kflow_get(kflow_engine* engine, const char* run_id, char*
 /* Waits until it has ended, or for `timeout_ms` (below 0: without limit); as it is then. */
 KFLOW_API kflow_error* kflow_await(kflow_engine* engine, const char* run_id, int timeout_ms,
                                    char** run);
+/* A JSON array of what `kflow_get` gives, newest first. `status`: "RUNNING", …; NULL: any. */
+KFLOW_API kflow_error* kflow_list(kflow_engine* engine, const char* status, size_t limit,
+                                  char** runs);
 KFLOW_API kflow_error* kflow_signal(kflow_engine* engine, const char* run_id, const char* name,
                                     const char* value, const char* key);
 /* [{"id", "step", "text", "show", "form", "expires_at_ms"}]; `form`: a JSON Schema, or null. */
@@ -187,6 +205,8 @@ KFLOW_API kflow_error* kflow_answer(kflow_engine* engine, const char* run_id,
                                     const char* question_id, int approve, const char* value,
                                     const char* feedback);
 KFLOW_API kflow_error* kflow_cancel(kflow_engine* engine, const char* run_id, const char* reason);
+/* Nothing is waited for, nothing compensated. */
+KFLOW_API kflow_error* kflow_kill(kflow_engine* engine, const char* run_id, const char* reason);
 KFLOW_API kflow_error* kflow_resume(kflow_engine* engine, const char* run_id);
 
 /* 0: stop. */
