@@ -92,6 +92,12 @@ Builder& Builder::suggest(std::string_view name, const std::vector<std::string>&
   return *this;
 }
 
+Builder& Builder::meant(const std::string& word) {
+  if (diagnostic_ == nullptr) return *this;
+  diagnostic_->suggestions = {word};
+  return fix(diagnostic_->span, word);
+}
+
 Builder& Builder::fix(Span span, std::string text) {
   if (diagnostic_ != nullptr) diagnostic_->fixes.push_back({span, std::move(text)});
   return *this;

@@ -73,6 +73,8 @@ class Builder {
   /// Candidates that look like `name`, the likeliest first, become "did you mean …"; a single one
   /// also a fix.
   Builder& suggest(std::string_view name, const std::vector<std::string>& candidates);
+  /// `word` is meant for what is marked: a suggestion and a fix.
+  Builder& meant(const std::string& word);
   Builder& fix(Span span, std::string text);
 
  private:

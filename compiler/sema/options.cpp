@@ -247,8 +247,9 @@ std::optional<ir::RetryPolicy> retry_policy(Model& model, Module& module, Cursor
     return std::nullopt;
   }
   if (!value.is(Node::map) && !value.is(Node::options)) {
-    model.sink.report(Kind::bad_option_value, value.span(),
-                      "`retry` takes a policy's name or `{ max: … backoff: … }`");
+    auto report = model.sink.report(Kind::bad_option_value, value.span(),
+                                    "`retry` takes a policy's name or `{ max: … backoff: … }`");
+    if (value.is(Node::int_literal)) report.meant(fmt::format("{{ max: {} }}", value.text()));
     return std::nullopt;
   }
   ir::RetryPolicy policy;
