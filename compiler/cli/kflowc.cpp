@@ -18,6 +18,7 @@
 #include "compiler/cli/print_model.hpp"
 #include "compiler/cli/schema.hpp"
 #include "compiler/cli/shell/shell.hpp"
+#include "compiler/cli/shell/usage.hpp"
 #include "compiler/diagnostics/pages.hpp"
 #include "compiler/diagnostics/render.hpp"
 #include "compiler/driver/driver.hpp"
@@ -31,6 +32,12 @@ namespace fs = std::filesystem;
 constexpr int ok = 0;
 constexpr int failed = 1;
 constexpr int usage = 2;
+
+const cli::OtherNames other_names{{"lint", "kflowc check"},    {"validate", "kflowc check"},
+                                  {"compile", "kflowc build"}, {"format", "kflowc fmt"},
+                                  {"init", "kflowc new"},      {"docs", "kflowc doc"},
+                                  {"run", "kflow run"},        {"test", "kflow test"},
+                                  {"serve", "kflow serve"},    {"chat", "kflow chat"}};
 
 bool wants_colour(const std::string& mode) {
   if (mode == "always") return true;
@@ -240,12 +247,7 @@ int main(int argc, char** argv) {
 
   const cli::ShellVerbs shell(app);
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int status = app.exit(error);
-    return status == 0 ? ok : usage;
-  }
+  if (const auto status = cli::read_command_line(app, argc, argv, other_names)) return *status;
   if (const auto text = shell.text(KFLOW_VERSION, "")) {
     std::fputs(text->c_str(), stdout);
     return ok;

@@ -154,10 +154,13 @@ void backoff(Model& model, Module& module, Cursor value, ir::RetryPolicy& policy
   const std::vector<std::string> kinds{"exponential", "linear", "constant"};
   const auto kind = std::find(kinds.begin(), kinds.end(), form.name);
   if (kind == kinds.end()) {
-    model.sink
-        .report(Kind::bad_option_value, value.span(),
-                "`backoff` is exponential(…), linear(…) or constant(…)")
-        .suggest(form.name, kinds);
+    auto report = model.sink.report(Kind::bad_option_value, value.span(),
+                                    "`backoff` is exponential(…), linear(…) or constant(…)");
+    if (value.is(Node::duration_literal)) {
+      report.meant(fmt::format("constant({})", value.text()));
+    } else {
+      report.suggest(form.name, kinds);
+    }
     return;
   }
   policy.backoff = form.name == "constant" ? ir::BackoffKind::constant

@@ -2,8 +2,52 @@
 #include <CLI/CLI.hpp>
 
 #include "compiler/cli/shell/shell.hpp"
+#include "compiler/cli/shell/usage.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
+
+namespace {
+
+const kflow::cli::OtherNames other_names{{"show", "kflow get"},
+                                         {"status", "kflow get"},
+                                         {"inspect", "kflow get"},
+                                         {"describe", "kflow get"},
+                                         {"list", "kflow ps"},
+                                         {"ls", "kflow ps"},
+                                         {"runs", "kflow ps"},
+                                         {"start", "kflow run"},
+                                         {"exec", "kflow run"},
+                                         {"logs", "kflow watch"},
+                                         {"tail", "kflow watch"},
+                                         {"follow", "kflow watch"},
+                                         {"events", "kflow get RUN --events"},
+                                         {"stop", "kflow cancel"},
+                                         {"kill", "kflow cancel --kill"},
+                                         {"terminate", "kflow cancel --kill"},
+                                         {"delete", "kflow rm"},
+                                         {"remove", "kflow rm"},
+                                         {"approve", "kflow answer --approve"},
+                                         {"reject", "kflow answer --reject"},
+                                         {"retry", "kflow resume"},
+                                         {"server", "kflow serve"},
+                                         {"up", "kflow serve"},
+                                         {"send", "kflow signal"},
+                                         {"prune", "kflow gc"},
+                                         {"check", "kflowc check"},
+                                         {"lint", "kflowc check"},
+                                         {"fmt", "kflowc fmt"},
+                                         {"format", "kflowc fmt"},
+                                         {"build", "kflowc build"},
+                                         {"graph", "kflowc graph"},
+                                         {"new", "kflowc new"},
+                                         {"init", "kflowc new"},
+                                         {"eval", "kflowc eval"},
+                                         {"explain", "kflowc explain"},
+                                         {"schema", "kflowc schema"},
+                                         {"doc", "kflowc doc"},
+                                         {"lsp", "kflowc lsp"}};
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace kflow::cli;
@@ -229,11 +273,7 @@ int main(int argc, char** argv) {
   auto* work_verb = app.add_subcommand("work", "")->group("");
   work_verb->add_option("RUN", target)->required();
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? Exit::ok : Exit::usage;
-  }
+  if (const auto status = read_command_line(app, argc, argv, other_names)) return *status;
   if (const auto text = shell.text(KFLOW_VERSION, "kflow ps --ids")) {
     std::fputs(text->c_str(), stdout);
     return Exit::ok;

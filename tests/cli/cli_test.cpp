@@ -262,6 +262,39 @@ TEST_CASE("kflowc graph and doc") {
   p.sh("mkdir empty; kflowc doc empty", 2);
 }
 
+TEST_CASE("a wrong command line is told what to type") {
+  Project p;
+  const struct {
+    const char* typed;
+    const char* said;
+  } rows[] = {
+      {"kflow gett @last", "kflow: error: there is no verb `gett`; did you mean `get`"},
+      {"kflow show @last", "kflow: error: there is no verb `show`; `kflow get` does that"},
+      {"kflow check x.kflow", "`kflowc check` does that"},
+      {"kflow frobnicate", "kflow: error: there is no verb `frobnicate`\n"},
+      {"kflowc run x.kflow", "kflowc: error: there is no verb `run`; `kflow run` does that"},
+      {"kflow run", "kflow run: error: FILE is required\nkflow run: `kflow run --help` shows"},
+      {"kflow run x.kflow --inputs=1", "there is no option `--inputs`; did you mean `--input`?"},
+      {"kflow run x.kflow -i", "kflow run: error: -i: "},
+      {"kflow ps --limit many", "kflow ps: error: "},
+      {"kflow why a b", "kflow why: error: `b` is one argument too many"},
+      {"kflow store", "kflow store: error: which of its verbs? info, check, backup, file, compact"},
+      {"kflow store inof", "kflow store: error: there is no verb `inof`; did you mean `info`?"},
+      {"kflow --colour never ps", "there is no option `--colour`; did you mean `--color`?"},
+      {"kflow", "Usage: kflow"},
+      {"kflowc --json", "kflowc: error: "},
+  };
+  for (const auto& row : rows) {
+    INFO(row.typed);
+    const std::string out = p.sh(row.typed, 2);
+    CAPTURE(p.errors);
+    CHECK(out.empty());
+    CHECK(has(p.errors, row.said));
+  }
+  CHECK(has(p.sh("kflow run --help"), "example: kflow run"));
+  CHECK(has(p.sh("kflow --version"), "kflow "));
+}
+
 TEST_CASE("every verb has an example") {
   Project p;
   for (const std::string program : {"kflow", "kflowc"}) {
