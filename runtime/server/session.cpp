@@ -21,6 +21,7 @@ constexpr size_t body_slice_bytes = 256U << 10;  // written at a time
 constexpr size_t most_pieces = 64;
 constexpr int64_t linger_ms = 2'000;  // for a client to read why it was refused
 constexpr size_t linger_bytes = 4U << 20;
+constexpr size_t websocket_key_bytes = 24;
 constexpr int64_t for_ever_ms = 1'000'000'000'000;
 
 // IMF-fixdate (RFC 9110 §5.6.7), made anew once a second.
@@ -261,7 +262,34 @@ void Session::request_done() {
   });
 }
 
+// What Beast would refuse in its own words, and what would be lost between the two.
+std::optional<Response> Session::handshake() const {
+  const auto refused = [](int status, std::string detail) {
+    return to_response(Problem{status, std::move(detail)});
+  };
+  if (request_.http10) return refused(400, "a WebSocket is opened with HTTP/1.1");
+  const std::string* version = request_.header("sec-websocket-version");
+  if (version == nullptr || *version != "13") {
+    Response out = refused(426, "of WebSocket, version 13 is spoken");
+    out.headers.emplace_back("Sec-WebSocket-Version", "13");
+    return out;
+  }
+  const std::string* key = request_.header("sec-websocket-key");
+  if (key == nullptr || key->size() != websocket_key_bytes || !key->ends_with("=="))
+    return refused(400, "Sec-WebSocket-Key is 16 bytes in base64");
+  if (!beast::http::token_list(parser_->get()[http::field::connection]).exists("upgrade"))
+    return refused(400, "a WebSocket is opened with `Connection: Upgrade`");
+  if (!parser_->is_done() || request_.count("content-length") > 0)
+    return refused(400, "a request to open a WebSocket has no body");
+  if (buffer_.size() > 0) return refused(400, "frames may follow when the WebSocket is open");
+  return std::nullopt;
+}
+
 void Session::upgrade() {
+  if (auto refused = handshake()) {
+    close_ = true;
+    return answer(number_, std::move(*refused));
+  }
   Response refusal;
   auto peer = hub_->handler->upgrade(request_, refusal);
   if (peer == nullptr) {

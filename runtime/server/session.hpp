@@ -89,6 +89,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   std::optional<Problem> framing() const;
   void take_head();
   void request_done();
+  std::optional<Response> handshake() const;
   void upgrade();
   void answer(uint64_t number, Response response);
   std::string head_of(const Response& response) const;

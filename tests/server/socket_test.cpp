@@ -148,11 +148,28 @@ TEST_CASE("upgrades of other sites and bad handshakes are refused") {
   CHECK(WebSocket(s.port(), {{"Host", "evil.example"}}).status() == 421);
   CHECK(WebSocket(s.port(), {}, "/workflows/hello").status() == 404);
   CHECK(s.get("/workflows/ws").status == 426);
-  Wire wire(s.port());
-  wire.send(
-      "GET /workflows/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-      "Connection: Upgrade\r\n\r\n");
-  CHECK(read_answer(wire).status == 400);
+  const auto refused = [&](const std::string& line, const std::string& headers) {
+    Wire wire(s.port());
+    wire.send(line + "\r\nHost: localhost\r\nUpgrade: websocket\r\n" + headers);
+    const Answer answer = read_answer(wire);  // not in the words of a library, and not HTTP/1.0
+    CHECK(field(json_of(answer.body), "status") == std::to_string(answer.status));
+    CHECK(wire.closed_within(10'000));
+    return answer.status;
+  };
+  const std::string get = "GET /workflows/ws HTTP/1.1";
+  const std::string key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+  const std::string version = "Sec-WebSocket-Version: 13\r\n";
+  const std::string wish = "Connection: Upgrade\r\n";
+  CHECK(refused(get, wish + version + "\r\n") == 400);
+  CHECK(refused(get, wish + version + "Sec-WebSocket-Key: short==\r\n\r\n") == 400);
+  CHECK(refused(get, wish + key + "\r\n") == 426);
+  CHECK(refused(get, wish + key + "Sec-WebSocket-Version: 8\r\n\r\n") == 426);
+  CHECK(refused(get, key + version + "\r\n") == 400);
+  CHECK(refused("GET /workflows/ws HTTP/1.0", wish + key + version + "\r\n") == 400);
+  CHECK(refused(get, wish + key + version + "Content-Length: 2\r\n\r\n{}") == 400);
+  CHECK(refused(get, wish + key + version + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n") == 400);
+  // Frames that do not wait for the answer.
+  CHECK(refused(get, wish + key + version + "\r\n" + std::string("\x81\x80\0\0\0\0", 6)) == 400);
 }
 
 TEST_CASE("frames of every illegal kind end the socket, and nothing else") {
