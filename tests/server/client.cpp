@@ -55,10 +55,10 @@ bool Wire::send(std::string_view bytes) {
   return fd_ >= 0;
 }
 
-bool Wire::fill() {
+bool Wire::fill(int ms) {
   if (fd_ < 0) return false;
   pollfd waiting{fd_, POLLIN, 0};
-  if (::poll(&waiting, 1, patience_ms) <= 0) return false;
+  if (::poll(&waiting, 1, ms) <= 0) return false;
   char bytes[65536];
   const ssize_t n = ::recv(fd_, bytes, sizeof bytes, 0);
   if (n <= 0) return false;
@@ -76,13 +76,13 @@ std::optional<std::string> Wire::until(std::string_view end) {
       return out;
     }
     from = buffer_.size() < end.size() ? 0 : buffer_.size() - end.size() + 1;
-    if (!fill()) return std::nullopt;
+    if (!fill(patience_ms)) return std::nullopt;
   }
 }
 
 std::optional<std::string> Wire::exactly(size_t bytes) {
   while (buffer_.size() < bytes) {
-    if (!fill()) return std::nullopt;
+    if (!fill(patience_ms)) return std::nullopt;
   }
   std::string out = buffer_.substr(0, bytes);
   buffer_.erase(0, bytes);
@@ -90,7 +90,13 @@ std::optional<std::string> Wire::exactly(size_t bytes) {
 }
 
 std::string Wire::rest() {
-  while (fill()) {
+  while (fill(patience_ms)) {
+  }
+  return std::exchange(buffer_, {});
+}
+
+std::string Wire::all_within(int ms) {
+  while (fill(ms)) {
   }
   return std::exchange(buffer_, {});
 }

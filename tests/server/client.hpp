@@ -28,13 +28,15 @@ class Wire {
   std::optional<std::string> exactly(size_t bytes);
   /// What comes until the other side closes.
   std::string rest();
+  /// What comes until the other side closes, or nothing comes for `ms`.
+  std::string all_within(int ms);
   /// True if the other side has closed within `ms`.
   bool closed_within(int ms);
   void close();
   int fd() const { return fd_; }
 
  private:
-  bool fill();
+  bool fill(int ms);
   int fd_ = -1;
   std::string buffer_;
 };
