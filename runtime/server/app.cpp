@@ -224,35 +224,45 @@ std::variant<store::RunHeader, Problem> App::find_run(const Principal& who,
   return std::move(**found);
 }
 
-/// Waits for the end of a run on behalf of a request.
+/// Waits for the end of a run on behalf of a request, while its client is there.
 class EndWaiter : public std::enable_shared_from_this<EndWaiter> {
  public:
   EndWaiter(App& app, CallPtr call, std::shared_ptr<Feed> feed, uint64_t after)
       : app_(app), call_(std::move(call)), feed_(std::move(feed)), after_(after) {}
 
-  void look() {
-    const Feed::State state = feed_->state();
-    const bool there =
-        state.next_index > after_ && (state.ended || state.status == machine::RunStatus::paused);
-    if (!there && !state.gone) {
-      parked_ = feed_->park([self = shared_from_this()] { self->look(); });
-      // It may have changed in between.
-      const Feed::State now = feed_->state();
-      if (now.next_index == state.next_index && now.status == state.status &&
-          now.ended == state.ended)
-        return;
-      feed_->changed();
-      return;
+  void begin() {
+    if (const auto caller = call_->request.caller) {
+      caller->when_gone([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->drop();
+      });
     }
-    app_.workers().post([self = shared_from_this()] { self->answer_now(); });
+    look();
   }
-  void give_up() {
-    feed_->unpark(parked_);
+  void stop() {
     if (auto call = take())
       answer(call, Problem{503, "the server stops; the run goes on, ask for it again"});
   }
 
  private:
+  void look() {
+    const Feed::State state = feed_->state();
+    const bool there = state.gone || (state.next_index > after_ &&
+                                      (state.ended || state.status == machine::RunStatus::paused));
+    if (there) return app_.workers().post([self = shared_from_this()] { self->answer_now(); });
+    const uint64_t id = feed_->park([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->look();
+    });
+    {
+      const std::lock_guard guard(mutex_);
+      if (call_ != nullptr) parked_ = id;
+    }
+    if (parked() != id) return feed_->unpark(id);
+    // It may have changed in between.
+    const Feed::State now = feed_->state();
+    if (now.next_index != state.next_index || now.status != state.status ||
+        now.ended != state.ended || now.gone)
+      feed_->changed();
+  }
   void answer_now() {
     const auto header = app_.store().header(feed_->run().key);
     auto document = !header || !*header
@@ -262,30 +272,57 @@ class EndWaiter : public std::enable_shared_from_this<EndWaiter> {
       document ? call->reply(json_response(200, std::move(*document)))
                : answer(call, document.error());
     }
-    const std::lock_guard guard(app_.waiters_mutex_);
-    app_.waiters_.erase(shared_from_this());
+    app_.forget(shared_from_this());
   }
-  CallPtr take() {
+  // Nobody is there to be answered.
+  void drop() {
+    (void)take();
+    app_.forget(shared_from_this());
+  }
+  uint64_t parked() {
     const std::lock_guard guard(mutex_);
-    return std::exchange(call_, nullptr);
+    return parked_;
+  }
+  // Whoever gets it answers.
+  CallPtr take() {
+    uint64_t parked = 0;
+    CallPtr call;
+    {
+      const std::lock_guard guard(mutex_);
+      call = std::exchange(call_, nullptr);
+      parked = std::exchange(parked_, 0);
+    }
+    if (parked != 0) feed_->unpark(parked);
+    return call;
   }
 
   App& app_;
   std::mutex mutex_;
   CallPtr call_;
   std::shared_ptr<Feed> feed_;
-  uint64_t after_;
+  const uint64_t after_;
   uint64_t parked_ = 0;
 };
 
 void App::answer_at_end(CallPtr call, std::shared_ptr<Feed> feed, uint64_t after) {
   auto waiter = std::make_shared<EndWaiter>(*this, std::move(call), std::move(feed), after);
+  bool late = false;
   {
     const std::lock_guard guard(waiters_mutex_);
-    if (!stopping_) waiters_.insert(waiter);
+    late = stopping_;
+    if (!late) waiters_.insert(waiter);
   }
-  if (stopping_) return waiter->give_up();
-  waiter->look();
+  late ? waiter->stop() : waiter->begin();
+}
+
+void App::forget(const std::shared_ptr<EndWaiter>& waiter) {
+  const std::lock_guard guard(waiters_mutex_);
+  waiters_.erase(waiter);
+}
+
+size_t App::waiting() {
+  const std::lock_guard guard(waiters_mutex_);
+  return waiters_.size();
 }
 
 void App::stop() {
@@ -295,7 +332,7 @@ void App::stop() {
     stopping_ = true;
     waiters.swap(waiters_);
   }
-  for (const auto& waiter : waiters) waiter->give_up();
+  for (const auto& waiter : waiters) waiter->stop();
 }
 
 }  // namespace kflow::server

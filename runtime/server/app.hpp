@@ -71,10 +71,13 @@ class App final : public Handler {
   std::variant<store::RunHeader, Problem> find_run(const Principal& who, std::string_view workflow,
                                                    std::string_view run);
   /// Answers with the run's document when it has ended or is PAUSED, with events beyond `after`.
+  /// Not if its client has gone.
   void answer_at_end(CallPtr call, std::shared_ptr<Feed> feed, uint64_t after);
+  size_t waiting();  ///< requests that are answered at the end of a run
 
  private:
   friend class EndWaiter;
+  void forget(const std::shared_ptr<class EndWaiter>& waiter);
   void add_routes();
   void run(const CallPtr& call, const Router::Match& match);
   Response finished(const Request& request, Response response) const;

@@ -7,6 +7,27 @@
 
 namespace kflow::server {
 
+void Caller::when_gone(std::function<void()> then) {
+  {
+    const std::lock_guard guard(mutex_);
+    if (!gone_) {
+      then_ = std::move(then);
+      return;
+    }
+  }
+  then();
+}
+
+void Caller::leave() {
+  std::function<void()> then;
+  {
+    const std::lock_guard guard(mutex_);
+    gone_ = true;
+    then.swap(then_);
+  }
+  if (then) then();
+}
+
 const std::string* Request::header(std::string_view name) const {
   const std::string* found = nullptr;
   for (const auto& [key, value] : headers) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,20 @@
 #include <vector>
 
 namespace kflow::server {
+
+/// Whoever waits for a response. Thread-safe.
+class Caller {
+ public:
+  /// Calls `then` once, as soon as nobody waits any more; at once if that is so already.
+  void when_gone(std::function<void()> then);
+  /// Nobody waits any more.
+  void leave();
+
+ private:
+  std::mutex mutex_;
+  std::function<void()> then_;
+  bool gone_ = false;
+};
 
 /// A request whose head has been read, and later its body. Value type.
 struct Request {
@@ -20,7 +35,8 @@ struct Request {
   std::string peer;   ///< address of the other end
   std::string local;  ///< address of ours that was connected to, without a port
   bool tls = false;
-  bool http10 = false;  ///< HTTP/1.0: no chunks
+  bool http10 = false;                  ///< HTTP/1.0: no chunks
+  std::shared_ptr<Caller> caller = {};  ///< null: nobody who could go
 
   /// The only header of that name (lower case); null if there is none or there are several.
   const std::string* header(std::string_view name) const;
@@ -67,7 +83,9 @@ using Reply = std::function<void(Response)>;
 class SocketPeer {
  public:
   virtual ~SocketPeer() = default;
-  virtual void received(std::string text) = 0;
+  /// False: that is enough for now; `more`, from any thread, when the next one is welcome. Else
+  /// `more` is dropped.
+  virtual bool received(std::string text, std::function<void()> more) = 0;
   /// Whole messages, a vector of pieces each; as Stream::pull otherwise. `end`: close normally.
   struct Pull {
     std::vector<std::vector<Piece>> messages;

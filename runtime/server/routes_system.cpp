@@ -83,6 +83,8 @@ void metrics(App& app, const CallPtr& call) {
   gauge(out, "kflow_http_connections", "gauge", "Connections that are open", counts.connections);
   gauge(out, "kflow_http_streams", "gauge", "Of them, with a stream or a WebSocket",
         counts.streams);
+  gauge(out, "kflow_http_waiting", "gauge", "Requests that are answered at the end of a run",
+        app.waiting());
   gauge(out, "kflow_http_accepted_total", "counter", "Connections taken", counts.accepted);
   gauge(out, "kflow_http_refused_total", "counter", "Connections over the limit", counts.refused);
   gauge(out, "kflow_http_requests_total", "counter", "Requests whose head was read",

@@ -85,10 +85,12 @@ void RunSocket::wake() {
 void RunSocket::closed() {
   std::vector<std::shared_ptr<Following>> runs;
   std::function<void()> ready;
+  std::function<void()> more;
   const std::lock_guard guard(mutex_);
   closed_ = true;
   runs.swap(runs_);
   ready.swap(ready_);
+  more.swap(more_);
   actions_.clear();
   out_.clear();
 }
@@ -97,7 +99,18 @@ void RunSocket::closed() {
 
 SocketPeer::Pull RunSocket::pull(size_t most, std::function<void()> ready) {
   Pull out;
-  const std::lock_guard guard(mutex_);
+  std::function<void()> more;
+  {
+    const std::lock_guard guard(mutex_);
+    collect(out, most);
+    if (out.messages.empty()) ready_ = std::move(ready);
+    more = take_more();
+  }
+  if (more) more();
+  return out;
+}
+
+void RunSocket::collect(Pull& out, size_t most) {
   size_t bytes = 0;
   while (!out_.empty() && bytes < most) {
     bytes += out_.front().size();
@@ -137,8 +150,6 @@ SocketPeer::Pull RunSocket::pull(size_t most, std::function<void()> ready) {
       ++turn_;
     }
   }
-  if (out.messages.empty()) ready_ = std::move(ready);
-  return out;
 }
 
 bool RunSocket::follows(std::string_view run_id) {
@@ -176,25 +187,35 @@ bool RunSocket::follow(const store::RunHeader& run, Reader::Rules rules, std::st
 
 // ---- actions in
 
-void RunSocket::received(std::string text) {
+bool RunSocket::full() const {
+  return actions_.size() >= max_waiting_actions || out_.size() >= max_waiting_answers;
+}
+
+// Of what was kept back, when half of it is done.
+std::function<void()> RunSocket::take_more() {
+  const bool room =
+      actions_.size() < max_waiting_actions / 2 && out_.size() < max_waiting_answers / 2;
+  return room ? std::exchange(more_, nullptr) : nullptr;
+}
+
+bool RunSocket::received(std::string text, std::function<void()> more) {
+  bool begin = false;
+  bool go_on = true;
   {
     const std::lock_guard guard(mutex_);
-    if (closed_) return;
-    if (actions_.size() < max_waiting_actions) {
-      actions_.push_back(std::move(text));
-      if (std::exchange(busy_, true)) return;
-      text.clear();
-    } else {
-      out_.push_back(R"({"event":"error","error":"too many actions are waiting; send slower"})");
-      text = "refused";
-    }
+    if (closed_) return true;
+    actions_.push_back(std::move(text));
+    begin = !std::exchange(busy_, true);
+    go_on = !full();
+    if (!go_on) more_ = std::move(more);
   }
-  if (!text.empty()) return wake();
-  app_.workers().post([self = shared_from_this()] { self->step(); });
+  if (begin) app_.workers().post([self = shared_from_this()] { self->step(); });
+  return go_on;
 }
 
 void RunSocket::step() {
   std::string text;
+  std::function<void()> more;
   {
     const std::lock_guard guard(mutex_);
     if (closed_ || actions_.empty()) {
@@ -203,7 +224,9 @@ void RunSocket::step() {
     }
     text = std::move(actions_.front());
     actions_.pop_front();
+    more = take_more();
   }
+  if (more) more();
   act(text, [self = shared_from_this()] { self->app_.workers().post([self] { self->step(); }); });
 }
 

@@ -13,7 +13,8 @@
 
 namespace kflow::server {
 
-inline constexpr size_t max_waiting_actions = 256;    ///< of one socket; further ones are refused
+inline constexpr size_t max_waiting_actions = 256;    ///< of one socket; further ones are not read
+inline constexpr size_t max_waiting_answers = 256;    ///< that are not sent; then nothing is read
 inline constexpr size_t max_followed_runs = 1'000;    ///< by one socket
 inline constexpr size_t run_share_bytes = 16U << 10;  ///< of one run before it is another's turn
 
@@ -22,7 +23,7 @@ inline constexpr size_t run_share_bytes = 16U << 10;  ///< of one run before it 
 class RunSocket final : public SocketPeer, public std::enable_shared_from_this<RunSocket> {
  public:
   RunSocket(App& app, Request head, Principal who);
-  void received(std::string text) override;
+  bool received(std::string text, std::function<void()> more) override;
   Pull pull(size_t most, std::function<void()> ready) override;
   void closed() override;
 
@@ -37,6 +38,7 @@ class RunSocket final : public SocketPeer, public std::enable_shared_from_this<R
   };
   using Done = std::function<void()>;
 
+  void collect(Pull& out, size_t most);
   void step();
   void act(const std::string& text, Done done);
   void authenticate(const cel::Value& message);
@@ -55,6 +57,8 @@ class RunSocket final : public SocketPeer, public std::enable_shared_from_this<R
   bool follows(std::string_view run_id);
   std::optional<store::RunHeader> run_of(const cel::Value& message, std::string_view action);
   void wake();
+  bool full() const;
+  std::function<void()> take_more();
 
   App& app_;
   Request head_;
@@ -67,6 +71,7 @@ class RunSocket final : public SocketPeer, public std::enable_shared_from_this<R
   std::vector<std::shared_ptr<Following>> runs_;
   size_t turn_ = 0;
   std::function<void()> ready_;
+  std::function<void()> more_;  // there is more to be read
 };
 
 }  // namespace kflow::server

@@ -2,6 +2,7 @@
 #include "runtime/server/session.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -72,6 +73,8 @@ void Session::enter(State state, int64_t ms) {
 
 void Session::tick(SteadyTime now) {
   if (state_ == State::handling && !watching_) watch_for_end();
+  if (unread_ && (state_ == State::handling || state_ == State::streaming) && peer_gone())
+    return abort();
   if (closed_ || now < deadline_) return;
   if (state_ == State::streaming && !writing_ && stream_) {
     const Piece piece = stream_->keepalive();
@@ -84,6 +87,8 @@ void Session::tick(SteadyTime now) {
     close_ = true;
     return answer(number_, to_response({408, "the request did not come in time"}));
   }
+  const bool deaf = state_ == State::writing || state_ == State::streaming;
+  if (deaf) transport_->reset();
   abort();
 }
 
@@ -93,6 +98,7 @@ void Session::abort() {
   if (stream_) --hub_->streams;
   stream_.reset();
   if (transport_) transport_->close();
+  if (const auto caller = std::exchange(caller_, nullptr)) caller->leave();
 }
 
 void Session::wind_down() {
@@ -116,6 +122,7 @@ void Session::begin_request() {
   request_ = {};
   body_ = {};
   head_only_ = false;
+  if (unread_) watching_ = unread_ = false;
   if (buffer_.size() > 0) {
     enter(State::head, hub_->limits.header_ms);
     return parse();
@@ -254,6 +261,8 @@ void Session::request_done() {
   Request request = std::move(request_);
   request_ = {};
   request_.http10 = request.http10;
+  caller_ = std::make_shared<Caller>();
+  request.caller = caller_;
   hub_->handler->handle(std::move(request), [self = on_network(shared_from_this(), *hub_),
                                              number = number_](Response response) {
     asio::post(self->hub_->executor, [self, number, response = std::move(response)]() mutable {
@@ -322,6 +331,7 @@ void Session::answer(uint64_t number, Response response) {
   if (closed_ || number != number_ || state_ == State::writing || state_ == State::streaming)
     return;
   close_ = close_ || hub_->stopping;
+  caller_ = nullptr;
   stream_ = head_only_ ? nullptr : response.stream;
   if (stream_) {
     chunked_ = !request_.http10;
@@ -453,13 +463,19 @@ void Session::watch_for_end() {
     char byte = 0;
     const auto n =
         ::recv(self->transport_->socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    // Another request that waits its turn: the end is seen after that.
+    // Another request that waits its turn, or what TLS says at the end: from now on it is looked
+    // at once a second.
     if (n > 0) {
-      self->watching_ = true;
+      self->watching_ = self->unread_ = true;
       return;
     }
     self->abort();
   });
+}
+
+bool Session::peer_gone() {
+  pollfd looked_at{transport_->socket().native_handle(), POLLRDHUP, 0};
+  return ::poll(&looked_at, 1, 0) > 0;
 }
 
 }  // namespace kflow::server

@@ -100,6 +100,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void write_pieces();
   void end_stream();
   void watch_for_end();
+  bool peer_gone();
 
   std::unique_ptr<Transport> transport_;
   std::shared_ptr<Hub> hub_;
@@ -126,6 +127,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   bool leaving_ = false;  // the server stops
   bool last_ = false;     // the stream has ended
   bool watching_ = false;
+  bool unread_ = false;  // something came while nothing is read
+  std::shared_ptr<Caller> caller_;
   size_t drained_ = 0;
 };
 

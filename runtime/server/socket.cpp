@@ -1,4 +1,5 @@
 // WebSocket (RFC 6455) on one connection.
+#include <algorithm>
 #include <boost/asio/dispatch.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <deque>
@@ -12,7 +13,7 @@ namespace websocket = beast::websocket;
 
 constexpr size_t most_message_bytes = 8U << 20;  // from a client
 constexpr size_t pull_bytes = 64U << 10;
-constexpr int64_t close_ms = 10'000;                   // for a client that is told to go
+constexpr int64_t close_ms = 10'000;                  // at most, for a client that is told to go
 constexpr auto idle_time = std::chrono::seconds(30);  // then it is pinged, then let go
 
 class Socket final : public Connection, public std::enable_shared_from_this<Socket> {
@@ -50,7 +51,10 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
   }
 
   void tick(SteadyTime now) override {
-    if (closing_ && now >= deadline_) return abort();
+    if (closing_ && now >= deadline_) {
+      if (writing_) transport_->reset();
+      return abort();
+    }
     // It reads nothing.
     if (writing_ && now >= deadline_) close(websocket::close_code::try_again_later);
   }
@@ -72,8 +76,14 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
       std::string text(static_cast<const char*>(self->buffer_.data().data()), self->buffer_.size());
       self->buffer_.consume(self->buffer_.size());
       if (text.size() > pull_bytes) self->buffer_.shrink_to_fit();
-      self->peer_->received(std::move(text));
-      self->read();
+      // What is not read stays with the client, which is then slowed down.
+      const bool go_on =
+          self->peer_->received(std::move(text), [again = on_network(self, *self->hub_)] {
+            asio::post(again->hub_->executor, [again] {
+              if (again->peer_) again->read();
+            });
+          });
+      if (go_on) self->read();
     });
   }
 
@@ -113,7 +123,8 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
     if (closing_) return;
     if (!open_) return abort();
     closing_ = true;
-    deadline_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(close_ms);
+    deadline_ = std::chrono::steady_clock::now() +
+                std::chrono::milliseconds(std::min(close_ms, hub_->limits.send_ms));
     socket_.async_close(code, [self = shared_from_this()](ErrorOf) { self->abort(); });
   }
 
