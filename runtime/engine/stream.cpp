@@ -1,6 +1,8 @@
 // Reading streams: pieces as the store has them, each out of the log of its run.
 #include "runtime/engine/stream.hpp"
 
+#include <algorithm>
+
 #include "runtime/engine/load.hpp"
 
 namespace kflow::engine {
@@ -101,6 +103,30 @@ Result<void> RunStream::read(uint64_t from, const Visitor& visit) {
       from = piece.first_index + piece.count;
     }
   }
+}
+
+Result<uint64_t> RunStream::count(uint64_t from, uint64_t before) {
+  uint64_t out = 0;
+  while (from < before) {
+    auto pieces = store_.stream(run_, from, pieces_at_a_time);
+    if (!pieces) return std::unexpected(std::move(pieces).error());
+    if (pieces->empty()) break;
+    for (store::StreamPiece& piece : *pieces) {
+      if (piece.first_index >= before) return out;
+      from = piece.first_index + piece.count;
+      piece.count = std::min(piece.count, before - piece.first_index);
+      const auto found = source(piece.run);
+      if (!found) return std::unexpected(found.error());
+      if (*found == nullptr) continue;
+      if (!(*found)->header.trimmed) {
+        out += piece.count;
+        continue;
+      }
+      const auto read = read_piece(piece, [&](const StreamEvent&) { return ++out > 0; });
+      if (!read) return std::unexpected(read.error());
+    }
+  }
+  return out;
 }
 
 }  // namespace kflow::engine

@@ -39,6 +39,9 @@ class RunStream {
   /// has trimmed are left out, and so are those of a child that was removed: the other indexes
   /// stay.
   Result<void> read(uint64_t from, const Visitor& visit);
+  /// How many events `read` gives for the indexes [from, before). Looks into logs only where
+  /// something was trimmed.
+  Result<uint64_t> count(uint64_t from, uint64_t before);
 
  private:
   struct Source {

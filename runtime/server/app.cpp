@@ -54,6 +54,19 @@ Problem problem_of(const Error& error) {
 void answer(const CallPtr& call, const Problem& problem) { call->reply(to_response(problem)); }
 void answer(const CallPtr& call, const Error& error) { answer(call, problem_of(error)); }
 
+void with_run(App& app, const CallPtr& call,
+              const std::function<void(const store::RunHeader&)>& then) {
+  const auto found = app.find_run(call->who, call->text("workflow_id"), call->text("run_id"));
+  if (const auto* problem = std::get_if<Problem>(&found)) return answer(call, *problem);
+  const store::RunHeader& run = std::get<store::RunHeader>(found);
+  if (call->has("session_id") && call->text("session_id") != run.session_id)
+    return answer(call, Problem{404, "the session has no such run"});
+  // Of a run that is nobody's in particular, anybody may be the user.
+  if (call->has("user_id") && !run.user_id.empty() && call->text("user_id") != run.user_id)
+    return answer(call, Problem{404, "the user has no such run"});
+  then(run);
+}
+
 Response event_response(std::shared_ptr<Stream> stream) {
   return {.status = 200,
           .content_type = "text/event-stream",

@@ -101,6 +101,10 @@ Problem problem_of(const Error& error);
 /// `call` gets a problem document.
 void answer(const CallPtr& call, const Problem& problem);
 void answer(const CallPtr& call, const Error& error);
+/// Calls `then` with the run that the call means (workflow_id, run_id, session_id, user_id), or
+/// answers that there is none.
+void with_run(App& app, const CallPtr& call,
+              const std::function<void(const store::RunHeader&)>& then);
 /// An SSE response.
 Response event_response(std::shared_ptr<Stream> stream);
 /// 202 or 200 with ids and status.

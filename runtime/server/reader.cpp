@@ -50,7 +50,7 @@ std::optional<Reader::Frames> Reader::next(size_t most, std::function<void()>* r
         break;
       bytes += frame.size;
       ++out.end;
-      stop = rules_.until_pause && frame.kind != FrameKind::plain;
+      stop = frame.index >= rules_.pause_from && frame.kind != FrameKind::plain;
     }
     if (out.end == out.begin && taken.frame < segment.frames.size()) {
       // The next one is beyond where it stops.

@@ -1,6 +1,7 @@
 // Reader: one reader's place in a run's events; and the streams of events over SSE.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,8 +17,17 @@ class Reader {
   struct Rules {
     uint64_t from = 0;
     uint64_t stop_at = UINT64_MAX;  ///< the index to end before
-    bool until_pause = false;       ///< end after WorkflowPaused or a terminal event
+    /// End after WorkflowPaused or a terminal event with this index or a later one: those before
+    /// are past.
+    uint64_t pause_from = UINT64_MAX;
   };
+  /// Of one who comes at `state`: through what is past, to the end or the pause that comes next (or
+  /// is there).
+  static Rules to_pause(const Feed::State& state, uint64_t from) {
+    const bool stands = state.ended || state.status == machine::RunStatus::paused;
+    if (stands) return {.from = from, .stop_at = state.next_index};
+    return {.from = std::min(from, state.next_index), .pause_from = state.next_index};
+  }
   Reader(std::shared_ptr<Feed> feed, Rules rules)
       : feed_(std::move(feed)), rules_(rules), cursor_(rules.from) {}
   ~Reader() { forget(); }

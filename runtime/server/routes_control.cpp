@@ -3,20 +3,12 @@
 #include "runtime/engine/load.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
+#include "runtime/server/parameters.hpp"
 
 namespace kflow::server {
 namespace {
 
 using store::RunHeader;
-
-void with_run(App& app, const CallPtr& call, const std::function<void(const RunHeader&)>& then) {
-  const auto found = app.find_run(call->who, call->text("workflow_id"), call->text("run_id"));
-  if (const auto* problem = std::get_if<Problem>(&found)) return answer(call, *problem);
-  const RunHeader& run = std::get<RunHeader>(found);
-  if (call->has("session_id") && call->text("session_id") != run.session_id)
-    return answer(call, Problem{404, "the session has no such run"});
-  then(run);
-}
 
 void cancel(App& app, const CallPtr& call) {
   with_run(app, call, [&](const RunHeader& run) {
@@ -154,7 +146,7 @@ void resume_with_answers(App& app, const CallPtr& call) {
     const bool stream = call->flag("stream", true);
     if (stream) {
       return call->reply(event_response(std::make_shared<EventStream>(
-          std::move(*feed), Reader::Rules{.from = from, .until_pause = true})));
+          std::move(*feed), Reader::Rules{.from = from, .pause_from = from})));
     }
     if (call->flag("background", false)) return call->reply(started_response(202, run));
     app.answer_at_end(call, std::move(*feed), from);
@@ -204,8 +196,7 @@ void add_control_routes(App& app) {
   const auto bind = [&app](void (*handler)(App&, const CallPtr&)) {
     return [&app, handler](const CallPtr& call) { handler(app, call); };
   };
-  const Answer ended{409, "the run has ended, or not as it should be for this", "Problem",
-                     "application/problem+json"};
+  const Answer ended = refusal(409, "the run has ended, or not as it should be for this");
   app.router().add(
       {.method = "POST",
        .pattern = "/workflows/{workflow_id}/runs/{run_id}/cancel",
@@ -226,10 +217,7 @@ void add_control_routes(App& app) {
        .id = "signal_run",
        .summary = "Puts a signal into a run's mailbox",
        .scope = Scope::run,
-       .parameters = {{.name = "Idempotency-Key",
-                       .in = In::header,
-                       .doc = "a second signal with the same key is dropped",
-                       .max_bytes = max_id_bytes},
+       .parameters = {idempotency_row("a second signal with the same key is dropped"),
                       {.name = "name",
                        .in = In::body,
                        .doc = "as the workflow waits for it",
@@ -250,18 +238,10 @@ void add_control_routes(App& app) {
                        .doc = "those of the run document with `confirmed`, `user_input`, "
                               "`edited_output` or `feedback` filled in; the others stay open",
                        .required = true},
-                      {.name = "stream",
-                       .in = In::body,
-                       .type = Type::boolean,
-                       .doc = "answer with the events that follow (the default)"},
-                      {.name = "background",
-                       .in = In::body,
-                       .type = Type::boolean,
-                       .doc = "with stream=false: answer at once, with 202"},
-                      {.name = "session_id",
-                       .in = In::body,
-                       .doc = "404 if it is another session's",
-                       .max_bytes = max_id_bytes}},
+                      stream_row(),
+                      background_row(),
+                      of_session_row(In::body),
+                      of_user_row(In::body)},
        .answers = {{200, "the events that follow, or the run at its end or next pause", "Run"},
                    {202, "the answers are durable", "Started"},
                    ended},
@@ -291,10 +271,7 @@ void add_control_routes(App& app) {
              .in = In::body,
              .type = Type::object,
              .doc = "values of steps to change, by path"},
-            {.name = "new_run_id",
-             .in = In::body,
-             .doc = "its id; else a new UUIDv7",
-             .max_bytes = max_id_bytes}},
+            new_run_row("new_run_id")},
        .answers = {{202, "it is durable and under way", "Started"}, ended},
        .run = bind(fork)});
 }

@@ -11,6 +11,7 @@
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
 #include "runtime/server/notices.hpp"
+#include "runtime/server/parameters.hpp"
 
 namespace kflow::server {
 namespace {
@@ -18,7 +19,6 @@ namespace {
 using store::RunHeader;
 using store::RunKey;
 
-constexpr int64_t max_list = 1000;
 constexpr size_t list_batch = 500;
 constexpr size_t most_scanned = 20'000;  // rows that one answer looks at
 constexpr uint64_t most_counted = 10'000;
@@ -128,7 +128,9 @@ std::variant<ListQuery, Problem> list_query(const Call& call) {
   query.filter.tag = call.text("tag");
   query.filter.since = call.integer("since", 0);
   query.until = call.integer("until", 0);
-  query.user_id = call.who.user_id;
+  query.user_id = call.text("user_id", call.who.user_id);
+  if (!call.who.user_id.empty() && query.user_id != call.who.user_id)
+    return Problem{403, "the token acts for another user"};
   if (!call.flag("children", false)) query.filter.parent = 0;
   if (const auto it = call.values.find("status"); it != call.values.end()) {
     for (const cel::Value& v : it->second) {
@@ -179,16 +181,6 @@ void list(App& app, StepCache& cache, const CallPtr& call) {
   out.end_object();
   out.end_object();
   call->reply(with_tag(call->request, out.take()));
-}
-
-// Calls `then` with the run that the call means.
-void with_run(App& app, const CallPtr& call, const std::function<void(const RunHeader&)>& then) {
-  const auto found = app.find_run(call->who, call->text("workflow_id"), call->text("run_id"));
-  if (const auto* problem = std::get_if<Problem>(&found)) return answer(call, *problem);
-  const RunHeader& run = std::get<RunHeader>(found);
-  if (call->has("session_id") && call->text("session_id") != run.session_id)
-    return answer(call, Problem{404, "the session has no such run"});
-  then(run);
 }
 
 void get(App& app, const CallPtr& call) {
@@ -298,20 +290,17 @@ void resume(App& app, const CallPtr& call) {
     auto feed = app.feeds().open(run);
     if (!feed) return answer(call, feed.error());
     const Feed::State state = (*feed)->state();
+    const auto missed = count_missed(app.store(), run, from, state);
+    if (!missed) return answer(call, missed.error());
+    std::vector<EventStream::Notice> notices;
     if (state.ended || state.status == machine::RunStatus::paused) {
-      std::vector<EventStream::Notice> notices{
-          {0, notice_frame("replay", replay_notice(run, from, state))}};
-      return call->reply(event_response(std::make_shared<EventStream>(
-          std::move(*feed), Reader::Rules{.from = from, .stop_at = state.next_index},
-          std::move(notices))));
+      notices = {{0, notice_frame("replay", replay_notice(run, from, *missed, state))}};
+    } else {
+      notices = {{0, notice_frame("catch_up", catch_up_notice(run, *missed, state))},
+                 {state.next_index, notice_frame("subscribed", subscribed_notice(run, state))}};
     }
-    std::vector<EventStream::Notice> notices{
-        {0, notice_frame("catch_up", catch_up_notice(run, from, state))},
-        {state.next_index, notice_frame("subscribed", subscribed_notice(run, state))}};
     call->reply(event_response(std::make_shared<EventStream>(
-        std::move(*feed),
-        Reader::Rules{.from = std::min(from, state.next_index), .until_pause = true},
-        std::move(notices))));
+        std::move(*feed), Reader::to_pause(state, from), std::move(notices))));
   });
 }
 
@@ -325,6 +314,7 @@ void add_run_routes(App& app) {
   const auto listing = [&app, cache](const CallPtr& call) { list(app, *cache, call); };
   std::vector<Parameter> filters = {
       {.name = "session_id", .doc = "only runs of this session", .max_bytes = max_id_bytes},
+      {.name = "user_id", .doc = "only runs of this user", .max_bytes = max_id_bytes},
       {.name = "status",
        .doc = "only runs with one of these statuses",
        .choices = status_names(),
@@ -333,13 +323,9 @@ void add_run_routes(App& app) {
       {.name = "until", .type = Type::moment, .doc = "only runs created at or before this time"},
       {.name = "tag", .doc = "only runs with this tag", .max_bytes = 1024},
       {.name = "children", .type = Type::boolean, .doc = "also runs that were started by runs"},
-      {.name = "limit", .type = Type::integer, .doc = "at most so many", .min = 1, .max = max_list},
-      {.name = "cursor", .doc = "`next_cursor` of the answer before", .max_bytes = 32},
-      {.name = "page",
-       .type = Type::integer,
-       .doc = "instead of a cursor: 1, 2, …; then totals are counted, up to 10 000",
-       .min = 1,
-       .max = 10'000}};
+      limit_row(),
+      cursor_row(),
+      page_row()};
   app.router().add({.method = "GET",
                     .pattern = "/workflows/{workflow_id}/runs",
                     .id = "list_workflow_runs",
@@ -357,6 +343,7 @@ void add_run_routes(App& app) {
                     .answers = {{200, "a page of them", "RunList"}, {304, "as it was"}},
                     .run = listing});
   std::erase_if(filters, [](const Parameter& p) { return p.name == "session_id"; });
+  filters.push_back(session_type_row());
   app.router().add({.method = "GET",
                     .pattern = "/sessions/{session_id}/runs",
                     .id = "list_session_runs",
@@ -364,15 +351,25 @@ void add_run_routes(App& app) {
                     .parameters = filters,
                     .answers = {{200, "a page of them", "RunList"}, {304, "as it was"}},
                     .run = listing});
-  const std::vector<Parameter> document = {
-      {.name = "session_id", .doc = "404 if it is another session's", .max_bytes = max_id_bytes},
-      {.name = "events", .type = Type::boolean, .doc = "with its events"}};
-  for (const char* pattern : {"/runs/{run_id}", "/workflows/{workflow_id}/runs/{run_id}"}) {
+  const Parameter with_events{.name = "events", .type = Type::boolean, .doc = "with its events"};
+  struct Document {
+    const char* pattern;
+    const char* id;
+    std::vector<Parameter> parameters;
+  };
+  for (const Document& d : std::vector<Document>{
+           {"/runs/{run_id}", "get_any_run", {of_session_row(In::query), with_events}},
+           {"/workflows/{workflow_id}/runs/{run_id}",
+            "get_run",
+            {of_session_row(In::query), with_events}},
+           {"/sessions/{session_id}/runs/{run_id}",
+            "get_session_run",
+            {session_type_row(), of_user_row(In::query), with_events}}}) {
     app.router().add({.method = "GET",
-                      .pattern = pattern,
-                      .id = pattern[1] == 'r' ? "get_any_run" : "get_run",
+                      .pattern = d.pattern,
+                      .id = d.id,
                       .summary = "A run: where it is, and what came of it",
-                      .parameters = document,
+                      .parameters = d.parameters,
                       .answers = {{200, "the run", "Run"}},
                       .run = bind(get)});
   }
@@ -396,27 +393,19 @@ void add_run_routes(App& app) {
                     .summary = "What a run waits for",
                     .answers = {{200, "a line for each thing; none if it has ended", "WhyList"}},
                     .run = bind(why)});
-  app.router().add(
-      {.method = "DELETE",
-       .pattern = "/workflows/{workflow_id}/runs/{run_id}",
-       .id = "delete_run",
-       .summary = "Removes a run that has ended",
-       .scope = Scope::admin,
-       .answers = {{204, "it is gone"}, {409, "it goes on", "Problem", "application/problem+json"}},
-       .run = bind(remove)});
+  app.router().add({.method = "DELETE",
+                    .pattern = "/workflows/{workflow_id}/runs/{run_id}",
+                    .id = "delete_run",
+                    .summary = "Removes a run that has ended",
+                    .scope = Scope::admin,
+                    .answers = {{204, "it is gone"}, refusal(409, "it goes on")},
+                    .run = bind(remove)});
   app.router().add({.method = "GET",
                     .pattern = "/workflows/{workflow_id}/runs/{run_id}/events",
                     .id = "run_events",
                     .summary = "The events of a run, from any on",
-                    .parameters = {{.name = "Last-Event-ID",
-                                    .in = In::header,
-                                    .type = Type::integer,
-                                    .doc = "the last event that was seen; beats the query",
-                                    .min = -1},
-                                   {.name = "last_event_index",
-                                    .type = Type::integer,
-                                    .doc = "the last event that was seen",
-                                    .min = -1},
+                    .parameters = {last_event_row(In::header),
+                                   last_event_row(In::query),
                                    {.name = "follow",
                                     .type = Type::boolean,
                                     .doc = "wait for more (the default)"}},
@@ -427,15 +416,7 @@ void add_run_routes(App& app) {
                     .pattern = "/workflows/{workflow_id}/runs/{run_id}/resume",
                     .id = "resume_stream",
                     .summary = "Reconnects to the events of a run; never restarts work",
-                    .parameters = {{.name = "last_event_index",
-                                    .in = In::body,
-                                    .type = Type::integer,
-                                    .doc = "the last event that was seen",
-                                    .min = -1},
-                                   {.name = "session_id",
-                                    .in = In::body,
-                                    .doc = "404 if it is another session's",
-                                    .max_bytes = max_id_bytes}},
+                    .parameters = {last_event_row(In::body), of_session_row(In::body)},
                     .answers = {{200, "Server-Sent Events", "text", "text/event-stream"}},
                     .run = bind(resume)});
 }

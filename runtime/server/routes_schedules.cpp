@@ -5,6 +5,7 @@
 #include "runtime/engine/load.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
+#include "runtime/server/parameters.hpp"
 #include "runtime/server/schedules.hpp"
 
 namespace kflow::server {
@@ -12,7 +13,8 @@ namespace {
 
 using store::Schedule;
 
-Result<void> write_schedule(JsonWriter& out, store::Store& store, const Schedule& row) {
+Result<void> write_schedule(JsonWriter& out, store::Store& store, const Principal& who,
+                            const Schedule& row) {
   const auto spec = ir::decode_schedule(row.spec);
   if (!spec) return std::unexpected(spec.error());
   std::string last_id;
@@ -20,7 +22,8 @@ Result<void> write_schedule(JsonWriter& out, store::Store& store, const Schedule
   if (row.last_run != 0) {
     const auto run = store.header(row.last_run);
     if (!run) return std::unexpected(run.error());
-    if (*run) last_id = (*run)->id, last_at = (*run)->created_at;
+    if (*run && (who.user_id.empty() || who.user_id == (*run)->user_id))
+      last_id = (*run)->id, last_at = (*run)->created_at;
   }
   out.begin_object();
   out.key("id"), out.string(row.id);
@@ -45,7 +48,8 @@ void list(App& app, const CallPtr& call) {
   JsonWriter out;
   out.begin_array();
   for (const Schedule& row : *rows) {
-    if (auto ok = write_schedule(out, app.store(), row); !ok) return answer(call, ok.error());
+    if (auto ok = write_schedule(out, app.store(), call->who, row); !ok)
+      return answer(call, ok.error());
   }
   out.end_array();
   call->reply(json_response(200, out.take()));
@@ -63,7 +67,8 @@ void with_schedule(App& app, const CallPtr& call, const std::function<void(Sched
 
 void respond(App& app, const CallPtr& call, int status, const Schedule& row) {
   JsonWriter out;
-  if (auto ok = write_schedule(out, app.store(), row); !ok) return answer(call, ok.error());
+  if (auto ok = write_schedule(out, app.store(), call->who, row); !ok)
+    return answer(call, ok.error());
   call->reply(json_response(status, out.take()));
 }
 
@@ -136,7 +141,9 @@ void trigger(App& app, const CallPtr& call) {
     if (!workflow) return answer(call, Problem{409, "its program has no such workflow"});
     app.engine().start(
         *program, workflow, cel::Value::map({}),
-        {.tags = {engine::schedule_tag(row.id)}, .project_root = row.project_root},
+        {.user_id = call->who.user_id,
+         .tags = {engine::schedule_tag(row.id)},
+         .project_root = row.project_root},
         [call](Result<engine::StartedRun> started) {
           if (!started) return answer(call, started.error());
           call->reply(started_response(202, {.id = started->id, .session_id = started->id}));
@@ -214,18 +221,15 @@ void add_schedule_routes(App& app) {
                     .summary = "Starts its workflow now",
                     .scope = Scope::run,
                     .answers = {{202, "it is durable and under way", "Started"},
-                                {409, "its program has no such workflow", "Problem",
-                                 "application/problem+json"}},
+                                refusal(409, "its program has no such workflow")},
                     .run = bind(trigger)});
-  app.router().add(
-      {.method = "DELETE",
-       .pattern = "/schedules/{schedule_id}",
-       .id = "delete_schedule",
-       .summary = "Removes a schedule that was added here",
-       .scope = Scope::admin,
-       .answers = {{204, "it is gone"},
-                   {409, "it stands in a file", "Problem", "application/problem+json"}},
-       .run = bind(remove)});
+  app.router().add({.method = "DELETE",
+                    .pattern = "/schedules/{schedule_id}",
+                    .id = "delete_schedule",
+                    .summary = "Removes a schedule that was added here",
+                    .scope = Scope::admin,
+                    .answers = {{204, "it is gone"}, refusal(409, "it stands in a file")},
+                    .run = bind(remove)});
 }
 
 }  // namespace kflow::server

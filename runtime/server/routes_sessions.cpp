@@ -10,6 +10,8 @@
 #include "runtime/machine/machine.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
+#include "runtime/server/parameters.hpp"
+#include "runtime/server/sessions.hpp"
 
 namespace kflow::server {
 namespace {
@@ -18,8 +20,8 @@ using store::RunHeader;
 using store::RunKey;
 
 constexpr size_t list_batch = 500;
-constexpr size_t most_scanned = 20'000;
-constexpr size_t most_runs_counted = 1'000;  // of one session
+constexpr size_t most_scanned = 20'000;  // runs that one answer looks at
+constexpr uint64_t most_counted = 10'000;
 
 // The name that people gave it is kept as the state of a session of its own: no id holds a zero.
 std::string name_row(const std::string& id) { return id + std::string("\0name", 5); }
@@ -48,46 +50,18 @@ Result<void> write_state(store::Store& store, const std::string& id, const cel::
                             .files = cel::file_hashes(state)});
 }
 
-struct Known {
-  std::string id;
-  std::string workflow;
-  std::string user_id;
-  size_t runs = 0;
-  machine::Millis created_at = 0;
-  machine::Millis updated_at = 0;
-};
-
-// What its runs say of a session; none: it has no run that the caller may see.
-Result<std::optional<Known>> look_at(store::Store& store, const Principal& who,
-                                     const std::string& id) {
-  const auto runs = store.list({.session_id = id, .limit = most_runs_counted});
-  if (!runs) return std::unexpected(runs.error());
-  Known out{.id = id};
-  for (const RunHeader& h : *runs) {
-    if (!who.user_id.empty() && h.user_id != who.user_id) return std::nullopt;
-    if (out.runs == 0) out.workflow = h.workflow, out.user_id = h.user_id;
-    ++out.runs;
-    out.created_at = h.created_at;
-    out.updated_at = std::max({out.updated_at, h.created_at, h.ended_at});
-  }
-  if (out.runs == 0) {
-    const auto state = store.session(id);
-    if (!state) return std::unexpected(state.error());
-    if (state->version == 0 || !who.user_id.empty()) return std::nullopt;
-  }
-  return out;
-}
-
-void write_session(JsonWriter& out, store::Store& store, const Known& known, bool state) {
+void write_session(JsonWriter& out, store::Store& store, const KnownSession& known, bool state) {
   const auto text_or_null = [&](std::string_view key, const std::string& text) {
     out.key(key), text.empty() ? out.null() : out.string(text);
   };
   out.begin_object();
   out.key("session_id"), out.string(known.id);
   const auto name = read_state(store, name_row(known.id));
-  text_or_null("session_name",
-               name && name->kind() == cel::Kind::string ? std::string(name->as_string()) : "");
+  // One that nobody has named goes by its id.
+  const bool named = name && name->kind() == cel::Kind::string && !name->as_string().empty();
+  out.key("session_name"), out.string(named ? std::string(name->as_string()) : known.id);
   text_or_null("workflow_id", known.workflow);
+  text_or_null("workflow_name", known.workflow);
   text_or_null("user_id", known.user_id);
   out.key("runs"), out.unsigned_integer(known.runs);
   out.key("created_at");
@@ -101,77 +75,137 @@ void write_session(JsonWriter& out, store::Store& store, const Known& known, boo
   out.end_object();
 }
 
+// Whose sessions are meant; none: another user's than the token acts for.
+std::optional<std::string> user_of(const Call& call) {
+  std::string user = call.text("user_id", call.who.user_id);
+  if (!call.who.user_id.empty() && user != call.who.user_id) return std::nullopt;
+  return user;
+}
+
+struct ListQuery {
+  store::RunFilter filter;
+  std::string user_id;
+  std::string workflow;
+  std::string name;  // a part of it, in lower case
+  size_t limit = 0;
+  size_t skip = 0;
+  bool count = false;
+};
+
+struct Listed {
+  std::vector<KnownSession> sessions;
+  RunKey next = 0;  // cursor; 0: that was all
+  uint64_t fitting = 0;
+  bool capped = false;
+};
+
+bool fits(store::Store& store, const ListQuery& query, const RunHeader& latest) {
+  if (!query.user_id.empty() && latest.user_id != query.user_id) return false;
+  if (!query.workflow.empty() && latest.workflow != query.workflow) return false;
+  if (query.name.empty()) return true;
+  const auto name = read_state(store, name_row(latest.session_id));
+  const bool named = name && name->kind() == cel::Kind::string;
+  return lower(named ? name->as_string() : latest.session_id).find(query.name) != std::string::npos;
+}
+
 // Newest first by its latest run; a session stands where that is.
+Result<Listed> list_sessions(store::Store& store, ListQuery query) {
+  Listed out;
+  size_t scanned = 0;
+  query.filter.limit = list_batch;
+  for (;;) {
+    const auto batch = store.list(query.filter);
+    if (!batch) return std::unexpected(batch.error());
+    for (const RunHeader& h : *batch) {
+      const bool full = out.sessions.size() == query.limit;
+      if (full && out.next == 0) out.next = query.filter.before;
+      out.capped = out.fitting >= most_counted || scanned >= most_scanned;
+      if ((full && !query.count) || out.capped) {
+        if (out.next == 0) out.next = query.filter.before;
+        return out;
+      }
+      ++scanned;
+      query.filter.before = h.key;
+      if (h.parent != 0) continue;
+      const auto newest = store.list({.session_id = h.session_id, .parent = 0, .limit = 1});
+      if (!newest) return std::unexpected(newest.error());
+      if (newest->empty() || newest->front().key != h.key || !fits(store, query, h)) continue;
+      ++out.fitting;
+      if (full || out.fitting <= query.skip) continue;
+      auto known = look_at_session(store, query.user_id, h.session_id);
+      if (!known) return std::unexpected(known.error());
+      if (*known) out.sessions.push_back(std::move(**known));
+    }
+    if (batch->size() < list_batch) return out;
+  }
+}
+
 void list(App& app, const CallPtr& call) {
-  const auto limit = static_cast<size_t>(call->integer("limit", 50));
-  store::RunFilter filter{.limit = list_batch};
+  ListQuery query{.workflow = call->text("component_id"),
+                  .name = lower(call->text("session_name")),
+                  .limit = static_cast<size_t>(call->integer("limit", 50)),
+                  .count = call->has("page")};
+  query.skip = (static_cast<size_t>(call->integer("page", 1)) - 1) * query.limit;
+  const auto user = user_of(*call);
+  if (!user) return answer(call, Problem{403, "the token acts for another user"});
+  query.user_id = *user;
   const std::string cursor = call->text("cursor");
   if (!cursor.empty()) {
     const auto parsed =
-        std::from_chars(cursor.data(), cursor.data() + cursor.size(), filter.before, 16);
+        std::from_chars(cursor.data(), cursor.data() + cursor.size(), query.filter.before, 16);
     if (parsed.ec != std::errc() || parsed.ptr != cursor.data() + cursor.size())
       return answer(call, Problem{422,
                                   "`cursor` is no `next_cursor` of this server",
                                   {{"cursor", "is no next_cursor of this server"}}});
   }
-  std::vector<Known> found;
-  RunKey next = 0;
-  for (size_t scanned = 0; next == 0;) {
-    const auto batch = app.store().list(filter);
-    if (!batch) return answer(call, batch.error());
-    for (const RunHeader& h : *batch) {
-      if (found.size() == limit || ++scanned > most_scanned) {
-        next = filter.before;
-        break;
-      }
-      filter.before = h.key;
-      if (h.parent != 0) continue;
-      const auto newest = app.store().list({.session_id = h.session_id, .parent = 0, .limit = 1});
-      if (!newest) return answer(call, newest.error());
-      if (newest->empty() || newest->front().key != h.key) continue;
-      auto known = look_at(app.store(), call->who, h.session_id);
-      if (!known) return answer(call, known.error());
-      if (*known) found.push_back(std::move(**known));
-    }
-    if (batch->size() < list_batch) break;
-  }
+  const auto listed = list_sessions(app.store(), query);
+  if (!listed) return answer(call, listed.error());
   JsonWriter out;
   out.begin_object();
   out.key("data");
   out.begin_array();
-  for (const Known& known : found) write_session(out, app.store(), known, false);
+  for (const KnownSession& known : listed->sessions) write_session(out, app.store(), known, false);
   out.end_array();
   out.key("meta");
   out.begin_object();
-  out.key("limit"), out.unsigned_integer(limit);
+  out.key("limit"), out.unsigned_integer(query.limit);
+  if (query.count) {
+    out.key("page"), out.integer(call->integer("page", 1));
+    out.key("total_pages"), out.unsigned_integer((listed->fitting + query.limit - 1) / query.limit);
+    out.key("total_count"), out.unsigned_integer(listed->fitting);
+    out.key("total_capped"), out.boolean(listed->capped);
+  }
   out.key("next_cursor");
-  next == 0 ? out.null() : out.string(fmt::format("{:x}", next));
+  listed->next == 0 ? out.null() : out.string(fmt::format("{:x}", listed->next));
   out.end_object();
   out.end_object();
   call->reply(json_response(200, out.take()));
 }
 
-void with_session(App& app, const CallPtr& call, const std::function<void(const Known&)>& then) {
+void with_session(App& app, const CallPtr& call,
+                  const std::function<void(const KnownSession&)>& then) {
   const std::string id = call->text("session_id");
   if (id.size() > max_id_bytes) return answer(call, Problem{404, "there is no such session"});
-  const auto known = look_at(app.store(), call->who, id);
+  const auto user = user_of(*call);
+  if (!user) return answer(call, Problem{404, "there is no such session"});
+  const auto known = look_at_session(app.store(), *user, id);
   if (!known) return answer(call, known.error());
   if (!*known) return answer(call, Problem{404, "there is no such session"});
   then(**known);
 }
 
-void answer_with(App& app, const CallPtr& call, const Known& known) {
+void answer_with(App& app, const CallPtr& call, const KnownSession& known) {
   JsonWriter out;
   write_session(out, app.store(), known, true);
   call->reply(json_response(200, out.take()));
 }
 
 void get(App& app, const CallPtr& call) {
-  with_session(app, call, [&](const Known& known) { answer_with(app, call, known); });
+  with_session(app, call, [&](const KnownSession& known) { answer_with(app, call, known); });
 }
 
 void patch(App& app, const CallPtr& call) {
-  with_session(app, call, [&](const Known& known) {
+  with_session(app, call, [&](const KnownSession& known) {
     if (const cel::Value* state = call->value("session_state")) {
       if (auto put = write_state(app.store(), known.id, *state); !put)
         return answer(call, put.error());
@@ -186,7 +220,7 @@ void patch(App& app, const CallPtr& call) {
 
 // Its runs go too; refused while one goes on.
 void remove(App& app, const CallPtr& call) {
-  with_session(app, call, [&](const Known& known) {
+  with_session(app, call, [&](const KnownSession& known) {
     for (;;) {
       const auto runs = app.store().list({.session_id = known.id, .limit = list_batch});
       if (!runs) return answer(call, runs.error());
@@ -223,63 +257,71 @@ void add_session_routes(App& app) {
        .pattern = "/sessions",
        .id = "list_sessions",
        .summary = "Sessions, by their latest run",
-       .parameters = {{.name = "type", .doc = "only `workflow` there is", .choices = {"workflow"}},
-                      {.name = "limit",
-                       .type = Type::integer,
-                       .doc = "at most so many",
-                       .min = 1,
-                       .max = 1000},
-                      {.name = "cursor",
-                       .doc = "`next_cursor` of the answer before",
-                       .max_bytes = 32}},
+       .parameters = {session_type_row(),
+                      {.name = "component_id",
+                       .doc = "only those whose latest run is of this workflow",
+                       .max_bytes = max_id_bytes},
+                      {.name = "user_id",
+                       .doc = "only those of this user",
+                       .max_bytes = max_id_bytes},
+                      {.name = "session_name",
+                       .doc = "only those with this in their name",
+                       .max_bytes = 1024},
+                      {.name = "sort_by",
+                       .doc = "the order is that of the latest run, whatever is said",
+                       .choices = {"created_at", "updated_at"}},
+                      {.name = "sort_order", .doc = "newest first", .choices = {"desc"}},
+                      limit_row(),
+                      cursor_row(),
+                      page_row()},
        .answers = {{200, "a page of them", "SessionList"}},
        .run = bind(list)});
-  app.router().add(
-      {.method = "GET",
-       .pattern = "/sessions/{session_id}",
-       .id = "get_session",
-       .summary = "A session with its state",
-       .parameters = {{.name = "type", .doc = "only `workflow` there is", .choices = {"workflow"}}},
-       .answers = {{200, "the session", "Session"}},
-       .run = bind(get)});
-  const Answer moved{409, "a run has changed it at the same time", "Problem",
-                     "application/problem+json"};
-  app.router().add(
-      {.method = "PATCH",
-       .pattern = "/sessions/{session_id}",
-       .id = "patch_session",
-       .summary = "Changes a session's name or state; runs see the state when they "
-                  "start, or at their next `set`",
-       .scope = Scope::run,
-       .parameters =
-           {{.name = "session_state",
-             .in = In::body,
-             .type = Type::object,
-             .doc = "the whole state"},
-            {.name = "session_name", .in = In::body, .doc = "for people", .max_bytes = 1024}},
-       .answers = {{200, "the session", "Session"}, moved},
-       .run = bind(patch)});
+  app.router().add({.method = "GET",
+                    .pattern = "/sessions/{session_id}",
+                    .id = "get_session",
+                    .summary = "A session with its state",
+                    .parameters = {session_type_row(), of_user_row(In::query)},
+                    .answers = {{200, "the session", "Session"}},
+                    .run = bind(get)});
+  const Answer moved = refusal(409, "a run has changed it at the same time");
+  const auto name_row_of = [](bool required) {
+    return Parameter{.name = "session_name",
+                     .in = In::body,
+                     .doc = "for people",
+                     .required = required,
+                     .max_bytes = 1024};
+  };
+  app.router().add({.method = "PATCH",
+                    .pattern = "/sessions/{session_id}",
+                    .id = "patch_session",
+                    .summary = "Changes a session's name or state; runs see the state when they "
+                               "start, or at their next `set`",
+                    .scope = Scope::run,
+                    .parameters = {{.name = "session_state",
+                                    .in = In::body,
+                                    .type = Type::object,
+                                    .doc = "the whole state"},
+                                   name_row_of(false),
+                                   session_type_row(),
+                                   of_user_row(In::query)},
+                    .answers = {{200, "the session", "Session"}, moved},
+                    .run = bind(patch)});
   app.router().add({.method = "POST",
                     .pattern = "/sessions/{session_id}/rename",
                     .id = "rename_session",
                     .summary = "Gives a session another name",
                     .scope = Scope::run,
-                    .parameters = {{.name = "session_name",
-                                    .in = In::body,
-                                    .doc = "for people",
-                                    .required = true,
-                                    .max_bytes = 1024}},
+                    .parameters = {name_row_of(true), session_type_row(), of_user_row(In::query)},
                     .answers = {{200, "the session", "Session"}, moved},
                     .run = bind(patch)});
-  app.router().add(
-      {.method = "DELETE",
-       .pattern = "/sessions/{session_id}",
-       .id = "delete_session",
-       .summary = "Removes a session with its runs",
-       .scope = Scope::admin,
-       .answers = {{204, "it is gone"},
-                   {409, "a run of it goes on", "Problem", "application/problem+json"}},
-       .run = bind(remove)});
+  app.router().add({.method = "DELETE",
+                    .pattern = "/sessions/{session_id}",
+                    .id = "delete_session",
+                    .summary = "Removes a session with its runs",
+                    .scope = Scope::admin,
+                    .parameters = {of_user_row(In::query)},
+                    .answers = {{204, "it is gone"}, refusal(409, "a run of it goes on")},
+                    .run = bind(remove)});
 }
 
 }  // namespace kflow::server

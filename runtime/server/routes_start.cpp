@@ -5,6 +5,8 @@
 #include "runtime/engine/load.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
+#include "runtime/server/parameters.hpp"
+#include "runtime/server/sessions.hpp"
 
 namespace kflow::server {
 namespace {
@@ -139,13 +141,15 @@ void respond(App& app, const CallPtr& call, const engine::StartedRun& started) {
   const auto header = app.store().header(started.key);
   if (!header || !*header)
     return answer(call, Problem{header ? 404 : 500, "the run is gone already"});
+  if (!call->who.user_id.empty() && (*header)->user_id != call->who.user_id)
+    return answer(call, Problem{409, "the idempotency key was used for another run"});
   if (!stream && call->flag("background", false))
     return call->reply(started_response(202, **header));
   auto feed = app.feeds().open(**header);
   if (!feed) return answer(call, feed.error());
   if (!stream) return app.answer_at_end(call, std::move(*feed), 0);
-  Response response = event_response(std::make_shared<EventStream>(
-      std::move(*feed), Reader::Rules{.from = 0, .until_pause = true}));
+  const Reader::Rules rules = Reader::to_pause((*feed)->state(), 0);
+  Response response = event_response(std::make_shared<EventStream>(std::move(*feed), rules));
   response.headers.emplace_back("Run-Id", started.id);
   call->reply(std::move(response));
 }
@@ -229,9 +233,16 @@ void start(App& app, const CallPtr& call) {
     if (!options.user_id.empty() && options.user_id != call->who.user_id)
       return answer(call, Problem{403, "the token acts for another user"});
     options.user_id = call->who.user_id;
+    const auto may = may_use_session(app.store(), options.user_id, options.session_id);
+    if (!may) return answer(call, may.error());
+    // Its state is theirs as well.
+    if (!*may) return answer(call, Problem{403, "the session is another user's"});
   }
   auto complete = with_files(app, *call, std::move(std::get<cel::Value>(input)), options.stages);
-  if (!complete) return answer(call, complete.error());
+  if (!complete) {
+    (void)app.store().release_stages(options.stages);
+    return answer(call, complete.error());
+  }
   *complete = as_lists(*target.program, (*target.program)[target.workflow], std::move(*complete));
   engine::CheckedInput checked = engine::inspect_input(*target.program, target.workflow, *complete);
   if (!checked.problems.empty()) {
@@ -263,10 +274,7 @@ void add_start_routes(App& app) {
        .id = "start_run",
        .summary = "Starts a run",
        .scope = Scope::run,
-       .parameters = {{.name = "Idempotency-Key",
-                       .in = In::header,
-                       .doc = "a second start with the same key gives the first run",
-                       .max_bytes = max_id_bytes},
+       .parameters = {idempotency_row("a second start with the same key gives the first run"),
                       {.name = "message",
                        .in = In::body,
                        .type = Type::text,
@@ -277,14 +285,8 @@ void add_start_routes(App& app) {
                        .in = In::body,
                        .type = Type::object,
                        .doc = "the workflow's inputs by name"},
-                      {.name = "stream",
-                       .in = In::body,
-                       .type = Type::boolean,
-                       .doc = "answer with the run's events (the default)"},
-                      {.name = "background",
-                       .in = In::body,
-                       .type = Type::boolean,
-                       .doc = "with stream=false: answer at once, with 202"},
+                      stream_row(),
+                      background_row(),
                       {.name = "session_id",
                        .in = In::body,
                        .doc = "the session it belongs to; else one of its own",
@@ -297,19 +299,15 @@ void add_start_routes(App& app) {
                        .in = In::body,
                        .doc = "on whose behalf",
                        .max_bytes = max_id_bytes},
-                      {.name = "run_id",
-                       .in = In::body,
-                       .doc = "its id; else a new UUIDv7",
-                       .max_bytes = max_id_bytes},
+                      new_run_row("run_id"),
                       {.name = "version",
                        .in = In::body,
                        .doc = "of the workflow, if not the newest",
                        .max_bytes = 64}},
        .answers = {{200, "its events, or the run when it has ended or waits for a person", "Run"},
                    {202, "it is durable and under way", "Started"},
-                   {409, "the key or the id was used for another run", "Problem",
-                    "application/problem+json"},
-                   {429, "too many runs", "Problem", "application/problem+json"}},
+                   refusal(409, "the key or the id was used for another run"),
+                   refusal(429, "too many runs")},
        .run = [&app](const CallPtr& call) { start(app, call); },
        .quick = true,
        .files = true});

@@ -4,6 +4,7 @@
 #include "compiler/base/json.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/page.hpp"
+#include "runtime/server/parameters.hpp"
 
 namespace kflow::server {
 namespace {
@@ -154,8 +155,7 @@ void add_system_routes(App& app) {
                                     .in = In::body,
                                     .doc = "one of the server's tokens",
                                     .required = true}},
-                    .answers = {{204, "signed in"},
-                                {401, "no such token", "Problem", "application/problem+json"}},
+                    .answers = {{204, "signed in"}, refusal(401, "no such token")},
                     .run = bind(sign_in)});
   app.router().add({.method = "POST",
                     .pattern = "/signout",

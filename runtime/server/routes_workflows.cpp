@@ -6,6 +6,7 @@
 #include "compiler/ir/schema/json_schema.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/server/app.hpp"
+#include "runtime/server/parameters.hpp"
 
 namespace kflow::server {
 namespace {
@@ -146,8 +147,7 @@ void add_workflow_routes(App& app) {
                     .id = "socket",
                     .summary = "Upgrades to a WebSocket: actions in, events of any runs out",
                     .scope = Scope::open,
-                    .answers = {{101, "the WebSocket"},
-                                {426, "without an upgrade", "Problem", "application/problem+json"}},
+                    .answers = {{101, "the WebSocket"}, refusal(426, "without an upgrade")},
                     .run =
                         [](const CallPtr& call) {
                           Response out = to_response({426, "connect here by WebSocket"});

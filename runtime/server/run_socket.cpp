@@ -238,10 +238,6 @@ void RunSocket::act(const std::string& text, Done done) {
     return done();
   }
   const std::string action = text_of(*message, "action");
-  if (action == "ping") {
-    say(R"({"event":"pong"})");
-    return done();
-  }
   if (action == "authenticate") {
     authenticate(*message);
     return done();
@@ -253,6 +249,10 @@ void RunSocket::act(const std::string& text, Done done) {
   }
   if (!signed_in) {
     say_error(action, "send the action `authenticate` with a `token` first", "auth_required");
+    return done();
+  }
+  if (action == "ping") {
+    say(R"({"event":"pong"})");
     return done();
   }
   if (action == "start-workflow") return start(*message, std::move(done));
@@ -336,12 +336,14 @@ void RunSocket::reconnect(const cel::Value& message) {
   auto feed = app_.feeds().open(*run);
   if (!feed) return say_error("reconnect", feed.error().message);
   const Feed::State state = (*feed)->state();
+  const auto missed = count_missed(app_.store(), *run, from, state);
+  if (!missed) return say_error("reconnect", missed.error().message);
   if (state.ended || state.status == machine::RunStatus::paused) {
-    say(replay_notice(*run, from, state));
+    say(replay_notice(*run, from, *missed, state));
     follow(*run, {.from = from, .stop_at = state.next_index});
     return;
   }
-  say(catch_up_notice(*run, from, state));
+  say(catch_up_notice(*run, *missed, state));
   follow(*run, {.from = std::min(from, state.next_index)}, subscribed_notice(*run, state),
          state.next_index);
 }

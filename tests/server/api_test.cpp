@@ -1,4 +1,5 @@
 // The routes as a client sees them: a server in this process, real sockets.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -18,12 +19,6 @@ const cel::Value& at(const cel::Value& record, const std::string& name) {
   static const cel::Value nothing;
   const cel::Value* v = record.kind() == cel::Kind::map ? record.find(name) : nullptr;
   return v == nullptr ? nothing : *v;
-}
-
-std::vector<std::string> names(const std::vector<Event>& events) {
-  std::vector<std::string> out;
-  for (const Event& e : events) out.push_back(e.event);
-  return out;
 }
 
 bool gap_free(const std::vector<Event>& events, uint64_t from = 0) {
@@ -327,6 +322,57 @@ TEST_CASE("resume: catch_up and subscribed for a run under way, replay for an en
   CHECK(beyond.all().size() == 1);
   CHECK(s.post("/workflows/waiter/runs/none/resume", "{}").status == 404);
   CHECK(s.post(target + "/resume", R"({"session_id":"other"})").status == 404);
+}
+
+TEST_CASE("a pause that is past ends no stream: a reader who comes later reads on") {
+  Served s({.files = {{"f.kflow",
+                       "workflow twice() -> int {\n  step first = human.confirm(\"one?\")\n"
+                       "  step go = signal.wait(\"go\")\n"
+                       "  step second = human.confirm(\"two?\")\n  return 2\n}\n"}}});
+  const Ask start{.method = "POST",
+                  .target = "/workflows/twice/runs",
+                  .headers = {{"Idempotency-Key", "k"}},
+                  .body = R"({"stream":true})"};
+  Events before(s.port(), start);
+  const auto first = before.all();
+  REQUIRE(!first.empty());
+  CHECK(first.back().event == "WorkflowPaused");
+  const std::string id = field(json_of(first.back().data), "run_id");
+  const std::string target = "/workflows/twice/runs/" + id;
+  const auto confirm = [&] {
+    const cel::Value run = s.wait("twice", id, {"PAUSED"});
+    const cel::Value& open = at(run, "step_requirements").as_list()[0];
+    CHECK(s.post(target + "/continue",
+                 R"({"stream":false,"background":true,"step_requirements":[{"id":")" +
+                     field(open, "id") + R"(","confirmed":true}]})")
+              .status == 202);
+  };
+  // While it is paused, the same start gives all there is, and ends.
+  CHECK(Events(s.port(), start).all().size() == first.size());
+  confirm();
+  s.wait("twice", id, {"RUNNING"});
+  Events resumed(s.port(), {.method = "POST", .target = target + "/resume", .body = "{}"});
+  Events started_again(s.port(), start);
+  const auto notice = resumed.next();
+  REQUIRE(notice);
+  const cel::Value catch_up = json_of(notice->data);
+  CHECK(s.post(target + "/signal", R"({"name":"go"})").status == 202);
+  const auto rest = resumed.all();
+  REQUIRE(rest.size() > first.size());
+  CHECK(rest.back().event == "WorkflowPaused");
+  CHECK(std::count_if(rest.begin(), rest.end(),
+                      [](const Event& e) { return e.event == "WorkflowPaused"; }) == 2);
+  // `missed_events` were sent before `subscribed`.
+  size_t missed = 0;
+  while (missed < rest.size() && rest[missed].event != "subscribed") ++missed;
+  CHECK(field(catch_up, "missed_events") == std::to_string(missed));
+  CHECK(field(json_of(rest[missed].data), "current_event_count") ==
+        field(catch_up, "current_event_count"));
+  const auto again = started_again.all();
+  CHECK(again.size() == rest.size() - 1);
+  CHECK(again.back().raw == rest.back().raw);
+  confirm();
+  s.wait("twice", id, {"COMPLETED"});
 }
 
 TEST_CASE("cancel is durable and answers 404 and 409 where there is nothing to cancel") {

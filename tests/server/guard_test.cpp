@@ -132,6 +132,106 @@ TEST_CASE("a token that is bound to a user sees that user's runs alone") {
   CHECK(with(s, "secret-bob", {.method = "POST", .target = run + "/cancel"}).status == 404);
 }
 
+TEST_CASE("what a run starts belongs to the user of the run, and so do its forks") {
+  Served::Setup setup = with_tokens();
+  setup.files = {
+      {"f.kflow",
+       "workflow family() -> any {\n  step own = child()\n  step id = grandchild.start()\n"
+       "  return id\n}\n"
+       "workflow child() -> int {\n  step own = grandchild()\n  return own\n}\n"
+       "workflow grandchild() -> int {\n  step x = tool_(1)\n  return x\n}\n"
+       "tool tool_(x: int) -> int { return x }\n"}};
+  Served s(std::move(setup));
+  const Answer done = with(s, "secret-ann",
+                           {.method = "POST",
+                            .target = "/workflows/family/runs",
+                            .body = R"({"stream":false,"run_id":"root","session_id":"s"})"});
+  REQUIRE(done.status == 200);
+  const auto rows = [&](const std::string& token, const std::string& query) {
+    const cel::Value page = json_of(with(s, token, {.target = "/runs?children=true" + query}).body);
+    return *page.find("data");
+  };
+  // The one that nobody waits for may take a moment, but it is there.
+  const auto all = rows("secret-ann", "");
+  REQUIRE(all.as_list().size() == 4);
+  for (const cel::Value& row : all.as_list()) {
+    CHECK(field(row, "user_id") == "ann");
+    const std::string run =
+        "/workflows/" + field(row, "workflow_id") + "/runs/" + field(row, "run_id");
+    for (const char* more : {"", "/events?follow=false", "/steps", "/why"}) {
+      INFO(run << more);
+      CHECK(with(s, "secret-ann", {.target = run + more}).status == 200);
+      CHECK(with(s, "secret-bob", {.target = run + more}).status == 404);
+    }
+  }
+  const auto count = [&](const std::string& token, const std::string& query) {
+    return rows(token, query).as_list().size();
+  };
+  CHECK(count("secret-bob", "") == 0);
+  CHECK(count("secret-bob", "&session_id=s") == 0);
+  CHECK(count("secret-all", "&user_id=ann") == 4);
+  CHECK(count("secret-all", "&user_id=bob") == 0);
+  CHECK(with(s, "secret-bob", {.target = "/runs?user_id=ann"}).status == 403);
+  const Ask fork{.method = "POST",
+                 .target = "/workflows/family/runs/root/fork",
+                 .body = R"({"from_step":"own","new_run_id":"second"})"};
+  CHECK(with(s, "secret-bob", fork).status == 404);
+  CHECK(with(s, "secret-ann", fork).status == 202);
+  CHECK(with(s, "secret-ann", {.target = "/workflows/family/runs/second"}).status == 200);
+  CHECK(with(s, "secret-bob", {.target = "/workflows/family/runs/second"}).status == 404);
+}
+
+TEST_CASE("a session is its user's: nobody else reads its state by starting a run in it") {
+  Served::Setup setup = with_tokens();
+  setup.files = {{"f.kflow",
+                  "workflow note(text: string = \"\") -> string {\n"
+                  "  session: { last: string = \"\" }\n"
+                  "  let before = session.last\n  set session.last = text\n  return before\n}\n"}};
+  Served s(std::move(setup));
+  const auto note = [&](const std::string& token, const std::string& more) {
+    return with(s, token,
+                {.method = "POST",
+                 .target = "/workflows/note/runs",
+                 .body = R"({"stream":false,)" + more + "}"});
+  };
+  const auto in_s = [&](const std::string& token) {
+    return note(token, R"("session_id":"s","input":{"text":"of )" + token + "\"}");
+  };
+  CHECK(in_s("secret-ann").status == 200);
+  CHECK(field(json_of(in_s("secret-ann").body), "content") == "of secret-ann");
+  CHECK(in_s("secret-bob").status == 403);
+  CHECK(note("secret-bob", R"("session_id":"s","session_state":{"last":"x"})").status == 403);
+  CHECK(note("secret-bob", R"("session_id":"b","session_state":{"last":"x"})").status == 200);
+  CHECK(field(json_of(in_s("secret-ann").body), "content") == "of secret-ann");
+  for (const char* method : {"GET", "PATCH"})
+    CHECK(with(s, "secret-bob", {.method = method, .target = "/sessions/s", .body = "{}"}).status ==
+          404);
+  const auto sessions = [&](const std::string& token, const std::string& query) {
+    return json_of(with(s, token, {.target = "/sessions" + query}).body)
+        .find("data")
+        ->as_list()
+        .size();
+  };
+  CHECK(sessions("secret-ann", "") == 1);
+  CHECK(sessions("secret-bob", "") == 1);
+  CHECK(sessions("secret-all", "") == 2);
+  CHECK(sessions("secret-all", "?user_id=ann") == 1);
+  CHECK(with(s, "secret-bob", {.target = "/sessions?user_id=ann"}).status == 403);
+  // Nor by a key that somebody else has used.
+  const auto with_key = [&](const std::string& token, bool background) {
+    return with(s, token,
+                {.method = "POST",
+                 .target = "/workflows/note/runs",
+                 .headers = {{"Idempotency-Key", "k"}},
+                 .body = background ? R"({"stream":false,"background":true,"input":{"text":"t"}})"
+                                    : R"({"stream":false,"input":{"text":"t"}})"});
+  };
+  CHECK(with_key("secret-ann", false).status == 200);
+  CHECK(with_key("secret-ann", true).status == 202);
+  CHECK(with_key("secret-bob", false).status == 409);
+  CHECK(with_key("secret-bob", true).status == 409);
+}
+
 TEST_CASE("the page signs in with a cookie that other sites cannot use") {
   Served s(with_tokens());
   const auto sign_in = [&](const std::string& token) {

@@ -125,8 +125,11 @@ TEST_CASE("a socket signs in before it does anything") {
   Served s(std::move(setup));
   WebSocket socket(s.port());
   CHECK(field(socket.next(), "requires_auth") == "true");
-  socket.say(R"({"action":"start-workflow","workflow_id":"hello"})");
-  CHECK(field(socket.next(), "event") == "auth_required");
+  for (const char* action : {R"({"action":"start-workflow","workflow_id":"hello"})",
+                             R"({"action":"ping"})", R"({"action":"fly"})"}) {
+    socket.say(action);
+    CHECK(field(socket.next(), "event") == "auth_required");
+  }
   socket.say(R"({"action":"authenticate","token":"wrong"})");
   CHECK(field(socket.next(), "event") == "auth_error");
   socket.say(R"({"action":"authenticate","token":"secret-read"})");

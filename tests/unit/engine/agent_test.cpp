@@ -14,6 +14,7 @@
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/retention.hpp"
+#include "runtime/engine/stream.hpp"
 #include "runtime/store/memory/memory_store.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fake_model/fake_model.hpp"
@@ -407,12 +408,14 @@ TEST_CASE("the public events of a team") {
   CHECK(field("RunContent answer.one[1].model[1]", "call_id") == "\"answer.one[1].model[1]\"");
   CHECK(field("RunContentCompleted answer.one[1]", "content") == "\"some\"");
   CHECK(field("ModelRequestCompleted answer.one[1].model[1]", "stop") == "\"end\"");
-  CHECK(field("RunCompleted answer.one[1]", "usage") ==
-        R"({"input_tokens":12,"cached_input_tokens":3,"cache_write_tokens":0,"output_tokens":7,"reasoning_tokens":2,"usd":0.0,"calls":1})");
+  CHECK(
+      field("RunCompleted answer.one[1]", "usage") ==
+      R"({"input_tokens":12,"cached_input_tokens":3,"cache_write_tokens":0,"output_tokens":7,"reasoning_tokens":2,"usd":0.0,"calls":1})");
   CHECK(field("TeamToolCallCompleted answer.one[1]", "content") == "\"some\"");
   CHECK(field("TeamRunContent answer.model[2]", "attempt") == "1");
-  CHECK(field("TeamRunCompleted answer", "usage") ==
-        R"({"input_tokens":24,"cached_input_tokens":6,"cache_write_tokens":0,"output_tokens":14,"reasoning_tokens":4,"usd":0.0,"calls":2})");
+  CHECK(
+      field("TeamRunCompleted answer", "usage") ==
+      R"({"input_tokens":24,"cached_input_tokens":6,"cache_write_tokens":0,"output_tokens":14,"reasoning_tokens":4,"usd":0.0,"calls":2})");
 }
 
 TEST_CASE("a tape has cookies by name only") {
@@ -521,6 +524,16 @@ TEST_CASE("retention takes the pieces of answers, and leaves every other event i
   };
   const Shown before = shown();
   CHECK(before.pieces > 0);
+  const auto size = world.store->stream_size(run.key);
+  REQUIRE(size);
+  const auto counted = [&](uint64_t from, uint64_t end) {
+    const auto n = engine::RunStream(*world.store, run.key).count(from, end);
+    REQUIRE(n);
+    return *n;
+  };
+  CHECK(counted(0, *size) == *size);
+  CHECK(counted(2, 5) == 3);
+  CHECK(counted(*size, *size + 5) == 0);
   const auto header = world.store->header(run.key);
   REQUIRE((header && *header));
   const machine::Millis ended = (*header)->ended_at;
@@ -541,6 +554,9 @@ TEST_CASE("retention takes the pieces of answers, and leaves every other event i
   CHECK(after.pieces == 0);
   CHECK(after.trimmed == before.pieces);
   CHECK(after.others == before.others);
+  // Who asks how much there is to be read is told what is left.
+  CHECK(counted(0, *size) == before.others.size());
+  CHECK(counted(1, *size) == before.others.size() - 1);
   // Once is enough, the log still folds, and the store is sound.
   const auto again =
       engine::trim_deltas(*world.store, {.now = ended + 1000, .age_ms = 1000, .dry_run = false});
