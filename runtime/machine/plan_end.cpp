@@ -144,7 +144,9 @@ void Planner::attempt_failed(Act& act, RunError error) {
   ir::RetryPolicy policy = options.retry ? *options.retry : default_retry(program_, node.call);
   if (act.role == Role::undo) policy.max = std::max(policy.max, undo_attempts);
   const uint32_t made = act.step->attempt - act.step->interruptions;
-  const bool again = act.role == Role::undo ? made < policy.max : may_retry(policy, error, made);
+  const bool again = act.role == Role::undo
+                         ? made < policy.max
+                         : may_retry(policy, options.retry.has_value(), error, made);
   if (!stopped_from_outside(act) && again) {
     const Millis due = now_ + backoff_ms(policy, made, s_.run_id, act.path, error);
     if (due < act.step->deadline)

@@ -56,9 +56,13 @@ ir::RetryPolicy default_retry(const ir::Program& program, const ir::Call& call) 
   return policy;
 }
 
-bool may_retry(const ir::RetryPolicy& policy, const RunError& error, uint32_t attempts_made) {
+bool may_retry(const ir::RetryPolicy& policy, bool written, const RunError& error,
+               uint32_t attempts_made) {
   if (attempts_made >= policy.max) return false;
-  if (policy.on.empty()) return error.retryable;
+  if (policy.on.empty()) {
+    const bool unknown = error.kind == "tool" || error.kind == "exec" || error.kind == "user";
+    return error.retryable || (written && unknown);
+  }
   return std::any_of(policy.on.begin(), policy.on.end(),
                      [&](const auto& m) { return matches(m, error); });
 }
