@@ -137,6 +137,10 @@ void ExpressionChecker::unknown_name(uint32_t id, const std::string& text) {
                    fmt::format("`{}` is a module, not a value", text));
     return;
   }
+  if (scope_.module->types.contains(text)) {
+    m_.sink.report(Kind::unknown_name, span(id), fmt::format("`{}` is a type, not a value", text));
+    return;
+  }
   if (find_callable(m_, *scope_.module, text) || ir::find_builtin(text) != nullptr) {
     m_.sink
         .report(Kind::unknown_name, span(id),

@@ -9,6 +9,7 @@
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/session.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/why.hpp"
 
 namespace kflow::cli {
 namespace {
@@ -98,6 +99,19 @@ std::optional<AnswerInput> interview(const ir::Program& program, const Requireme
   }
 }
 
+// Of a run that asks nothing itself: the runs below it that do.
+std::string asked_below(store::Store& store, const store::RunHeader& run) {
+  std::string out;
+  if (is_final(run.status)) return out;
+  const auto lines = engine::why(store, run, engine::SystemClock().now());
+  if (!lines) return out;
+  for (const engine::WhyLine& line : *lines) {
+    if (line.what != "person" || line.run_id.empty()) continue;
+    out += fmt::format("\n  `kflow answer {}`  {}", short_id(line.run_id), line.subject);
+  }
+  return out.empty() ? out : "; runs that it waits for do:" + out;
+}
+
 Result<Requirement> choose(const std::vector<Requirement>& open, const std::string& wanted) {
   std::string list;
   for (const Requirement& r : open) {
@@ -150,7 +164,11 @@ int answer(const Common& common, const AnswerOptions& options) {
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
   auto chosen = choose(*open, options.requirement);
-  if (!chosen) return fail_with(chosen.error());
+  if (!chosen) {
+    Error error = std::move(chosen).error();
+    if (open->empty()) error.message += asked_below(**store, *header);
+    return fail_with(error);
+  }
   Result<void> sent;
   if (by_options) {
     auto given = from_options(options);

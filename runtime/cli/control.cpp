@@ -41,7 +41,8 @@ int why(const Common& common, const std::string& run) {
   }
   const auto lines = engine::why(**store, *header, engine::SystemClock().now());
   if (!lines) return fail_with(lines.error());
-  for (const engine::WhyLine& line : *lines) std::printf("%s\n", line.text.c_str());
+  for (const engine::WhyLine& line : *lines)
+    std::printf("%*s%s\n", static_cast<int>(2 * line.depth), "", line.text.c_str());
   const bool needs_process = std::any_of(lines->begin(), lines->end(),
                                          [](const engine::WhyLine& l) { return l.needs_process; });
   if (!(*store)->alive(header->owner)) {

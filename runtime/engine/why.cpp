@@ -46,15 +46,16 @@ std::string sentence(const machine::Waiting& w, Millis now) {
   return "is being stopped";
 }
 
-}  // namespace
-
-Result<std::vector<WhyLine>> why(store::Store& store, const store::RunHeader& run, Millis now) {
+Result<void> add_lines(store::Store& store, const store::RunHeader& run, Millis now, uint32_t depth,
+                       std::vector<WhyLine>& out) {
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
   auto loaded = load_state(store, run.key, *program);
   if (!loaded) return std::unexpected(std::move(loaded).error());
-  std::vector<WhyLine> out;
+  const std::string run_id = depth == 0 ? "" : run.id;
   for (const machine::Waiting& w : machine::waiting(*loaded->state)) {
+    if (depth > 0 && out.size() >= most_why_lines) return {};
+    const size_t at = out.size();
     out.push_back({.path = w.path,
                    .what = w.what,
                    .subject = w.subject,
@@ -62,16 +63,36 @@ Result<std::vector<WhyLine>> why(store::Store& store, const store::RunHeader& ru
                    .text = fmt::format("step `{}` {}", w.path, sentence(w, now)),
                    .since = w.since,
                    .due = w.due,
-                   .needs_process = w.what != "person" && w.what != "signal"});
+                   .needs_process = w.what != "person" && w.what != "signal",
+                   .run_id = run_id,
+                   .depth = depth});
+    if (w.what != "run" || depth + 1 >= deepest_why) continue;
+    const auto below = store.find(w.subject);
+    // One that cannot be read says so when it is asked about itself.
+    if (!below || !*below) continue;
+    if (!add_lines(store, **below, now, depth + 1, out)) continue;
+    out[at].needs_process = std::any_of(out.begin() + static_cast<ptrdiff_t>(at) + 1, out.end(),
+                                        [](const WhyLine& l) { return l.needs_process; });
   }
   if (run.status == machine::RunStatus::pending && !run.slot.empty()) {
     out.push_back(
         {.what = "queued",
          .text = fmt::format("it waits until another run of `{}` has ended (at most {} at a time)",
-                             run.workflow, run.slot_limit)});
-  } else if (out.empty()) {
+                             run.workflow, run.slot_limit),
+         .run_id = run_id,
+         .depth = depth});
+  } else if (depth == 0 && out.empty()) {
     out.push_back({.text = "the run waits for nothing: it is about to go on"});
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<WhyLine>> why(store::Store& store, const store::RunHeader& run, Millis now) {
+  std::vector<WhyLine> out;
+  if (auto done = add_lines(store, run, now, 0, out); !done)
+    return std::unexpected(std::move(done).error());
   return out;
 }
 

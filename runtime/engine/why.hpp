@@ -19,9 +19,16 @@ struct WhyLine {
   machine::Millis since = 0;
   machine::Millis due = machine::never;
   bool needs_process = false;  ///< it does not go on while nobody runs it
+  std::string run_id;          ///< of a run below that it is about; "": the run itself
+  uint32_t depth = 0;          ///< 0: the run itself
 };
 
-/// Of a run that has not ended; at least one line.
+/// Runs below are looked into so deep, and not any more after so many lines.
+inline constexpr uint32_t deepest_why = 8;
+inline constexpr size_t most_why_lines = 200;
+
+/// Of a run that has not ended; at least one line. What a run that it waits for waits for itself
+/// follows the line of that run.
 Result<std::vector<WhyLine>> why(store::Store& store, const store::RunHeader& run,
                                  machine::Millis now);
 

@@ -232,6 +232,7 @@ void why(App& app, const CallPtr& call) {
       out.key("what"), out.string(l.what);
       out.key("text"), out.string(l.text);
       if (!l.subject.empty()) out.key("subject"), out.string(l.subject);
+      if (!l.run_id.empty()) out.key("run_id"), out.string(l.run_id);
       if (l.attempt > 0) out.key("attempt"), out.integer(l.attempt);
       out.key("since"), l.since == 0 ? out.null() : out.integer(l.since);
       out.key("due"), l.due == machine::never ? out.null() : out.integer(l.due);

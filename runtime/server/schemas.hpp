@@ -39,7 +39,7 @@ inline constexpr std::string_view component_schemas = R"({
   "schema":{"type":["object","null"]},"show":{},"step_input":{},"step_output":{},"expires_at":{"type":["integer","null"]},"on_timeout":{},
   "confirmed":{"type":["boolean","null"]},"user_input":{},"edited_output":{},"feedback":{"type":["string","null"]}}},
 "WhyList":{"type":"object","required":["data"],"properties":{"data":{"type":"array","items":{"type":"object","required":["text"],
-  "properties":{"step_id":{"type":"string"},"what":{"type":"string"},"text":{"type":"string"},"subject":{"type":"string"},
+  "properties":{"step_id":{"type":"string"},"what":{"type":"string"},"text":{"type":"string"},"subject":{"type":"string"},"run_id":{"type":"string"},
   "attempt":{"type":"integer"},"since":{"type":["integer","null"]},"due":{"type":["integer","null"]}}}}}},
 "WorkflowRow":{"type":"object","required":["id","name","version"],"properties":{"id":{"type":"string"},"name":{"type":"string"},
   "description":{"type":"string"},"version":{"type":"string"},"file":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},

@@ -64,6 +64,27 @@ TEST_CASE("runs that people started are listed, and @last is one of them") {
   CHECK(has(p.errors, "there are no runs yet"));
 }
 
+TEST_CASE("why and answer look into the runs that a run waits for") {
+  Project p;
+  p.write("family.kflow", R"(
+    workflow top() -> bool { step a = middle()  return a }
+    workflow middle() -> bool { step b = bottom()  return b }
+    workflow bottom() -> bool { step ok = human.confirm("really?")  return ok }
+  )");
+  p.sh("kflow run family.kflow top --background");
+  for (int i = 0; i < 100 && !has(p.sh("kflow why @last"), "really?"); ++i) ::usleep(50'000);
+  const std::string why = p.sh("kflow why @last");
+  CHECK(has(why, "step `a` waits for run"));
+  CHECK(has(why, "\n  step `b` waits for run"));
+  CHECK(has(why, "\n    step `ok` asks: really?"));
+  CHECK_FALSE(has(why, "no process"));
+  p.sh("kflow answer @last --approve", 1);
+  CHECK(has(p.errors, "asks nothing at present; runs that it waits for do:\n"));
+  const size_t at = p.errors.find("`kflow answer ") + 14;
+  p.sh("kflow answer " + p.errors.substr(at, 8) + " --approve");
+  CHECK(has(p.sh("kflow get @last --wait"), "true"));
+}
+
 TEST_CASE("a run is not taken by a process that lacks what it needs, which says what that is") {
   Project project;
   project.write("needs.kflow", R"(
