@@ -7,6 +7,7 @@
 
 #include "compiler/ir/schema/secrets.hpp"
 #include "compiler/sema/expression_checker.hpp"
+#include "compiler/sema/habits.hpp"
 
 namespace kflow::sema {
 
@@ -205,10 +206,9 @@ void ExpressionChecker::unknown_function(uint32_t id, const std::string& name, b
   } else {
     for (const auto& [n, f] : scope_.module->functions) names.push_back(n);
   }
-  m_.sink
-      .report(Kind::unknown_function, name_span(id, name, member),
-              fmt::format("no function is named `{}`", name))
-      .suggest(name, names);
+  auto report = m_.sink.report(Kind::unknown_function, name_span(id, name, member),
+                               fmt::format("no function is named `{}`", name));
+  if (!explain_function_name(name, member, report)) report.suggest(name, names);
 }
 
 bool ExpressionChecker::unknown_in_module(uint32_t id, const std::string& space,
@@ -280,9 +280,12 @@ std::optional<Info> ExpressionChecker::user_function(uint32_t id, const std::str
     if (!t_.assignable(plain(a), f.params[i].type)) {
       const bool secret =
           schema::holds_secret(t_, a.type) && !schema::holds_secret(t_, f.params[i].type);
-      m_.sink.report(secret ? Kind::secret_flow : Kind::type_mismatch, span(actual[i]),
-                     fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name,
-                                 shown_name, t_.display(f.params[i].type), show(a)));
+      auto report = m_.sink.report(
+          secret ? Kind::secret_flow : Kind::type_mismatch, span(actual[i]),
+          fmt::format("the parameter `{}` of `{}` takes {}, not {}", f.params[i].name, shown_name,
+                      t_.display(f.params[i].type), show(a)));
+      const std::string note = conversion_note(t_, plain(a), f.params[i].type);
+      if (!secret && !note.empty()) report.note(note);
     }
   }
   if (++inlined_ > max_inline_depth) {

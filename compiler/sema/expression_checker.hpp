@@ -69,7 +69,7 @@ class ExpressionChecker {
   // expression_operators.cpp
 
   Info op(uint32_t id);
-  void boolean(uint32_t id, std::string_view what);
+  bool boolean(uint32_t id, std::string_view what);
 
   // Runs `body` with more paths known not to be null.
   template <typename Body>

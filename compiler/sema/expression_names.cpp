@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "compiler/sema/expression_checker.hpp"
+#include "compiler/sema/habits.hpp"
 
 namespace kflow::sema {
 
@@ -160,8 +161,9 @@ void ExpressionChecker::unknown_name(uint32_t id, const std::string& text) {
   for (const Local& l : locals_) candidates.push_back(l.name);
   for (const auto& [n, c] : scope_.module->consts) candidates.push_back(n);
   candidates.insert(candidates.end(), scope_.module->secrets.begin(), scope_.module->secrets.end());
-  m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text))
-      .suggest(text, candidates);
+  auto report =
+      m_.sink.report(Kind::unknown_name, span(id), fmt::format("nothing is named `{}` here", text));
+  if (!explain_value_name(text, report)) report.suggest(text, candidates);
 }
 
 const schema::Field* ExpressionChecker::field(TypeId record, std::string_view wanted) const {
@@ -228,8 +230,10 @@ Info ExpressionChecker::select(uint32_t id) {
     case TypeKind::poison:
       break;
     default:
-      m_.sink.report(Kind::unknown_field, span(id),
-                     fmt::format("{} has no fields", t_.display(target)));
+      auto report = m_.sink.report(Kind::unknown_field, span(id),
+                                   fmt::format("{} has no fields", t_.display(target)));
+      if (text == "length" || text == "size" || text == "count")
+        report.note("`x.size()` gives how many there are");
       return poison();
   }
   if (flags & cel::op_flag::test) return {simple(TypeKind::boolean), false};

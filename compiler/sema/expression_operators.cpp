@@ -60,17 +60,21 @@ Info ExpressionChecker::op(uint32_t id) {
   }
 }
 
-void ExpressionChecker::boolean(uint32_t id, std::string_view what) {
+bool ExpressionChecker::boolean(uint32_t id, std::string_view what) {
   const Info i = check(id);
-  if (unknown(i.type) || (!i.optional && kind(widened(i.type)) == TypeKind::boolean)) return;
-  m_.sink.report(Kind::type_mismatch, span(id),
-                 fmt::format("{} takes bool, not {}", what, show(i)));
+  if (unknown(i.type) || (!i.optional && kind(widened(i.type)) == TypeKind::boolean)) return true;
+  auto report = m_.sink.report(Kind::type_mismatch, span(id),
+                               fmt::format("{} takes bool, not {}", what, show(i)));
+  if (what == "`||`" && t_.accepts_null(i.type)) report.note("a default is given with `??`");
+  return false;
 }
 
 Info ExpressionChecker::logic(const std::vector<uint32_t>& args, bool conjunction) {
-  boolean(args[0], conjunction ? "`&&`" : "`||`");
+  const std::string_view what = conjunction ? "`&&`" : "`||`";
+  // Of an operator that is not meant, one operand is enough to say so.
+  const bool meant = boolean(args[0], what);
   with(non_null_when(out_.ast, args[0], conjunction),
-       [&] { return boolean(args[1], conjunction ? "`&&`" : "`||`"), 0; });
+       [&] { return meant ? boolean(args[1], what) : (check(args[1]), false); });
   return {simple(TypeKind::boolean), false};
 }
 

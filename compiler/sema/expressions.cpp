@@ -9,6 +9,7 @@
 #include "compiler/cel/evaluate.hpp"
 #include "compiler/ir/schema/secrets.hpp"
 #include "compiler/sema/expression_checker.hpp"
+#include "compiler/sema/habits.hpp"
 
 namespace kflow::sema {
 
@@ -135,6 +136,7 @@ bool require_assignable(Model& m, const CheckedExpression& checked, TypeId wante
       fmt::format("{} takes {}, not {}", what, m.types.display(wanted), m.types.display(type)));
   if (m.types.assignable(m.types.without_null(type), wanted))
     d.note("give a default with `?? …`, or check `!= null` before");
+  if (const std::string note = conversion_note(m.types, type, wanted); !note.empty()) d.note(note);
   return false;
 }
 

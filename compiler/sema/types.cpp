@@ -7,6 +7,7 @@
 #include "compiler/cel/evaluate.hpp"
 #include "compiler/cel/functions.hpp"
 #include "compiler/sema/expressions.hpp"
+#include "compiler/sema/habits.hpp"
 #include "compiler/sema/model.hpp"
 #include "compiler/syntax/literals.hpp"
 #include "compiler/syntax/parse.hpp"
@@ -19,44 +20,6 @@ using schema::TypeTable;
 using syntax::Node;
 
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
-// What other languages call it, in lower case. What has no one name here is explained. False:
-// nothing is known.
-bool explain_foreign(const std::string& name, diagnostics::Builder& diagnostic) {
-  static const std::map<std::string_view, std::vector<std::string_view>> foreign{
-      {"double", {"float", "float32", "float64", "number", "decimal"}},
-      {"string", {"str", "text"}},
-      {"bool", {"boolean"}},
-      {"int", {"integer", "long", "int32", "int64", "i64"}},
-      {"uint", {"unsigned", "uint32", "uint64", "u64"}},
-      {"timestamp", {"datetime"}},
-      {"null", {"none"}},
-      {"bytes", {"blob", "binary"}}};
-  static const std::map<std::string_view, std::string_view> notes{
-      {"object", "a record is declared by `type Name { field: T }`; any value is `any`"},
-      {"dict", "a map is `map<string, T>`; a record is declared by `type Name { field: T }`"},
-      {"list", "an array is `T[]`"},
-      {"array", "an array is `T[]`"},
-      {"optional", "a value that may be null is `T?`"},
-      {"enum", "a choice is a union of literals: `\"low\" | \"high\"`"},
-      {"date", "a moment is `timestamp`; a day without a time is a `string`"},
-      {"json", "any value is `any`"}};
-  for (const auto& [ours, theirs] : foreign) {
-    if (std::ranges::find(theirs, name) == theirs.end()) continue;
-    diagnostic.meant(std::string(ours));
-    return true;
-  }
-  const auto note = notes.find(name);
-  if (note == notes.end()) return false;
-  diagnostic.note(std::string(note->second));
-  return true;
-}
 
 TypeId named_type(Model& m, Module& module, Cursor node) {
   static const std::map<std::string_view, TypeKind> simple{
@@ -92,10 +55,9 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
     return TypeTable::simple(TypeKind::poison);  // perhaps declared in what could not be read
   auto report = m.sink.report(Kind::unknown_type, node.span(),
                               fmt::format("no type is named `{}`", node.text()));
-  const std::string folded = lower(name);
-  const bool near =
-      std::ranges::any_of(module.types, [&](const auto& t) { return lower(t.first) == folded; });
-  if (near || !explain_foreign(folded, report)) report.suggest(node.text(), candidates);
+  const bool near = std::ranges::any_of(
+      module.types, [&](const auto& t) { return lower_case(t.first) == lower_case(name); });
+  if (near || !explain_type_name(name, report)) report.suggest(node.text(), candidates);
   return TypeTable::simple(TypeKind::poison);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "compiler/base/utf8.hpp"
+#include "compiler/syntax/habits.hpp"
 #include "grammar/file.hpp"
 
 namespace kflow::syntax {
@@ -30,14 +31,22 @@ void report_invalid_bytes(const source::File& file, diagnostics::Sink& sink) {
 }
 
 void report(const source::File& file, Recorder& recorder, diagnostics::Sink& sink) {
+  // A block whose `{` is missing takes the `}` of the one around it: that is not said again.
+  size_t unopened = 0;
   for (const SyntaxError& e : recorder.errors()) {
+    if (e.message.starts_with("expected `{`")) ++unopened;
+    if (unopened > 0 && e.message.starts_with("expected `}`")) {
+      --unopened;
+      continue;
+    }
     const auto kind =
         e.unexpected ? diagnostics::Kind::unexpected_token : diagnostics::Kind::expected_token;
     auto builder = sink.report(kind, {file.id(), e.begin, e.end}, e.message);
     if (e.related != UINT32_MAX)
       builder.secondary({file.id(), e.related, e.related + 1}, e.related_text);
-    if (!e.note.empty()) builder.note(e.note);
-    if (!e.near.empty()) builder.suggest(e.near, e.candidates);
+    const std::string note = e.note.empty() ? habit_note(file.text(), e) : e.note;
+    if (!note.empty()) builder.note(note);
+    if (note.empty() && !e.near.empty()) builder.suggest(e.near, e.candidates);
   }
 }
 
