@@ -1,5 +1,7 @@
 // The table of routes as an OpenAPI 3.1 document.
+#include <algorithm>
 #include <set>
+#include <span>
 
 #include "compiler/base/json.hpp"
 #include "runtime/server/router.hpp"
@@ -29,6 +31,7 @@ void write_schema(JsonWriter& out, const Parameter& p) {
       out.key("type"), out.string("string");
       if (p.required || p.in == In::path) out.key("minLength"), out.integer(1);
       out.key("maxLength"), out.unsigned_integer(p.max_bytes);
+      if (p.choices.empty()) out.key("pattern"), out.raw(R"("^[^\\u0000]*$")");
       if (!p.choices.empty()) {
         out.key("enum");
         out.begin_array();
@@ -117,23 +120,25 @@ void write_body(JsonWriter& out, const Route& route) {
   out.end_object();
 }
 
-void write_answer(JsonWriter& out, int status, std::string_view doc, std::string_view schema,
-                  std::string_view media) {
-  out.key(std::to_string(status));
+// All of one status: they differ in what the body is.
+void write_answers(JsonWriter& out, std::span<const Answer> answers) {
+  out.key(std::to_string(answers[0].status));
   out.begin_object();
-  out.key("description"), out.string(doc);
-  if (!schema.empty()) {
+  out.key("description"), out.string(answers[0].doc);
+  if (!answers[0].schema.empty()) {
     out.key("content");
     out.begin_object();
-    out.key(media);
-    out.begin_object();
-    out.key("schema");
-    if (schema == "text") {
-      out.raw(R"({"type":"string"})");
-    } else {
-      out.raw(R"({"$ref":"#/components/schemas/)" + std::string(schema) + "\"}");
+    for (const Answer& a : answers) {
+      out.key(a.media);
+      out.begin_object();
+      out.key("schema");
+      if (a.schema == "text") {
+        out.raw(R"({"type":"string"})");
+      } else {
+        out.raw(R"({"$ref":"#/components/schemas/)" + std::string(a.schema) + "\"}");
+      }
+      out.end_object();
     }
-    out.end_object();
     out.end_object();
   }
   out.end_object();
@@ -174,11 +179,17 @@ void write_route(JsonWriter& out, const Route& route) {
   };
   also(400, "malformed");
   if (route.scope != Scope::open) also(401, "a token is needed"), also(403, "not allowed");
-  also(404, "there is no such thing");
-  also(413, "too large"), also(415, "a body of another kind");
+  also(404, "there is no such thing"), also(408, "it did not come in time");
+  also(413, "too large"), also(414, "too long an address"), also(415, "a body of another kind");
   also(421, "not the name of this server"), also(422, "a parameter is wrong");
-  also(503, "not now");
-  for (const Answer& a : answers) write_answer(out, a.status, a.doc, a.schema, a.media);
+  also(431, "too large headers"), also(503, "not now");
+  std::ranges::stable_sort(answers, {}, &Answer::status);
+  for (size_t i = 0; i < answers.size();) {
+    size_t end = i;
+    while (end < answers.size() && answers[end].status == answers[i].status) ++end;
+    write_answers(out, std::span(answers).subspan(i, end - i));
+    i = end;
+  }
   out.end_object();
   if (route.scope == Scope::open) {
     out.key("security"), out.raw("[]");

@@ -243,6 +243,7 @@ void add_control_routes(App& app) {
                       of_session_row(In::body),
                       of_user_row(In::body)},
        .answers = {{200, "the events that follow, or the run at its end or next pause", "Run"},
+                   {200, "the events", "text", "text/event-stream"},
                    {202, "the answers are durable", "Started"},
                    ended},
        .run = bind(resume_with_answers)});

@@ -305,6 +305,7 @@ void add_start_routes(App& app) {
                        .doc = "of the workflow, if not the newest",
                        .max_bytes = 64}},
        .answers = {{200, "its events, or the run when it has ended or waits for a person", "Run"},
+                   {200, "its events", "text", "text/event-stream"},
                    {202, "it is durable and under way", "Started"},
                    refusal(409, "the key or the id was used for another run"),
                    refusal(429, "too many runs")},

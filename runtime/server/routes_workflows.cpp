@@ -134,14 +134,15 @@ void add_workflow_routes(App& app) {
                     .summary = "The workflows that are served",
                     .answers = {{200, "all of them", "WorkflowList"}},
                     .run = bind(list)});
-  app.router().add(
-      {.method = "GET",
-       .pattern = "/workflows/{workflow_id}",
-       .id = "get_workflow",
-       .summary = "A workflow: its input, its graph",
-       .parameters = {{.name = "version", .doc = "as a run has it, if not the newest one"}},
-       .answers = {{200, "the workflow", "Workflow"}},
-       .run = bind(get)});
+  app.router().add({.method = "GET",
+                    .pattern = "/workflows/{workflow_id}",
+                    .id = "get_workflow",
+                    .summary = "A workflow: its input, its graph",
+                    .parameters = {{.name = "version",
+                                    .doc = "as a run has it, if not the newest one",
+                                    .max_bytes = 64}},
+                    .answers = {{200, "the workflow", "Workflow"}},
+                    .run = bind(get)});
   app.router().add({.method = "GET",
                     .pattern = "/workflows/ws",
                     .id = "socket",
