@@ -5,6 +5,7 @@
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/ir/schedule.hpp"
 #include "runtime/engine/impl.hpp"
+#include "runtime/engine/schedule_row.hpp"
 
 namespace kflow::engine {
 namespace {
@@ -24,6 +25,22 @@ Result<std::vector<RunHeader>> unfinished(store::Store& store, std::string_view 
 }
 
 }  // namespace
+
+std::string encode_row(const ScheduleRow& row) {
+  ByteWriter out;
+  ir::encode_schedule(row.spec, out);
+  if (!row.input.as_map().empty()) cel::encode_value(row.input, out);
+  return out.take();
+}
+
+Result<ScheduleRow> decode_row(std::string_view bytes) {
+  ByteReader in(bytes);
+  ScheduleRow out{.spec = ir::decode_schedule(in)};
+  if (!in.failed() && !in.done()) out.input = cel::decode_value(in);
+  if (!in.done() || out.input.kind() != cel::Kind::map)
+    return fail(ErrorCode::corrupt, "a stored schedule cannot be read");
+  return out;
+}
 
 std::string schedule_tag(std::string_view id) { return "schedule:" + std::string(id); }
 
@@ -61,19 +78,19 @@ Result<void> put_schedule(store::Store& store, const std::string& id, const ir::
 
 // One occurrence. False: nothing more is due, `next` says when.
 bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next) {
-  const auto spec = ir::decode_schedule(schedule.spec);
+  const auto row = decode_row(schedule.spec);
   const auto running = unfinished(*store_, schedule.id);
-  if (!spec || !running) {
+  if (!row || !running) {
     trouble("schedule `" + schedule.id +
-            "`: " + (spec ? running.error().message : spec.error().message));
+            "`: " + (row ? running.error().message : row.error().message));
     next = t + schedule_retry_ms;
     return false;
   }
   const ir::FirePlan plan =
-      ir::plan_fire(*spec, schedule.next_due, t, running->size(), schedule.id);
+      ir::plan_fire(row->spec, schedule.next_due, t, running->size(), schedule.id);
   if (plan.verdict == ir::FirePlan::Verdict::invalid) {
     trouble("schedule `" + schedule.id +
-            "` cannot be followed here: " + ir::check_schedule(*spec).error().message);
+            "` cannot be followed here: " + ir::check_schedule(row->spec).error().message);
     next = t + schedule_retry_ms;
     return false;
   }
@@ -90,7 +107,7 @@ bool Engine::Impl::fire(const store::Schedule& schedule, Millis t, Millis& next)
         program ? (*program)->find(schedule.workflow) : ir::CallableId();
     const auto input =
         workflow
-            ? check_input(**program, workflow, cel::Value::map({}))
+            ? check_input(**program, workflow, row->input)
             : Result<cel::Value>(fail(ErrorCode::not_found, "its program has no such workflow"));
     if (!input) {
       trouble("schedule `" + schedule.id +

@@ -54,6 +54,17 @@ Problem problem_of(const Error& error) {
 void answer(const CallPtr& call, const Problem& problem) { call->reply(to_response(problem)); }
 void answer(const CallPtr& call, const Error& error) { answer(call, problem_of(error)); }
 
+Problem input_problem(std::span<const engine::InputProblem> problems, const std::string& before) {
+  Problem out{422, ""};
+  for (const engine::InputProblem& p : problems) {
+    const std::string path = p.path.empty() ? "" : before + p.path;
+    out.detail +=
+        (out.detail.empty() ? "" : "; ") + (path.empty() ? p.rule : "`" + path + "` " + p.rule);
+    out.errors.emplace_back(path, p.rule);
+  }
+  return out;
+}
+
 void with_run(App& app, const CallPtr& call,
               const std::function<void(const store::RunHeader&)>& then) {
   const auto found = app.find_run(call->who, call->text("workflow_id"), call->text("run_id"));

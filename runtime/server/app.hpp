@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 
 #include "runtime/engine/engine.hpp"
@@ -101,6 +102,8 @@ Problem problem_of(const Error& error);
 /// `call` gets a problem document.
 void answer(const CallPtr& call, const Problem& problem);
 void answer(const CallPtr& call, const Error& error);
+/// 422 with what is wrong with a workflow's input; `before`: of each path.
+Problem input_problem(std::span<const engine::InputProblem> problems, const std::string& before);
 /// Calls `then` with the run that the call means (workflow_id, run_id, session_id, user_id), or
 /// answers that there is none.
 void with_run(App& app, const CallPtr& call,

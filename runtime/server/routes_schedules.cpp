@@ -3,6 +3,7 @@
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/ir/schedule.hpp"
 #include "runtime/engine/load.hpp"
+#include "runtime/engine/schedule_row.hpp"
 #include "runtime/server/app.hpp"
 #include "runtime/server/documents.hpp"
 #include "runtime/server/parameters.hpp"
@@ -15,8 +16,9 @@ using store::Schedule;
 
 Result<void> write_schedule(JsonWriter& out, store::Store& store, const Principal& who,
                             const Schedule& row) {
-  const auto spec = ir::decode_schedule(row.spec);
-  if (!spec) return std::unexpected(spec.error());
+  const auto content = engine::decode_row(row.spec);
+  if (!content) return std::unexpected(content.error());
+  const ir::ScheduleSpec& spec = content->spec;
   std::string last_id;
   machine::Millis last_at = 0;
   if (row.last_run != 0) {
@@ -28,10 +30,11 @@ Result<void> write_schedule(JsonWriter& out, store::Store& store, const Principa
   out.begin_object();
   out.key("id"), out.string(row.id);
   out.key("workflow_id"), out.string(row.workflow);
-  out.key("cron"), out.string(spec->cron);
-  out.key("tz"), out.string(spec->zone.empty() ? "UTC" : spec->zone);
-  out.key("overlap"), out.string(ir::to_string(spec->overlap));
-  out.key("catch_up"), out.string(ir::to_string(spec->catch_up));
+  out.key("cron"), out.string(spec.cron);
+  out.key("tz"), out.string(spec.zone.empty() ? "UTC" : spec.zone);
+  out.key("overlap"), out.string(ir::to_string(spec.overlap));
+  out.key("catch_up"), out.string(ir::to_string(spec.catch_up));
+  out.key("input"), out.raw(cel::to_json(content->input));
   out.key("enabled"), out.boolean(row.enabled);
   out.key("next_at");
   row.next_due == machine::never || !row.enabled ? out.null() : out.integer(row.next_due);
@@ -101,18 +104,24 @@ void create(App& app, const CallPtr& call) {
   const auto sound = ir::check_schedule(spec);
   if (!sound)
     return answer(call, Problem{422, sound.error().message, {{"cron", sound.error().message}}});
-  const auto input = engine::inspect_input(program, entry->callable, cel::Value::map({}));
-  if (!input.problems.empty())
-    return answer(call, Problem{422,
-                                "a schedule starts its workflow without inputs, and `" + workflow +
-                                    "` has some without a default",
-                                {{"workflow_id", "has inputs without a default"}}});
+  // Looked at again at each start, with the defaults of that moment.
+  const cel::Value* given = call->value("input");
+  const engine::ScheduleRow content{.spec = spec,
+                                    .input = given == nullptr ? cel::Value::map({}) : *given};
+  const auto input = engine::inspect_input(program, entry->callable, content.input);
+  if (!input.problems.empty()) return answer(call, input_problem(input.problems, "input."));
+  std::string encoded = engine::encode_row(content);
+  if (encoded.size() > engine::max_schedule_input_bytes) {
+    return answer(call,
+                  Problem{413, "the input of a schedule has at most " +
+                                   std::to_string(engine::max_schedule_input_bytes) + " bytes"});
+  }
   Schedule row{.id = std::string(added_schedule) + engine::new_run_id(app.now()),
                .workflow = workflow,
                .program = ir::hash(program),
                .program_bytes = ir::encode(program),
                .project_root = app.parts().project_root,
-               .spec = ir::encode_schedule(spec)};
+               .spec = std::move(encoded)};
   const auto first = ir::first_occurrence(spec, app.now(), row.id);
   row.next_due = first ? first->due_ms : machine::never;
   if (auto done = app.store().put_schedule(row); !done) return answer(call, done.error());
@@ -124,8 +133,9 @@ void enable(App& app, const CallPtr& call, bool on) {
   with_schedule(app, call, [&](Schedule row) {
     if (on && !row.enabled) {
       // What was due meanwhile is not made up for.
-      const auto spec = ir::decode_schedule(row.spec);
-      const auto first = spec ? ir::first_occurrence(*spec, app.now(), row.id) : std::nullopt;
+      const auto content = engine::decode_row(row.spec);
+      const auto first =
+          content ? ir::first_occurrence(content->spec, app.now(), row.id) : std::nullopt;
       row.next_due = first ? first->due_ms : machine::never;
     }
     row.enabled = on;
@@ -139,8 +149,12 @@ void trigger(App& app, const CallPtr& call) {
     if (!program) return answer(call, program.error());
     const ir::CallableId workflow = (*program)->find(row.workflow);
     if (!workflow) return answer(call, Problem{409, "its program has no such workflow"});
+    const auto content = engine::decode_row(row.spec);
+    if (!content) return answer(call, content.error());
+    auto input = engine::check_input(**program, workflow, content->input);
+    if (!input) return answer(call, input.error());
     app.engine().start(
-        *program, workflow, cel::Value::map({}),
+        *program, workflow, *input,
         {.user_id = call->who.user_id,
          .tags = {engine::schedule_tag(row.id)},
          .project_root = row.project_root},
@@ -190,6 +204,10 @@ void add_schedule_routes(App& app) {
                        .doc = "as in a file: `0 9 * * MON`",
                        .required = true,
                        .max_bytes = 200},
+                      {.name = "input",
+                       .in = In::body,
+                       .type = Type::object,
+                       .doc = "what each run of it is given, by name; at most 64 KiB"},
                       {.name = "tz", .in = In::body, .doc = "a zone; else UTC", .max_bytes = 100},
                       {.name = "overlap",
                        .in = In::body,

@@ -247,13 +247,7 @@ void start(App& app, const CallPtr& call) {
   engine::CheckedInput checked = engine::inspect_input(*target.program, target.workflow, *complete);
   if (!checked.problems.empty()) {
     (void)app.store().release_stages(options.stages);
-    Problem problem{422, ""};
-    for (const engine::InputProblem& p : checked.problems) {
-      problem.detail += (problem.detail.empty() ? "" : "; ") +
-                        (p.path.empty() ? p.rule : "`" + p.path + "` " + p.rule);
-      problem.errors.emplace_back(p.path, p.rule);
-    }
-    return answer(call, problem);
+    return answer(call, input_problem(checked.problems, ""));
   }
   if (!call->has("session_state")) return start_run(app, call, target, checked.value, options);
   if (options.id.empty()) options.id = engine::new_run_id(app.now());

@@ -55,7 +55,7 @@ inline constexpr std::string_view component_schemas = R"({
   "updated_at":{"type":["integer","null"]},"session_state":{}}},
 "SessionList":{"type":"object","required":["data","meta"],"properties":{"data":{"type":"array","items":{"$ref":"#/components/schemas/Session"}},"meta":{"type":"object"}}},
 "Schedule":{"type":"object","required":["id","workflow_id","cron","enabled"],"properties":{"id":{"type":"string"},"workflow_id":{"type":"string"},
-  "cron":{"type":"string"},"tz":{"type":"string"},"overlap":{"type":"string"},"catch_up":{"type":"string"},"enabled":{"type":"boolean"},
+  "cron":{"type":"string"},"tz":{"type":"string"},"input":{"type":"object"},"overlap":{"type":"string"},"catch_up":{"type":"string"},"enabled":{"type":"boolean"},
   "next_at":{"type":["integer","null"]},"last_at":{"type":["integer","null"]},"last_run_id":{"type":["string","null"]},"from_file":{"type":"boolean"}}},
 "ScheduleList":{"type":"array","items":{"$ref":"#/components/schemas/Schedule"}},
 "SessionInfo":{"type":"object","required":["requires_auth","signed_in"],"properties":{"requires_auth":{"type":"boolean"},"signed_in":{"type":"boolean"},

@@ -1,4 +1,5 @@
 // Sessions and schedules.
+#include <atomic>
 #include <thread>
 
 #include "tests/server/served.hpp"
@@ -24,7 +25,19 @@ workflow nightly() -> string {
   return "done"
 }
 workflow needs(x: int) -> int { return x }
+workflow says(text: string) -> string { return text }
 )";
+
+// Stands until it is moved.
+class StillClock final : public engine::Clock {
+ public:
+  explicit StillClock(machine::Millis now) : now_(now) {}
+  machine::Millis now() const override { return now_; }
+  void move(machine::Millis by) { now_ += by; }
+
+ private:
+  std::atomic<machine::Millis> now_;
+};
 
 Served::Setup setup() { return {.files = {{"f.kflow", flows_here}}}; }
 
@@ -111,12 +124,66 @@ TEST_CASE("schedules of files and of people") {
   CHECK(json_of(s.get("/schedules").body).as_list().size() == 2);
   CHECK(s.post("/schedules", R"({"workflow_id":"visit","cron":"nonsense"})").status == 422);
   CHECK(s.post("/schedules", R"({"workflow_id":"none","cron":"* * * * *"})").status == 422);
-  CHECK(s.post("/schedules", R"({"workflow_id":"needs","cron":"* * * * *"})").status == 422);
+  const Answer without = s.post("/schedules", R"({"workflow_id":"needs","cron":"* * * * *"})");
+  CHECK(without.status == 422);
+  CHECK(field(json_of(without.body).find("errors")->as_list()[0], "path") == "input.x");
   CHECK(s.post("/schedules", R"({"workflow_id":"visit","cron":"* * * * *","tz":"Mars/Sea"})")
             .status == 422);
   CHECK(send(s, "DELETE", "/schedules/" + id).status == 204);
   CHECK(send(s, "DELETE", "/schedules/" + id).status == 404);
   CHECK(s.post("/schedules/none/enable", "").status == 404);
+}
+
+TEST_CASE("a schedule gives its runs an input, which is checked when it is made") {
+  Served s(setup());
+  const auto add = [&](const std::string& more) {
+    return s.post("/schedules", R"({"workflow_id":"needs","cron":"0 3 * * *")" + more + "}");
+  };
+  CHECK(add(R"(,"input":{"x":"many"})").status == 422);
+  CHECK(add(R"(,"input":{"x":1,"y":2})").status == 422);
+  CHECK(add(R"(,"input":[1])").status == 422);
+  const std::string large(70'000, 'x');
+  CHECK(s.post("/schedules",
+               R"({"workflow_id":"says","cron":"0 3 * * *","input":{"text":")" + large + "\"}}")
+            .status == 413);
+  const Answer added = add(R"(,"input":{"x":7})");
+  REQUIRE(added.status == 201);
+  const std::string id = field(json_of(added.body), "id");
+  CHECK(field(json_of(added.body), "input") == R"({"x":7})");
+  const auto run = [&] {
+    const Answer triggered = s.post("/schedules/" + id + "/trigger", "");
+    CHECK(triggered.status == 202);
+    const std::string started = field(json_of(triggered.body), "run_id");
+    return field(s.wait("needs", started, {"COMPLETED"}), "content");
+  };
+  CHECK(run() == "7");
+  // Kept with the store, and by what changes the row.
+  CHECK(s.post("/schedules/" + id + "/disable", "").status == 200);
+  s.restart();
+  CHECK(s.post("/schedules/" + id + "/enable", "").status == 200);
+  CHECK(run() == "7");
+}
+
+TEST_CASE("a schedule's runs start by themselves with its input") {
+  Served::Setup early = setup();
+  const auto clock = std::make_shared<StillClock>(1'790'000'000'000);
+  early.engine = [clock](engine::EngineOptions& options) { options.clock = clock; };
+  Served s(std::move(early));
+  const Answer added =
+      s.post("/schedules", R"({"workflow_id":"needs","cron":"* * * * *","input":{"x":9}})");
+  REQUIRE(added.status == 201);
+  clock->move(60'000);
+  // Whatever changes a schedule wakes who follows them.
+  CHECK(s.post("/schedules/" + field(json_of(added.body), "id") + "/enable", "").status == 200);
+  cel::Value runs;
+  for (int i = 0; i < 2000; ++i) {
+    runs = json_of(s.get("/workflows/needs/runs?status=COMPLETED").body);
+    if (!runs.find("data")->as_list().empty()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  REQUIRE(runs.find("data")->as_list().size() == 1);
+  const std::string id = field(runs.find("data")->as_list()[0], "run_id");
+  CHECK(field(json_of(s.get("/workflows/needs/runs/" + id).body), "content") == "9");
 }
 
 TEST_CASE("the schedule of a workflow goes when its file says it no more") {
