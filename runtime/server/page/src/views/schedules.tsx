@@ -1,11 +1,12 @@
 // Schedules: what starts by itself, when, and a form for a further one.
 import { useState } from "preact/hooks";
-import { api, type ApiError } from "../api/client.ts";
+import { api, ApiError } from "../api/client.ts";
 import type { Json, Schedule } from "../api/types.ts";
 import { ago, shortId, when } from "../model/format.ts";
 import { href, runHref } from "../router.ts";
+import { SchemaForm } from "../ui/form.tsx";
 import { attempt, Button, Dialog, Empty, ErrorBox, Loading } from "../ui/parts.tsx";
-import { go, may, tell, useLoad, useNow } from "../ui/state.ts";
+import { go, may, tell, tellError, useLoad, useNow } from "../ui/state.ts";
 
 export function SchedulesView() {
   const list = useLoad(() => api.schedules(), "schedules", 5000);
@@ -152,12 +153,6 @@ export function SchedulesView() {
   );
 }
 
-/** The parameters that a run cannot do without: a schedule gives none. */
-function neededBy(schema: Json | undefined): string[] {
-  const required = (schema as { required?: Json } | undefined)?.required;
-  return Array.isArray(required) ? required.map(String) : [];
-}
-
 function AddDialog({ onClose, onDone }: { onClose(): void; onDone(): void }) {
   const workflows = useLoad(() => api.workflows(), "workflows");
   const [workflow, setWorkflow] = useState("");
@@ -167,66 +162,63 @@ function AddDialog({ onClose, onDone }: { onClose(): void; onDone(): void }) {
   const [tz, setTz] = useState(Intl.DateTimeFormat().resolvedOptions().timeZone);
   const [overlap, setOverlap] = useState("skip");
   const [problem, setProblem] = useState<ApiError | null>(null);
-  const needed = neededBy(program.data?.input_schema);
-  const submit = async (e: Event) => {
-    e.preventDefault();
+  const submit = async (input: Json) => {
     setProblem(null);
     try {
-      await api.addSchedule({ workflow_id: chosen, cron, overlap, ...(tz ? { tz } : {}) });
+      await api.addSchedule({ workflow_id: chosen, cron, overlap, input, ...(tz ? { tz } : {}) });
       tell("The schedule is recorded");
       onDone();
     } catch (error) {
-      setProblem(error as ApiError);
+      if (!(error instanceof ApiError)) return tellError("It was not recorded", error);
+      const fields = error.fields.filter((f) => f.path.startsWith("input"));
+      if (fields.length > 0 && fields.length === error.fields.length)
+        return fields.map((f) => ({ ...f, path: f.path.replace(/^input\.?/, "") }));
+      setProblem(error);
     }
   };
   return (
     <Dialog title="New schedule" onClose={onClose} wide>
-      <form onSubmit={submit}>
+      <label class="field">
+        <span class="field-name">Workflow</span>
+        <select value={chosen} onChange={(e) => setWorkflow(e.currentTarget.value)}>
+          {workflows.data?.map((w) => (
+            <option key={w.id} value={w.id}>
+              {w.id}
+            </option>
+          ))}
+        </select>
+      </label>
+      <div class="field-row">
         <label class="field">
-          <span class="field-name">Workflow</span>
-          <select value={chosen} onChange={(e) => setWorkflow(e.currentTarget.value)}>
-            {workflows.data?.map((w) => (
-              <option key={w.id} value={w.id}>
-                {w.id}
-              </option>
-            ))}
+          <span class="field-name">
+            When <span class="muted">minute hour day month weekday</span>
+          </span>
+          <input class="mono" value={cron} onInput={(e) => setCron(e.currentTarget.value)} />
+        </label>
+        <label class="field">
+          <span class="field-name">Time zone</span>
+          <input value={tz} placeholder="UTC" onInput={(e) => setTz(e.currentTarget.value)} />
+        </label>
+        <label class="field">
+          <span class="field-name">If one still runs</span>
+          <select value={overlap} onChange={(e) => setOverlap(e.currentTarget.value)}>
+            <option value="skip">skip</option>
+            <option value="queue">queue</option>
+            <option value="allow">allow</option>
+            <option value="cancel_oldest">cancel the oldest</option>
           </select>
         </label>
-        {needed.length > 0 && (
-          <p class="note-line">
-            A schedule gives no input, and <code>{chosen}</code> needs{" "}
-            {needed.map((n) => `\`${n}\``).join(", ")}: give that a default, or start it from another
-            workflow.
-          </p>
-        )}
-        <div class="field-row">
-          <label class="field">
-            <span class="field-name">
-              When <span class="muted">minute hour day month weekday</span>
-            </span>
-            <input class="mono" value={cron} onInput={(e) => setCron(e.currentTarget.value)} />
-          </label>
-          <label class="field">
-            <span class="field-name">Time zone</span>
-            <input value={tz} placeholder="UTC" onInput={(e) => setTz(e.currentTarget.value)} />
-          </label>
-          <label class="field">
-            <span class="field-name">If one still runs</span>
-            <select value={overlap} onChange={(e) => setOverlap(e.currentTarget.value)}>
-              <option value="skip">skip</option>
-              <option value="queue">queue</option>
-              <option value="allow">allow</option>
-              <option value="cancel_oldest">cancel the oldest</option>
-            </select>
-          </label>
-        </div>
-        <ErrorBox error={problem ?? workflows.error ?? program.error} />
-        <div class="form-actions">
-          <Button type="submit" kind="primary" disabled={chosen === "" || needed.length > 0}>
-            Add
-          </Button>
-        </div>
-      </form>
+      </div>
+      <ErrorBox error={problem ?? workflows.error ?? program.error} />
+      {program.data?.id === chosen && (
+        <SchemaForm
+          key={chosen}
+          id="schedule"
+          schema={program.data.input_schema ?? { type: "object", properties: {}, required: [] }}
+          submit="Add"
+          onSubmit={submit}
+        />
+      )}
     </Dialog>
   );
 }
