@@ -71,8 +71,7 @@ Feed::Taken Feed::take(uint64_t cursor, std::function<void()>* ready, uint64_t& 
     }
     if (ready == nullptr || state_.gone || (state_.ended && cursor >= state_.next_index))
       return out;
-    id = ++last_id_;
-    parked_.emplace(id, std::move(*ready));
+    id = park_now(std::move(*ready));
     if (cursor < state_.next_index) read = wanted_.insert(cursor).second;
   }
   if (read) schedule();
@@ -81,17 +80,23 @@ Feed::Taken Feed::take(uint64_t cursor, std::function<void()>* ready, uint64_t& 
 
 uint64_t Feed::park(std::function<void()> ready) {
   const std::lock_guard guard(mutex_);
-  parked_.emplace(++last_id_, std::move(ready));
+  return park_now(std::move(ready));
+}
+
+uint64_t Feed::park_now(std::function<void()> ready) {
+  parked_.emplace_back(++last_id_, std::move(ready));
   return last_id_;
 }
 
 void Feed::unpark(uint64_t id) {
   std::function<void()> dropped;
   const std::lock_guard guard(mutex_);
-  const auto it = parked_.find(id);
-  if (it == parked_.end()) return;
-  dropped = std::move(it->second);
-  parked_.erase(it);
+  const auto it = std::ranges::lower_bound(parked_, id, {}, [](const auto& p) { return p.first; });
+  if (it == parked_.end() || it->first != id || !it->second) return;
+  dropped = std::exchange(it->second, nullptr);
+  if (++taken_back_ <= parked_.size() / 2) return;
+  std::erase_if(parked_, [](const auto& p) { return !p.second; });
+  taken_back_ = 0;
 }
 
 void Feed::changed() { schedule(); }
@@ -120,12 +125,16 @@ void Feed::work() {
   for (const uint64_t index : wanted) read_wanted(index);
   read_tail();
   world_.on_network([self = shared_from_this()] {
-    std::map<uint64_t, std::function<void()>> parked;
+    std::vector<std::pair<uint64_t, std::function<void()>>> parked;
     {
       const std::lock_guard guard(self->mutex_);
       parked.swap(self->parked_);
+      self->parked_.reserve(parked.size());  // most come back
+      self->taken_back_ = 0;
     }
-    for (auto& [id, ready] : parked) ready();
+    for (auto& [id, ready] : parked) {
+      if (ready) ready();
+    }
     bool more = false;
     {
       const std::lock_guard guard(self->mutex_);

@@ -66,6 +66,7 @@ class Feed : public std::enable_shared_from_this<Feed> {
   Result<void> load();
 
  private:
+  uint64_t park_now(std::function<void()> ready);
   void schedule();
   void work();
   bool refresh(store::RunHeader& header);
@@ -86,7 +87,8 @@ class Feed : public std::enable_shared_from_this<Feed> {
   size_t bytes_ = 0;
   uint64_t tick_ = 0;
   std::set<uint64_t> wanted_;
-  std::map<uint64_t, std::function<void()>> parked_;
+  std::vector<std::pair<uint64_t, std::function<void()>>> parked_;  // by id; empty: taken back
+  size_t taken_back_ = 0;
   uint64_t last_id_ = 0;
   bool scheduled_ = false;  // a worker is at it, or the network has not heard of the last one yet
   bool again_ = false;

@@ -42,7 +42,7 @@ void write_schema(JsonWriter& out, const Parameter& p) {
     case Type::integer:
       out.key("type"), out.string("integer");
       out.key("minimum"), out.integer(p.min);
-      if (p.max != INT64_MAX) out.key("maximum"), out.integer(p.max);
+      out.key("maximum"), out.integer(p.max);
       break;
     case Type::boolean:
       out.key("type"), out.string("boolean");
@@ -131,6 +131,11 @@ void write_answers(JsonWriter& out, std::span<const Answer> answers) {
     for (const Answer& a : answers) {
       out.key(a.media);
       out.begin_object();
+      // Of a stream, there is a schema for none of its frames alone.
+      if (a.media == "text/event-stream") {
+        out.end_object();
+        continue;
+      }
       out.key("schema");
       if (a.schema == "text") {
         out.raw(R"({"type":"string"})");
@@ -216,11 +221,11 @@ std::string Router::openapi(std::string_view version) const {
   out.key("paths");
   out.begin_object();
   std::set<std::string_view> patterns;
-  for (const auto& first : routes_) {
+  for (const auto& [first, ignored] : routes_) {
     if (!patterns.insert(first->pattern).second) continue;
     out.key(first->pattern);
     out.begin_object();
-    for (const auto& route : routes_) {
+    for (const auto& [route, parts] : routes_) {
       if (route->pattern != first->pattern) continue;
       out.key(lower(route->method));
       write_route(out, *route);

@@ -57,8 +57,9 @@ std::string convert(const Parameter& p, cel::Value& value, bool typed) {
       }
       if (value.kind() != cel::Kind::int_) return "must be an integer";
       if (value.as_int() < p.min || value.as_int() > p.max)
-        return p.max == INT64_MAX ? fmt::format("is at least {}", p.min)
-                                  : fmt::format("is {} to {}", p.min, p.max);
+        return value.as_int() < p.min && p.max == largest_integer
+                   ? fmt::format("is at least {}", p.min)
+                   : fmt::format("is {} to {}", p.min, p.max);
       return "";
     }
     case Type::boolean: {
@@ -180,7 +181,10 @@ bool Call::flag(std::string_view name, bool otherwise) const {
   return v == nullptr ? otherwise : v->as_bool();
 }
 
-void Router::add(Route route) { routes_.push_back(std::make_unique<Route>(std::move(route))); }
+void Router::add(Route route) {
+  auto parts = split(route.pattern);
+  routes_.push_back({std::make_unique<Route>(std::move(route)), std::move(parts)});
+}
 
 Router::Match Router::match(std::string_view method, std::string_view target) const {
   Match out;
@@ -196,8 +200,7 @@ Router::Match Router::match(std::string_view method, std::string_view target) co
     segments.push_back(std::move(*decoded));
   }
   std::set<std::string_view> methods;
-  for (const auto& route : routes_) {
-    const auto wanted = split(route->pattern);
+  for (const auto& [route, wanted] : routes_) {
     if (wanted.size() != segments.size()) continue;
     std::vector<std::pair<std::string_view, std::string>> captured;
     bool fits = true;
@@ -216,9 +219,9 @@ Router::Match Router::match(std::string_view method, std::string_view target) co
     out.route = route.get();
     out.captured = std::move(captured);
   }
+  if (out.route != nullptr) return out;
   if (methods.contains("GET")) methods.insert("HEAD");
   out.allow = fmt::format("{}", fmt::join(methods, ", "));
-  if (out.route != nullptr) return out;
   if (methods.empty()) {
     out.problem = Problem{404, "there is nothing at this path; /openapi.json lists what there is"};
   } else {

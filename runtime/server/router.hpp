@@ -24,6 +24,9 @@ enum class In : uint8_t { path, query, header, body };
 /// so on; `json` any value, of forms a text that is JSON.
 enum class Type : uint8_t { text, integer, boolean, json, object, moment };
 
+/// What every reader of JSON can hold (2⁵³ − 1).
+inline constexpr int64_t largest_integer = 9'007'199'254'740'991;
+
 struct Parameter {
   std::string_view name;
   In in = In::query;
@@ -31,7 +34,7 @@ struct Parameter {
   std::string_view doc;
   bool required = false;
   int64_t min = 0;  ///< of integers
-  int64_t max = INT64_MAX;
+  int64_t max = largest_integer;
   std::vector<std::string_view> choices = {};  ///< of texts
   bool many = false;                           ///< may be given several times, or with commas
   size_t max_bytes = 65'536;                   ///< of texts
@@ -95,7 +98,11 @@ class Router {
   std::string openapi(std::string_view version) const;
 
  private:
-  std::vector<std::unique_ptr<Route>> routes_;
+  struct Known {
+    std::unique_ptr<Route> route;
+    std::vector<std::string_view> parts;  // of its pattern
+  };
+  std::vector<Known> routes_;
 };
 
 }  // namespace kflow::server

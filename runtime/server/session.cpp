@@ -414,20 +414,20 @@ void Session::pump() {
 }
 
 void Session::write_pieces() {
-  std::vector<asio::const_buffer> buffers;
-  buffers.reserve(pieces_.size() + 2);
+  buffers_.clear();
   size_t size = 0;
   for (const Piece& piece : pieces_) size += piece.bytes.size();
   chunk_ = fmt::format("{:x}\r\n", size);
   static constexpr std::string_view chunk_end = "\r\n";
   if (size == 0) return end_stream();
-  if (chunked_) buffers.push_back(asio::buffer(chunk_));
+  if (chunked_) buffers_.push_back(asio::buffer(chunk_));
   for (const Piece& piece : pieces_)
-    buffers.push_back(asio::buffer(piece.bytes.data(), piece.bytes.size()));
-  if (chunked_) buffers.push_back(asio::buffer(chunk_end));
+    buffers_.push_back(asio::buffer(piece.bytes.data(), piece.bytes.size()));
+  if (chunked_) buffers_.push_back(asio::buffer(chunk_end));
   writing_ = true;
   enter(State::streaming, hub_->limits.send_ms);
-  asio::async_write(*transport_, buffers, [self = shared_from_this()](ErrorOf error, size_t) {
+  const Buffers view{buffers_.data(), buffers_.data() + buffers_.size()};
+  asio::async_write(*transport_, view, [self = shared_from_this()](ErrorOf error, size_t) {
     self->writing_ = false;
     if (error || self->closed_) return self->abort();
     self->pieces_.clear();

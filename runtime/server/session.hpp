@@ -52,9 +52,20 @@ template <typename T>
 std::shared_ptr<T> on_network(std::shared_ptr<T> connection, const Hub& hub) {
   T* const raw = connection.get();
   return {raw, [held = std::move(connection), executor = hub.executor](T*) mutable {
+            if (executor.running_in_this_thread()) return held.reset();
             asio::post(executor, [last = std::move(held)] {});
           }};
 }
+
+/// What is written, for asio's operations to copy: a view.
+struct Buffers {
+  using value_type = asio::const_buffer;
+  using const_iterator = const asio::const_buffer*;
+  const_iterator first = nullptr;
+  const_iterator last = nullptr;
+  const_iterator begin() const { return first; }
+  const_iterator end() const { return last; }
+};
 
 /// Speaks HTTP/1.1 on a connection: one request at a time, kept alive. Lives as long as something
 /// of it is under way.
@@ -120,7 +131,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   size_t sent_ = 0;  // of the body
   std::shared_ptr<Stream> stream_;
   std::vector<Piece> pieces_;
-  std::string chunk_;  // the size before them
+  std::vector<asio::const_buffer> buffers_;  // over them
+  std::string chunk_;                        // the size before them
   bool chunked_ = false;
   bool writing_ = false;  // of a stream
   bool waiting_ = false;  // for the stream to have something
