@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["browser/**/*.test.ts"],
+    include: [process.env.KFLOW_MEASURE ? "browser/**/*.measure.ts" : "browser/**/*.test.ts"],
     testTimeout: 90_000,
     hookTimeout: 90_000,
     fileParallelism: false,

@@ -406,6 +406,7 @@ describe("lists", () => {
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.getByText("is missing").waitFor();
     await page.getByLabel("topic").fill("From a form");
+    await page.getByText("is missing").waitFor({ state: "detached" });
     await page.view.shot("start");
     await page.getByRole("button", { name: "As JSON" }).click();
     expect(JSON.parse(await page.getByLabel("the value as JSON").inputValue())).toMatchObject({
@@ -416,6 +417,48 @@ describe("lists", () => {
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.waitForFunction(() => location.hash.startsWith("#/runs/demo/"));
     await page.locator(".run-facts").getByText("completed").waitFor();
+  });
+
+  test("a start form with a field of each kind: optional, nested, lists, maps, choices, anything", async () => {
+    const page = await open("#/workflows/all_kinds/start");
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await page.getByText("is missing").first().waitFor();
+    await page.getByLabel("name", { exact: true }).fill("Ada");
+    await page.getByLabel("price").fill("2.5");
+    await page.getByRole("button", { name: "Yes" }).first().click();
+    await page.getByLabel("kind").selectOption("card");
+    await page.getByLabel("street").fill("Lane 1");
+    for (const [i, what] of ["tea", "cup"].entries()) {
+      await page.getByRole("button", { name: "Add" }).first().click();
+      await page.getByLabel("what").nth(i).fill(what);
+    }
+    await page.getByLabel("count").nth(1).fill("12");
+    await page.getByRole("button", { name: "Add" }).last().click();
+    await page.getByLabel("key", { exact: true }).fill("tea");
+    await page.getByLabel("value of tea").fill("40");
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await page.getByText("at most 9").waitFor();
+    await page.getByLabel("count").nth(1).fill("2");
+    await page.view.shot("start-kinds");
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await page.waitForFunction(() => location.hash.startsWith("#/runs/all_kinds/"));
+    await page.locator(".run-facts").getByText("completed").waitFor();
+    const run = (await page.evaluate(() => location.hash)).split("/")[3]!;
+    const doc = (await served.call("GET", `/workflows/all_kinds/runs/${run}`)) as { input: object };
+    expect(doc.input).toEqual({
+      name: "Ada",
+      age: null,
+      price: 2.5,
+      sure: true,
+      kind: "card",
+      address: { street: "Lane 1", zip: null },
+      lines: [
+        { what: "tea", count: 1 },
+        { what: "cup", count: 2 },
+      ],
+      stock: { tea: 40 },
+      rest: null,
+    });
   });
 
   test("a workflow: its graph, source, runs and schemas; an edit with a mistake", async () => {
@@ -594,6 +637,62 @@ describe("the page itself", () => {
     await page.getByRole("button", { name: "Step all[4999].one, completed" }).waitFor();
     await page.view.shot("many-graph");
     expect(await nodes()).toBeLessThan(1500);
+  });
+});
+
+describe("a run that says much", () => {
+  test("a thousand steps in the graph, and the live end of the events: the document stays small", async () => {
+    const steps = Array.from({ length: 1000 }, (_, i) => `  step s${i} = log("line ${i}")`).join("\n");
+    writeFileSync(
+      join(served.folder, "flows", "long.kflow"),
+      `kflow 1
+
+workflow long() -> int {
+${steps}
+  return 1000
+}
+
+/// About 250 steps a second.
+workflow paced(n: int) -> int {
+  for i in lists.range(n) as all {
+    limit: 10
+    step one = sleep(40ms)
+  }
+  return n
+}
+`,
+    );
+    await served.end();
+    await served.serve();
+    const nodes = (page: Page) => page.evaluate(() => document.querySelectorAll("*").length);
+    const run = await served.run("long", {});
+    await served.wait("long", run, "COMPLETED");
+    const graph = await open(runAddress("long", run));
+    await graph.getByRole("button", { name: /^Step s0,/ }).waitFor();
+    expect(await nodes(graph)).toBeLessThan(1500);
+    await graph.locator(".graph-scroll").evaluate((e) => (e.scrollTop = e.scrollHeight));
+    await graph.getByRole("button", { name: /^Step s999,/ }).waitFor();
+    expect(await graph.getByRole("button", { name: /^Step s0,/ }).count()).toBe(0);
+    expect(await nodes(graph)).toBeLessThan(1500);
+
+    const live = await served.run("paced", { n: 5000 });
+    const page = await open(runAddress("paced", live, "/events"));
+    // The end stays in sight: its last rows are the newest, and few are in the document.
+    const last = async () => Number(await page.locator(".ev-list .v-row:last-child .num").textContent());
+    await page.waitForFunction(
+      () => Number(document.querySelector(".ev-list .v-row:last-child .num")?.textContent) > 300,
+    );
+    expect(await page.locator(".ev-list .v-row").count()).toBeLessThan(80);
+    expect(await nodes(page)).toBeLessThan(1500);
+    const seen = await last();
+    await page.waitForFunction(
+      (n) => Number(document.querySelector(".ev-list .v-row:last-child .num")?.textContent) > n + 100,
+      seen,
+    );
+    expect(
+      await page.locator(".ev-list").evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight),
+    ).toBeLessThan(29);
+    await served.call("POST", `/workflows/paced/runs/${live}/cancel`, {});
   });
 });
 

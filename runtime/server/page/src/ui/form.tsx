@@ -20,6 +20,8 @@ interface InputProps {
   problems: Problem[];
   onChange(draft: Draft): void;
   id: string;
+  /** What an input is for that has no name beside it. */
+  label?: string;
   focus?: boolean;
 }
 
@@ -54,7 +56,7 @@ function Labelled(props: InputProps & { name: string }) {
 }
 
 function Input(props: InputProps) {
-  const { field, draft, onChange, id, focus } = props;
+  const { field, draft, onChange, id, focus, label } = props;
   const ref = useRef<HTMLInputElement & HTMLTextAreaElement>(null);
   useEffect(() => {
     if (focus) ref.current?.focus();
@@ -68,6 +70,7 @@ function Input(props: InputProps) {
         return (
           <textarea
             id={id}
+            aria-label={label}
             ref={ref}
             class="long"
             rows={Math.min(12, text.split("\n").length)}
@@ -80,6 +83,7 @@ function Input(props: InputProps) {
       return (
         <input
           id={id}
+          aria-label={label}
           ref={ref}
           type="text"
           inputMode={field.format === "email" ? "email" : field.format === "uri" ? "url" : "text"}
@@ -93,6 +97,7 @@ function Input(props: InputProps) {
       return (
         <input
           id={id}
+          aria-label={label}
           ref={ref}
           type="text"
           inputMode={field.integer ? "numeric" : "decimal"}
@@ -100,13 +105,19 @@ function Input(props: InputProps) {
           value={text}
           onInput={onInput}
           autocomplete="off"
-          placeholder={placeholderOf(field) || [field.min, field.max].map((n) => n ?? "").join(" … ")}
+          placeholder={
+            placeholderOf(field) ||
+            (field.min === undefined && field.max === undefined
+              ? ""
+              : `${field.min ?? ""} … ${field.max ?? ""}`)
+          }
         />
       );
     case "json":
       return (
         <textarea
           id={id}
+          aria-label={label}
           ref={ref}
           class="mono"
           rows={Math.min(16, Math.max(3, text.split("\n").length))}
@@ -229,6 +240,7 @@ function ListInput({
             field={item}
             draft={d}
             id={`${id}.${i}`}
+            label={`item ${i + 1}`}
             path={`${path}[${i}]`}
             problems={problems}
             onChange={(x) => set(items.map((y, j) => (j === i ? x : y)))}
@@ -275,6 +287,7 @@ function MapInput({
             field={item}
             draft={e.value}
             id={`${id}.${i}`}
+            label={`value of ${e.key || "the entry"}`}
             path={`${path}["${e.key}"]`}
             problems={problems}
             onChange={(v) => set(entries.map((y, j) => (j === i ? { ...y, value: v } : y)))}
@@ -331,6 +344,14 @@ export function SchemaForm({
     } catch (error) {
       return { value: undefined, problems: [{ path: "", message: `no JSON: ${(error as Error).message}` }] };
     }
+  };
+  // What was wrong and is right now is no longer told; what is wrong only now is told when it is sent.
+  const edit = (to: Draft) => {
+    setDraft(to);
+    if (problems.length === 0) return;
+    const still: Problem[] = [];
+    valueOf(field, to, still);
+    setProblems(problems.filter((p) => still.some((s) => s.path === p.path && s.message === p.message)));
   };
   const toggle = () => {
     if (asJson) {
@@ -391,7 +412,7 @@ export function SchemaForm({
           draft={draft}
           path=""
           problems={problems}
-          onChange={setDraft}
+          onChange={edit}
           id={id}
           focus={focus ?? false}
         />

@@ -1,6 +1,6 @@
 // Small pieces that every view is made of.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client.ts";
 import { shortId } from "../model/format.ts";
 import { dismiss, tell, tellError, toasts } from "./state.ts";
@@ -387,6 +387,10 @@ interface VirtualProps {
   label?: string;
 }
 
+/** Rows above and below what is seen, and how many come at once. */
+const ROWS_BEYOND = 8;
+const ROWS_AT_ONCE = 4;
+
 /** Only the rows that are seen are in the document. */
 export function VirtualList({
   count,
@@ -401,13 +405,19 @@ export function VirtualList({
   const ref = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 600 });
   const lastTop = useRef(0);
+  // Rendered again only when other rows come into sight.
+  const look = (el: HTMLDivElement) =>
+    setView((v) => {
+      const top = Math.floor(el.scrollTop / rowHeight / ROWS_AT_ONCE) * ROWS_AT_ONCE * rowHeight;
+      return v.top === top && v.height === el.clientHeight ? v : { top, height: el.clientHeight };
+    });
   useEffect(() => {
     const el = ref.current!;
-    const observer = new ResizeObserver(() => setView((v) => ({ ...v, height: el.clientHeight })));
+    const observer = new ResizeObserver(() => look(el));
     observer.observe(el);
     return () => observer.disconnect();
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (tail && ref.current) ref.current.scrollTop = count * rowHeight;
   }, [tail, count, rowHeight]);
   useEffect(() => {
@@ -427,14 +437,18 @@ export function VirtualList({
     )
       onScrolledUp?.();
     lastTop.current = el.scrollTop;
-    setView({ top: el.scrollTop, height: el.clientHeight });
+    look(el);
   };
-  const begin = Math.max(0, Math.floor(view.top / rowHeight) - 8);
-  const end = Math.min(count, Math.ceil((view.top + view.height) / rowHeight) + 8);
+  // The end is in sight before the browser tells that it has scrolled there.
+  const top = tail ? Math.max(0, count * rowHeight - view.height) : view.top;
+  const begin = Math.max(0, Math.floor(top / rowHeight) - ROWS_BEYOND);
+  const end = Math.min(count, Math.ceil((top + view.height) / rowHeight) + ROWS_AT_ONCE + ROWS_BEYOND);
+  // An element that scrolls out of sight is the next one that comes in.
+  const pool = Math.ceil(view.height / rowHeight) + ROWS_AT_ONCE + 2 * ROWS_BEYOND + 1;
   const rows: ComponentChildren[] = [];
   for (let i = begin; i < end; ++i) {
     rows.push(
-      <div key={i} class="v-row" style={{ top: `${i * rowHeight}px`, height: `${rowHeight}px` }}>
+      <div key={i % pool} class="v-row" style={{ top: `${i * rowHeight}px`, height: `${rowHeight}px` }}>
         {render(i)}
       </div>,
     );

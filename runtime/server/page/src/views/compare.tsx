@@ -132,8 +132,11 @@ function Compared({ a, b }: { a: string; b: string }) {
       <div class="compare-heads">
         {[la, lb].map((d, i) => (
           <a class="card" key={i} href={runHref(d.workflow_id, d.run_id)}>
-            <strong>{i === 0 ? "A" : "B"}</strong> <Status status={d.status} />{" "}
-            <code>{shortId(d.run_id)}</code>
+            <div class="compare-head">
+              <strong class="compare-letter">{i === 0 ? "A" : "B"}</strong>
+              <Status status={d.status} />
+              <code>{shortId(d.run_id)}</code>
+            </div>
             <div class="muted small">
               {d.workflow_id} · {when(d.started_at ?? d.created_at)} · {duration(length(d))}
             </div>
@@ -170,20 +173,32 @@ function Compared({ a, b }: { a: string; b: string }) {
       {shown.length === 0 ? (
         <Empty title="All steps are alike" />
       ) : (
-        <div class={`ev-split${picked ? " opened" : ""}`}>
-          <VirtualList
-            class="compare-list"
-            label="Steps"
-            count={shown.length}
-            rowHeight={34}
-            render={(i) => (
-              <StepRow
-                row={shown[i]!}
-                current={shown[i]!.id === open}
-                onOpen={() => setOpen(shown[i]!.id === open ? "" : shown[i]!.id)}
-              />
-            )}
-          />
+        <div
+          class={`ev-split${picked ? " opened" : ""}`}
+          style={{ height: `min(60vh, ${Math.max(picked ? 320 : 120, 36 + shown.length * 34)}px)` }}
+        >
+          <div class="compare-table">
+            <div class="compare-row compare-names muted small" aria-hidden="true">
+              <span>Step</span>
+              <span>Calls</span>
+              <span>Difference</span>
+              <span class="num">A</span>
+              <span class="num">B</span>
+            </div>
+            <VirtualList
+              class="compare-list"
+              label="Steps"
+              count={shown.length}
+              rowHeight={34}
+              render={(i) => (
+                <StepRow
+                  row={shown[i]!}
+                  current={shown[i]!.id === open}
+                  onOpen={() => setOpen(shown[i]!.id === open ? "" : shown[i]!.id)}
+                />
+              )}
+            />
+          </div>
           {picked && (
             <aside class="ev-detail">
               <header>

@@ -33,7 +33,7 @@ export function SessionsView() {
         </Empty>
       ) : (
         <div class="table-scroll">
-          <table class="rows">
+          <table class="sessions rows">
             <thead>
               <tr>
                 <th>Session</th>
@@ -48,7 +48,11 @@ export function SessionsView() {
                 <tr key={s.session_id} class="link-row" onClick={() => go(href(["sessions", s.session_id]))}>
                   <td>
                     <a href={href(["sessions", s.session_id])}>
-                      {s.session_name ? <strong>{s.session_name}</strong> : <code>{s.session_id}</code>}
+                      {s.session_name ? (
+                        <strong>{s.session_name}</strong>
+                      ) : (
+                        <code title={s.session_id}>{s.session_id}</code>
+                      )}
                     </a>
                   </td>
                   <td>{s.workflow_id ?? ""}</td>

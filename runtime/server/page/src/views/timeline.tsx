@@ -90,10 +90,15 @@ export function TimelineView({ run, now, selected, onSelect }: Props) {
   ]);
   const origin = run.from ?? whole.from;
   const marks = ticks(view, origin, Math.max(2, Math.floor(width / 90)));
+  const line = (at: number, colour: string) =>
+    `linear-gradient(${colour}, ${colour}) ${at * 100}% 0 / 1px 100% no-repeat`;
   const atNow = run.to === null ? (now - view.from) / (view.to - view.from) : -1;
+  // One background for all rows: a line of its own in each would be most of the document.
+  const lines = marks.map((m) => line(m.at, "color-mix(in srgb, var(--line) 60%, transparent)"));
+  if (atNow >= 0 && atNow <= 1) lines.push(line(atNow, "var(--accent)"));
 
   return (
-    <div class="timeline" ref={body}>
+    <div class="timeline" ref={body} style={{ "--grid": lines.join(", ") || "none" }}>
       <div class="tl-tools">
         <span class="legend">
           <i class="bar running" /> running
@@ -204,10 +209,6 @@ export function TimelineView({ run, now, selected, onSelect }: Props) {
                   aria-label={`${step.id}, ${duration((step.to ?? now) - step.from)}`}
                   onClick={() => onSelect(step.id)}
                 >
-                  {marks.map((m) => (
-                    <i class="grid-line" key={m.ms} style={{ left: `${m.at * 100}%` }} />
-                  ))}
-                  {atNow >= 0 && atNow <= 1 && <i class="now-line" style={{ left: `${atNow * 100}%` }} />}
                   {barsOf(step, view, now).map((b, j) => (
                     <i
                       key={j}

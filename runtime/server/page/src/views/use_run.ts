@@ -17,6 +17,11 @@ const MOST_CHILDREN = 20;
 /** A run of more steps has no exact times while it goes on: the answer would be too large. */
 const MOST_STEPS_LIVE = 3000;
 
+const FRAME_MS = 16;
+/** A rendering that took `n` ms longer than a frame is followed by a pause of this many times that. */
+const PAUSE_FOR_WORK = 4;
+const LONGEST_PAUSE_MS = 250;
+
 export interface LiveRun {
   fold: RunFold;
   doc: RunDocument | null;
@@ -42,16 +47,31 @@ export function useRun(workflowId: string, runId: string): LiveRun {
   const latestFold = useRef(fold);
   latestFold.current = fold;
 
-  // Many changes, one rendering.
+  // Many changes, one rendering; and after one that took long a pause, so that whoever scrolls or
+  // types is not kept waiting by a run that says hundreds of things a second.
   const frame = useRef(0);
+  const notBefore = useRef(0);
   const changed = () => {
     if (frame.current !== 0) return;
     const show = () => {
+      const begin = performance.now();
       frame.current = 0;
+      notBefore.current = Infinity;
       setVersion(latestFold.current.version);
+      // After it was rendered, laid out and drawn.
+      requestAnimationFrame(() =>
+        setTimeout(() => {
+          const end = performance.now();
+          notBefore.current = end + Math.min(LONGEST_PAUSE_MS, (end - begin - FRAME_MS) * PAUSE_FOR_WORK);
+        }),
+      );
     };
+    const wait = Math.min(LONGEST_PAUSE_MS, notBefore.current - performance.now());
     // A page that nobody sees has no animation frames.
-    frame.current = document.hidden ? window.setTimeout(show, 250) : requestAnimationFrame(show);
+    if (document.hidden) frame.current = window.setTimeout(show, 250);
+    else if (wait > FRAME_MS)
+      frame.current = window.setTimeout(() => (frame.current = requestAnimationFrame(show)), wait - FRAME_MS);
+    else frame.current = requestAnimationFrame(show);
   };
 
   // The document: at first, when the state of the run changes, and when something was done to it.
