@@ -37,8 +37,8 @@ workflow w() -> string {
 constexpr const char* asks_twice =
     R"({"kept": "resp_a", "calls": [{"name": "look", "arguments": {"what": "red"}}]})";
 
-std::shared_ptr<const ir::Program> compile() {
-  auto compiled = driver::compile_text("kept.kflow", program_text);
+std::shared_ptr<const ir::Program> compile(const char* text) {
+  auto compiled = driver::compile_text("kept.kflow", text);
   REQUIRE(compiled);
   INFO(diagnostics::render_human(compiled->sink, *compiled->sources, false));
   REQUIRE(compiled->program.has_value());
@@ -46,16 +46,18 @@ std::shared_ptr<const ir::Program> compile() {
 }
 
 // The workflow's value, or its error.
-std::string run(const std::string& base_url, std::shared_ptr<activities::Tape> tape = nullptr) {
+std::string run(const std::string& base_url, std::shared_ptr<activities::Tape> tape = nullptr,
+                const char* text = program_text) {
   const std::shared_ptr<store::Store> store =
       store::make_memory_store(std::make_shared<store::MemoryDisk>());
   engine::EngineOptions options;
   options.activities.models["openai"].base_url = base_url;
+  options.activities.models["anthropic"].base_url = base_url.substr(0, base_url.rfind("/v1"));
   options.activities.models["keeps"].previous_response_id = true;
   options.activities.tape = std::move(tape);
   auto engine = engine::Engine::open(store, options);
   REQUIRE(engine);
-  const auto program = compile();
+  const auto program = compile(text);
   auto started = (*engine)->start(program, program->find("w"), cel::Value::map({}), {});
   REQUIRE(started);
   auto header = (*engine)->wait(started->key, patience_ms);
@@ -125,4 +127,69 @@ TEST_CASE("a provider that keeps nothing, whatever it is asked, is sent all of i
   REQUIRE(asked.size() == 2);
   CHECK_FALSE(has(asked[1], "previous_response_id"));
   CHECK(has(asked[1], "the first question"));
+}
+
+TEST_CASE("another provider that takes over in the middle is sent the whole conversation") {
+  constexpr const char* with_fallback = R"(
+model other { provider: "anthropic"  id: "y" }
+model keeps { provider: "openai"  id: "x"  fallback: [other] }
+/// Looks something up.
+tool look(what: string) -> string { return "it is ${what}" }
+agent a { model: keeps  instructions: "Be brief."  tools: [look] }
+workflow w() -> string {
+  step said = a("the first question") { retry: { max: 1 } }
+  return said
+}
+)";
+  // The first knows its own id alone, and fails; the other asks for a second tool, and has the turn
+  // to its end.
+  const test::FakeModel model(
+      R"([{"contains": "\"model\":\"y\"", "answers": [
+             {"calls": [{"name": "look", "arguments": {"what": "blue"}}]}, {"text": "red and blue"}]},
+          {"contains": "previous_response_id", "answers": [
+             {"error": {"status": 400, "code": "bad", "message": "bad"}}]},
+          {"contains": "", "answers": [)" +
+      std::string(asks_twice) + "]}]");
+  CHECK(run(model.base_url() + "/v1", nullptr, with_fallback) == "\"red and blue\"");
+  const auto asked = model.requests();
+  for (const std::string& body : asked) UNSCOPED_INFO(body);
+  REQUIRE(asked.size() == 4);
+  CHECK(has(asked[1], "\"previous_response_id\":\"resp_a\""));
+  // All of it, in the other's format: the question, the call of the first, and what came of it.
+  CHECK(has(asked[2], "\"model\":\"y\""));
+  CHECK_FALSE(has(asked[2], "previous_response_id"));
+  CHECK_FALSE(has(asked[2], "resp_a"));
+  CHECK(has(asked[2], "the first question"));
+  CHECK(has(asked[2], "tool_use"));
+  CHECK(has(asked[2], "it is red"));
+  CHECK_FALSE(has(asked[3], "previous_response_id"));
+  CHECK(has(asked[3], "the first question"));
+  CHECK(has(asked[3], "it is red"));
+  CHECK(has(asked[3], "it is blue"));
+}
+
+TEST_CASE(
+    "a fallback of the same provider that does not know the id is sent the whole conversation") {
+  constexpr const char* with_fallback = R"(
+model other { provider: "openai"  id: "y" }
+model keeps { provider: "openai"  id: "x"  fallback: [other] }
+/// Looks something up.
+tool look(what: string) -> string { return "it is ${what}" }
+agent a { model: keeps  tools: [look] }
+workflow w() -> string {
+  step said = a("the first question") { retry: { max: 1 } }
+  return said
+}
+)";
+  const test::FakeModel model(
+      R"([{"contains": "\"model\":\"y\"", "answers": [{"text": "from the other"}]},
+          {"contains": "previous_response_id", "answers": [{"error": {"status": 400, "code": "bad", "message": "bad"}}]},
+          {"contains": "", "answers": [)" +
+      std::string(asks_twice) + "]}]");
+  CHECK(run(model.base_url() + "/v1", nullptr, with_fallback) == "\"from the other\"");
+  const auto asked = model.requests();
+  REQUIRE(asked.size() == 3);
+  CHECK_FALSE(has(asked[2], "previous_response_id"));  // `previous_response_id` is not on for it
+  CHECK(has(asked[2], "the first question"));
+  CHECK(has(asked[2], "it is red"));
 }
