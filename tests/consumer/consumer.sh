@@ -43,6 +43,13 @@ awk -v out="$work/snippet_" '
   /^```(cpp|c)$/ { kind = substr($0, 4); file = out (++n) "." kind; next }
   /^```$/ { file = ""; next }
   file != "" { print > file }' "$source/docs/embedding.md"
+mkdir -p "$work/shop"
+{ printf 'cmake_minimum_required(VERSION 3.25)\nproject(shop LANGUAGES CXX)\nadd_executable(shop main.cpp)\n'
+  awk '/^```cmake$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/docs/embedding.md"; } > "$work/shop/CMakeLists.txt"
+printf 'int main() {}\n' > "$work/shop/main.cpp"
+grep -q 'find_package(kflow' "$work/shop/CMakeLists.txt" || fail "docs/embedding.md says nothing of find_package"
+"$cmake" -S "$work/shop" -B "$work/shop/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_PREFIX_PATH="$stage" \
+  > "$work/shop.log" 2>&1 || { cat "$work/shop.log" >&2; fail "the CMake lines of docs/embedding.md"; }
 ls "$work"/snippet_*.cpp > /dev/null 2>&1 || fail "docs/embedding.md has no snippet"
 
 "$cmake" -S "$source/tests/consumer/project" -B "$work/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" \
