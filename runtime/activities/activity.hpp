@@ -132,7 +132,8 @@ class StandIn {
 struct Options {
   std::vector<std::string>
       file_roots;  ///< folders that file.* may touch; the first is the base of relative paths
-  std::function<void(const std::string& line)> log;
+  std::function<void(const std::string& line)> log;       ///< what `log` steps say
+  std::function<void(const std::string& line)> progress;  ///< of calls of MCP servers
   /// By provider, by "provider/id" and by the name of a `model`; the later ones win.
   std::map<std::string, ModelEndpoint, std::less<>> models;
   /// Where all of them are called instead, without a key: the stand-in, a gateway; "": nowhere.

@@ -351,7 +351,7 @@ class McpThread final : public McpWorker {
   void apply(Server& server, mcp::Turn turn) {
     for (const std::string& line : turn.lines) say(server, line);
     for (const std::string& line : turn.progress) {
-      if (options_.log) options_.log(server.spec.name + "." + line);
+      if (options_.progress) options_.progress(server.spec.name + "." + line);
     }
     for (const int64_t id : turn.abandoned) server.transport->abandon(id);
     for (mcp::Post& p : turn.posts) server.transport->send(std::move(p));

@@ -202,8 +202,10 @@ void print_result(const Common& common, const View& view) {
 // Follows a run that this process executes, until it ends or the user interrupts.
 int follow_own(const Common& common, const Place& place, std::unique_ptr<engine::Engine> engine,
                store::Store& store, const store::RunHeader& header,
-               std::shared_ptr<const ir::Program> program, bool quiet) {
-  View view(view_mode(common, quiet), wants_colour(common.colour), header, std::move(program), 0);
+               std::shared_ptr<const ir::Program> program, std::shared_ptr<SideLines> side_lines,
+               bool quiet) {
+  View view(view_mode(common, quiet), wants_colour(common.colour), header, std::move(program), 0,
+            std::move(side_lines));
   struct sigaction action{};
   action.sa_handler = on_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
@@ -285,6 +287,7 @@ int run(const Common& common, const RunOptions& options) {
   if (auto tape = use_new_tape(*options_of_engine, options.record, options.replay, **program);
       !tape)
     return fail_with(tape.error());
+  const auto side_lines = print_by_view(*options_of_engine);
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   if (!files.empty()) {
@@ -315,7 +318,8 @@ int run(const Common& common, const RunOptions& options) {
       return watch(common, {.run = started->id});
     }
   }
-  return follow_own(common, place, std::move(*engine), **store, **header, *program, options.quiet);
+  return follow_own(common, place, std::move(*engine), **store, **header, *program, side_lines,
+                    options.quiet);
 }
 
 namespace {
@@ -384,6 +388,7 @@ int resume(const Common& common, const ResumeOptions& options) {
     if (auto fits = engine::check_needs(**store, *header, options_of_engine->activities); !fits)
       return fail_with(fits.error());
   }
+  const auto side_lines = print_by_view(*options_of_engine);
   auto engine = engine::Engine::open(*store, std::move(*options_of_engine));
   if (!engine) return fail_with(engine.error());
   auto taken = next == nullptr ? (*engine)->resume(header->key)
@@ -399,7 +404,8 @@ int resume(const Common& common, const ResumeOptions& options) {
   if (!header) return fail_with(header.error());
   auto program = engine::load_program(**store, header->program);
   if (!program) return fail_with(program.error());
-  return follow_own(common, place, std::move(*engine), **store, *header, *program, false);
+  return follow_own(common, place, std::move(*engine), **store, *header, *program, side_lines,
+                    false);
 }
 
 int watch(const Common& common, const WatchOptions& options) {

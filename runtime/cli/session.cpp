@@ -119,6 +119,7 @@ Result<engine::EngineOptions> engine_options(const Place& place, const std::stri
   options.activities.log = [](const std::string& line) {
     std::fprintf(stderr, "log: %s\n", line.c_str());
   };
+  options.activities.progress = options.activities.log;
   if (const char* level = std::getenv("KFLOW_LOG"); level != nullptr && *level != '\0') {
     options.activities.on_server_line = [](const std::string& server, const std::string& line) {
       std::fprintf(stderr, "mcp %s: %s\n", server.c_str(), line.c_str());

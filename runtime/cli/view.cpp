@@ -50,12 +50,30 @@ size_t utf8_boundary(const std::string& text, size_t at) {
 
 }  // namespace
 
+void SideLines::add(const std::string& line) {
+  const std::lock_guard guard(mutex_);
+  lines_.push_back(line);
+}
+std::vector<std::string> SideLines::take() {
+  const std::lock_guard guard(mutex_);
+  return std::exchange(lines_, {});
+}
+
+std::shared_ptr<SideLines> print_by_view(engine::EngineOptions& options) {
+  auto lines = std::make_shared<SideLines>();
+  options.activities.log = {};
+  options.activities.progress = [lines](const std::string& line) { lines->add(line); };
+  return lines;
+}
+
 View::View(ViewMode mode, bool colour, const store::RunHeader& header,
-           std::shared_ptr<const ir::Program> program, uint64_t from_index)
+           std::shared_ptr<const ir::Program> program, uint64_t from_index,
+           std::shared_ptr<SideLines> side_lines)
     : mode_(mode),
       colour_(colour),
       header_(header),
       program_(std::move(program)),
+      side_lines_(std::move(side_lines)),
       next_index_(from_index) {}
 
 std::string View::paint(const std::string& code, const std::string& text) const {
@@ -64,6 +82,9 @@ std::string View::paint(const std::string& code, const std::string& text) const 
 
 // The run's own log first: whatever that says, the lines up to it are there then.
 Result<void> View::update(store::Store& store) {
+  if (side_lines_) {
+    for (const std::string& text : side_lines_->take()) line("»", "2", text);
+  }
   auto read = engine::read_events(store, header_.key, seq_,
                                   [&](const machine::Event& event, uint64_t seq, uint64_t) {
                                     seq_ = seq + 1;
@@ -92,10 +113,8 @@ void View::line(const std::string& mark, const std::string& code, const std::str
                 const std::string& dim) {
   if (mode_ != ViewMode::live && mode_ != ViewMode::plain) return;
   erase();
-  const size_t width = terminal_width() - 6;
-  const std::string shown =
-      mode_ == ViewMode::live ? clip(text, width > dim.size() ? width - dim.size() : 1) : text;
-  std::fputs((paint(code, mark) + " " + shown + (dim.empty() ? "" : "  " + paint("2", dim)) + "\n")
+  // Whole, however long: what is not shown here is shown nowhere.
+  std::fputs((paint(code, mark) + " " + text + (dim.empty() ? "" : "  " + paint("2", dim)) + "\n")
                  .c_str(),
              stderr);
 }
@@ -148,6 +167,11 @@ void View::show(const machine::Event& event) {
             const auto* step = std::get_if<ir::StepNode>(&(*program_)[event.node].data);
             a.callee = step == nullptr ? "" : step->call.name;
             a.model = step != nullptr && step->call.kind == ir::CalleeKind::model;
+            a.logs = a.callee == "log";
+            if (a.logs && e.attempt == 1) {
+              const cel::Value* said = e.input.find("value");
+              line("»", "2", said == nullptr ? "" : value_text(*said));
+            }
             a.attempt = e.attempt;
             if (e.attempt == 1 || a.since == 0) a.since = event.time;
             const bool again = e.reason == machine::StartReason::interrupted;
@@ -180,7 +204,7 @@ void View::show(const machine::Event& event) {
             since_.erase(event.act);
             const auto it = active_.find(event.act);
             if (it == active_.end()) return;
-            if (it->second.model) {
+            if (it->second.model || it->second.logs) {
               active_.erase(it);
               return;
             }

@@ -3,8 +3,10 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "compiler/ir/program.hpp"
 #include "runtime/engine/engine.hpp"
@@ -14,6 +16,20 @@
 
 namespace kflow::cli {
 
+/// Lines from other threads that a view prints between its own.
+class SideLines {
+ public:
+  void add(const std::string& line);
+  std::vector<std::string> take();
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+/// Lets the view of a run show what its engine would print: `log` steps are events, the progress
+/// of MCP calls goes into the returned lines.
+std::shared_ptr<SideLines> print_by_view(engine::EngineOptions& options);
+
 enum class ViewMode : uint8_t { live, plain, json, quiet };
 
 /// Follows the log of one run and prints it. Events go to standard error (the result is for
@@ -21,7 +37,8 @@ enum class ViewMode : uint8_t { live, plain, json, quiet };
 class View {
  public:
   View(ViewMode mode, bool colour, const store::RunHeader& header,
-       std::shared_ptr<const ir::Program> program, uint64_t from_index);
+       std::shared_ptr<const ir::Program> program, uint64_t from_index,
+       std::shared_ptr<SideLines> side_lines = nullptr);
   /// Reads what is new and prints it; an error only when the log cannot be read. JSON Lines are of
   /// the run's stream (with the events of its children), the rest is made of its own log.
   Result<void> update(store::Store& store);
@@ -46,6 +63,7 @@ class View {
     machine::Millis since = 0;
     std::string note;
     bool model = false;  ///< a call of a model: shown while it lasts only
+    bool logs = false;   ///< a `log` step: what it says is its line
     std::string text;    ///< of its answer so far, the end of it
     std::string usage;   ///< of an agent that has answered
   };
@@ -63,6 +81,7 @@ class View {
   bool colour_;
   store::RunHeader header_;
   std::shared_ptr<const ir::Program> program_;
+  std::shared_ptr<SideLines> side_lines_;
   uint64_t next_index_;  ///< of the stream: the next JSON line
   std::unique_ptr<engine::RunStream> stream_;
   uint64_t seq_ = 0;

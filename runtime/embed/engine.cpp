@@ -91,6 +91,7 @@ engine::EngineOptions options_of(const detail::EngineId& id, EngineOptions&& giv
   a.models_url = std::move(given.models_url);
   while (a.models_url.ends_with('/')) a.models_url.pop_back();
   a.log = told(id, std::move(given.on_log));
+  a.progress = a.log;
   detail::take_functions(given.functions, id, a);
   return out;
 }

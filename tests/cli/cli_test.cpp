@@ -64,6 +64,31 @@ TEST_CASE("runs that people started are listed, and @last is one of them") {
   CHECK(has(p.errors, "there are no runs yet"));
 }
 
+TEST_CASE("what a log step says stands among the run's lines, in order") {
+  Project p;
+  p.write("log.kflow", R"(
+    workflow w() {
+      try { step risky = exec.run(["false"]) } catch err { step log("caught ${err.kind}") }
+      step after = uuid()
+      step log({n: 1})
+    }
+  )");
+  p.sh("kflow run log.kflow");
+  const size_t failed = p.errors.find("✗ risky failed");
+  const size_t caught = p.errors.find("» caught exec\n");
+  const size_t after = p.errors.find("✓ after");
+  const size_t last = p.errors.find("» {");
+  CAPTURE(p.errors);
+  CHECK(failed < caught);
+  CHECK(caught < after);
+  CHECK(after < last);
+  CHECK(last != std::string::npos);
+  p.sh("kflow watch @last");
+  CHECK(has(p.errors, "» caught exec\n"));
+  p.sh("kflow run --quiet log.kflow");
+  CHECK_FALSE(has(p.errors, "caught"));
+}
+
 TEST_CASE("why and answer look into the runs that a run waits for") {
   Project p;
   p.write("family.kflow", R"(

@@ -109,7 +109,7 @@ TEST_CASE("the filesystem server") { Project("filesystem").check(); }
 TEST_CASE("the server with everything, and its progress") {
   Project project("everything");
   project.check();
-  CHECK(project.errors.find("log: all.trigger-long-running-operation: 1 of 2") !=
+  CHECK(project.errors.find("» all.trigger-long-running-operation: 1 of 2") !=
         std::string::npos);
 }
 

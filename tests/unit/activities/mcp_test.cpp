@@ -82,7 +82,7 @@ class World {
     fs::remove_all(root);
     fs::create_directories(root);
     options.file_roots = {root.string()};
-    options.log = [this](const std::string& line) { note(line); };
+    options.progress = [this](const std::string& line) { note(line); };
     options.on_server_line = [this](const std::string& server, const std::string& line) {
       note(server + ": " + line);
     };
