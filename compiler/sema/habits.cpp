@@ -84,6 +84,71 @@ bool explain_value_name(std::string_view name, diagnostics::Builder& diagnostic)
   return explain(lower_case(name), names, {}, diagnostic);
 }
 
+bool explain_option_name(std::string_view construct, std::string_view name,
+                         diagnostics::Builder& diagnostic) {
+  const bool asks_models = construct == "agent" || construct == "team";
+  static const Names of_agents{
+      {"instructions", {"system", "system_prompt", "systemprompt", "goal"}},
+      {"role", {"description", "persona", "backstory"}},
+      {"max_turns", {"max_iterations", "max_steps", "max_iter"}},
+      {"members", {"agents"}},
+      {"budget", {"max_cost"}}};
+  static constexpr std::string_view typed =
+      "the type of what it answers follows its name: `agent name -> Type { … }`";
+  static constexpr std::string_view of_model =
+      "that is an option of a `model name { provider: … id: … }`, which the agent names";
+  static const Notes notes_of_agents{
+      {"answer", typed},
+      {"output", typed},
+      {"output_schema", typed},
+      {"output_type", typed},
+      {"response_model", typed},
+      {"response_format", typed},
+      {"schema", typed},
+      {"returns", typed},
+      {"temperature", of_model},
+      {"max_tokens", of_model},
+      {"max_output_tokens", of_model},
+      {"memory", "`history: n` tells it the last n turns of its session"},
+      {"retry",
+       "`tool_options { retry: … }` is for its tools; calls of "
+       "the model are tried again by the `retry` of its step"}};
+  static const Names of_steps{{"retry", {"retries", "retry_policy", "max_retries", "attempts"}},
+                              {"default", {"fallback"}},
+                              {"undo", {"compensate", "compensation", "rollback"}},
+                              {"idempotency_key", {"idempotency", "dedup_key"}},
+                              {"confirm", {"approval", "approve"}},
+                              {"label", {"title"}}};
+  static const Notes notes_of_steps{
+      {"if", "a step that is taken only sometimes stands in `if condition { … }`"},
+      {"when", "a step that is taken only sometimes stands in `if condition { … }`"},
+      {"catch",
+       "errors are caught by `try { … } catch err { … }`, or passed over by `on_error: continue`"},
+      {"depends_on",
+       "steps follow each other as they stand; `parallel { … }` is for those that do not"},
+      {"needs", "steps follow each other as they stand; `parallel { … }` is for those that do not"},
+      {"inputs", "inputs stand in the parentheses of the call"},
+      {"input", "inputs stand in the parentheses of the call"},
+      {"args", "inputs stand in the parentheses of the call"},
+      {"with", "inputs stand in the parentheses of the call"},
+      {"loop", "`for item in items { … }` and `loop name { … }` repeat steps"}};
+  static const Notes notes_of_workflows{
+      {"cron", "`schedule: cron(\"0 9 * * *\")` starts it by itself"},
+      {"inputs",
+       "parameters stand in parentheses after the name: `workflow name(x: int) -> T { … }`"},
+      {"input",
+       "parameters stand in parentheses after the name: `workflow name(x: int) -> T { … }`"},
+      {"output", "the type of the result follows the parameters: `-> T`"},
+      {"steps", "steps stand in the block themselves: `step x = …(…)`"},
+      {"retry", "`retry` is an option of steps; a failed run goes on by `kflow resume`"}};
+  static const Names none;
+  const std::string folded = lower_case(name);
+  if (asks_models) return explain(folded, of_agents, notes_of_agents, diagnostic);
+  if (construct == "step") return explain(folded, of_steps, notes_of_steps, diagnostic);
+  if (construct == "workflow") return explain(folded, none, notes_of_workflows, diagnostic);
+  return false;
+}
+
 bool explain_function_name(std::string_view name, bool member, diagnostics::Builder& diagnostic) {
   static const Names of_values{{"size", {"length", "len", "count"}},
                                {"trim", {"strip"}},

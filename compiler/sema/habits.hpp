@@ -13,7 +13,10 @@ namespace kflow::sema {
 /// Each adds a suggestion with a fix, or a note. False: nothing is known of the name.
 bool explain_type_name(std::string_view name, diagnostics::Builder& diagnostic);
 bool explain_value_name(std::string_view name, diagnostics::Builder& diagnostic);
-/// `begin` of `xs.length()` and `len(xs)`.
+/// An option of a `construct`.
+bool explain_option_name(std::string_view construct, std::string_view name,
+                         diagnostics::Builder& diagnostic);
+/// `member`: of `xs.length()`, not of `len(xs)`.
 bool explain_function_name(std::string_view name, bool member, diagnostics::Builder& diagnostic);
 
 /// How a `from` becomes a `wanted`; "": it does not.

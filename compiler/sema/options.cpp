@@ -5,6 +5,7 @@
 #include <set>
 
 #include "compiler/sema/constructs.hpp"
+#include "compiler/sema/habits.hpp"
 #include "compiler/sema/model.hpp"
 
 namespace kflow::sema {
@@ -68,6 +69,7 @@ std::vector<OptionNode> check_options(Model& model, std::string_view construct, 
       unknown = true;
       auto d = model.sink.report(Kind::unknown_option, option.name_node.span(),
                                  fmt::format("`{}` has no option `{}`", construct, option.name));
+      if (explain_option_name(construct, option.name, d)) continue;
       d.suggest(option.name, known);
       d.note(known.empty() ? fmt::format("`{}` has no options", construct)
                            : fmt::format("options of `{}`: {}", construct, fmt::join(known, ", ")));
