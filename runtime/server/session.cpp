@@ -75,7 +75,12 @@ void Session::tick(SteadyTime now) {
   if (state_ == State::handling && !watching_) watch_for_end();
   if (unread_ && (state_ == State::handling || state_ == State::streaming) && peer_gone())
     return abort();
-  if (closed_ || now < deadline_) return;
+  if (closed_) return;
+  // A large frame may take its time, as long as some of it goes out.
+  const bool sends = state_ == State::writing || (state_ == State::streaming && writing_);
+  if (sends && transport_->progressed())
+    deadline_ = now + std::chrono::milliseconds(hub_->limits.send_ms);
+  if (now < deadline_) return;
   if (state_ == State::streaming && !writing_ && stream_) {
     const Piece piece = stream_->keepalive();
     enter(State::streaming, hub_->limits.keepalive_ms);

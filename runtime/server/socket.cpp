@@ -51,6 +51,9 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
   }
 
   void tick(SteadyTime now) override {
+    // A large message may take its time, as long as some of it goes out.
+    if (writing_ && transport_->progressed())
+      deadline_ = now + std::chrono::milliseconds(hub_->limits.send_ms);
     if (closing_ && now >= deadline_) {
       if (writing_) transport_->reset();
       return abort();

@@ -10,6 +10,7 @@
 #include <boost/beast/core/bind_handler.hpp>
 #include <boost/beast/core/role.hpp>
 #include <optional>
+#include <utility>
 
 namespace kflow::server {
 
@@ -48,6 +49,8 @@ class Transport {
   }
   template <typename Buffers, typename Then>
   void async_write_some(const Buffers& buffers, Then&& then) {
+    // The one before it has ended: the client takes something.
+    progress_ = true;
     if (tls_) {
       tls_->async_write_some(buffers, std::forward<Then>(then));
     } else {
@@ -61,6 +64,8 @@ class Transport {
     socket_.set_option(TcpSocket::linger(true, 0), ignored);
     socket_.close(ignored);
   }
+  /// Whether a part of something was written, or begun, since this was last asked.
+  bool progressed() { return std::exchange(progress_, false); }
   void close() {
     ErrorOf ignored;
     socket_.shutdown(TcpSocket::shutdown_both, ignored);
@@ -70,6 +75,7 @@ class Transport {
  private:
   TcpSocket socket_;
   std::optional<asio::ssl::stream<TcpSocket&>> tls_;
+  bool progress_ = false;
 };
 
 inline void beast_close_socket(Transport& transport) { transport.close(); }
