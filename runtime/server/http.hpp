@@ -92,6 +92,8 @@ class SocketPeer {
     bool end = false;
   };
   virtual Pull pull(size_t most, std::function<void()> ready) = 0;
+  /// Whether it is known who speaks. Until then a connection is not kept for long.
+  virtual bool admitted() = 0;
   /// The connection is gone; nothing is called after this.
   virtual void closed() = 0;
 };

@@ -82,6 +82,11 @@ void RunSocket::wake() {
   if (ready) ready();
 }
 
+bool RunSocket::admitted() {
+  const std::lock_guard guard(mutex_);
+  return who_.signed_in;
+}
+
 void RunSocket::closed() {
   std::vector<std::shared_ptr<Following>> runs;
   std::function<void()> ready;

@@ -25,6 +25,7 @@ class RunSocket final : public SocketPeer, public std::enable_shared_from_this<R
   RunSocket(App& app, Request head, Principal who);
   bool received(std::string text, std::function<void()> more) override;
   Pull pull(size_t most, std::function<void()> ready) override;
+  bool admitted() override;
   void closed() override;
 
  private:

@@ -45,6 +45,8 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
       self->request_ = {};
       if (error) return self->abort();
       self->open_ = true;
+      self->admit_by_ = std::chrono::steady_clock::now() +
+                        std::chrono::milliseconds(self->hub_->limits.header_ms);
       self->read();
       self->pump();
     });
@@ -57,6 +59,10 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
     if (closing_ && now >= deadline_) {
       if (writing_) transport_->reset();
       return abort();
+    }
+    if (open_ && !admitted_ && peer_) {
+      admitted_ = peer_->admitted();
+      if (!admitted_ && now >= admit_by_) close(websocket::close_code::policy_error);
     }
     // It reads nothing.
     if (writing_ && now >= deadline_) close(websocket::close_code::try_again_later);
@@ -139,6 +145,8 @@ class Socket final : public Connection, public std::enable_shared_from_this<Sock
   beast::flat_buffer buffer_;
   std::deque<std::vector<Piece>> messages_;
   SteadyTime deadline_;
+  SteadyTime admit_by_;
+  bool admitted_ = false;
   bool open_ = false;
   bool writing_ = false;
   bool waiting_ = false;

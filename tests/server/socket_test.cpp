@@ -144,6 +144,26 @@ TEST_CASE("a socket signs in before it does anything") {
   CHECK(field(by_header.next(), "requires_auth") == "false");
 }
 
+TEST_CASE("a socket that does not say who it is, is closed") {
+  Served::Setup setup = with_flows();
+  setup.options.tokens = {{.name = "t", .secret = "secret-token"}};
+  setup.options.limits.header_ms = 1000;
+  Served s(std::move(setup));
+  WebSocket silent(s.port());
+  WebSocket known(s.port());
+  known.say(R"({"action":"authenticate","token":"secret-token"})");
+  CHECK(field(known.until("authenticated"), "event") == "authenticated");
+  WebSocket wrong(s.port());
+  wrong.say(R"({"action":"authenticate","token":"wrong"})");
+  for (WebSocket* socket : {&silent, &wrong}) {
+    while (socket->text()) {
+    }
+    CHECK(socket->close_code == 1008);
+  }
+  known.say(R"({"action":"ping"})");
+  CHECK(field(known.next(), "event") == "pong");
+}
+
 TEST_CASE("upgrades of other sites and bad handshakes are refused") {
   Served s(with_flows());
   CHECK(WebSocket(s.port(), {{"Origin", "https://evil.example"}}).status() == 403);
