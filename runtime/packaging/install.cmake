@@ -32,6 +32,7 @@ foreach(program kflow_cli kflowc)
 endforeach()
 add_custom_target(kflow_shell_files ALL DEPENDS ${files})
 install(FILES "${CMAKE_CURRENT_LIST_DIR}/kflow.service" DESTINATION lib/systemd/system COMPONENT program)
+install(FILES "${CMAKE_CURRENT_LIST_DIR}/service.yaml" DESTINATION "${CMAKE_INSTALL_DATADIR}/kflow" COMPONENT program)
 install(FILES LICENSE README.md DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT program)
 
 # ---- the library
