@@ -10,7 +10,7 @@ const served = new Served();
 const opened: View[] = [];
 
 beforeAll(() =>
-  served.start({ script: [{ contains: "poem", answers: [{ text: poem, chunk: 90, delay_ms: 60 }] }] }),
+  served.start({ script: [{ contains: "poem", answers: [{ text: poem, chunk: 90, delay_ms: 120 }] }] }),
 );
 afterAll(() => served.stop());
 afterEach(async () => {
@@ -191,6 +191,10 @@ describe("a run under way", () => {
   test("the text of a model as it comes, and its usage", async () => {
     const run = await served.run("poem", { about: "autumn" });
     const page = await open(runAddress("poem", run, "/output"));
+    // It begins when the page is there, however long that takes.
+    await page.locator(".run-facts").getByText("running").waitFor();
+    await page.getByRole("tab", { name: /Events\s*2/ }).waitFor();
+    await served.call("POST", `/workflows/poem/runs/${run}/signal`, { name: "go", value: true });
     await page.locator(".stream.live .caret").waitFor();
     await page.locator(".stream.live", { hasText: "Autumn" }).waitFor();
     await page.view.shot("streaming");
