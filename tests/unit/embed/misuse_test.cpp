@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -189,7 +190,11 @@ TEST_CASE("misuse: an engine goes while functions run and readers follow") {
 }
 
 TEST_CASE("misuse: two engines of one process on one store share its runs") {
-  const auto folder = std::string(KFLOW_TEST_FOLDER) + "/two-" + std::to_string(::getpid());
+  struct Folder {
+    std::string path = std::string(KFLOW_TEST_FOLDER) + "/two-" + std::to_string(::getpid());
+    ~Folder() { std::filesystem::remove_all(path); }
+  } const folder_of_store;
+  const std::string& folder = folder_of_store.path;
   const auto store = kf::Store::open(folder, kf::Durability::none);
   REQUIRE(store);
   const auto program = compile(R"(
