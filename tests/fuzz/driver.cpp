@@ -68,11 +68,23 @@ class Mutator {
     static constexpr unsigned char bytes[] = {0, 1, 2, 3, 7, 0x7f, 0x80, 0x81, 0xfe, 0xff};
     return static_cast<char>(bytes[pick(sizeof bytes)]);
   }
+  // The word at or after a place picked at random, or "".
+  std::string word_at(const std::string& s) {
+    const auto in_word = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    };
+    size_t begin = pick(std::max<size_t>(s.size(), 1));
+    while (begin > 0 && in_word(s[begin - 1])) --begin;
+    while (begin < s.size() && !in_word(s[begin])) ++begin;
+    size_t end = begin;
+    while (end < s.size() && in_word(s[end])) ++end;
+    return s.substr(begin, end - begin);
+  }
   void change(std::string& s) {
     if (s.empty()) return s.push_back(interesting());
     const size_t at = pick(s.size());
     const size_t length = 1 + pick(std::min<size_t>(s.size() - at, pick(4) == 0 ? 200 : 8));
-    switch (pick(9)) {
+    switch (pick(11)) {
       case 0:
         s[at] = static_cast<char>(static_cast<unsigned char>(s[at]) ^ (1U << pick(8)));
         return;
@@ -100,6 +112,15 @@ class Mutator {
       case 7: {
         const std::string& other = any();
         s = s.substr(0, at) + other.substr(pick(std::max<size_t>(other.size(), 1)));
+        return;
+      }
+      case 8:
+      case 9: {
+        // A word becomes another one: what is still a text of the language, but says something else.
+        const std::string word = word_at(any());
+        const std::string old = word_at(s);
+        if (const size_t there = s.find(old, at); !old.empty() && there != std::string::npos)
+          s.replace(there, old.size(), word);
         return;
       }
       default:

@@ -16,6 +16,7 @@
 #include "tests/fuzz/corpus.hpp"
 #include "tests/fuzz/expressions.hpp"
 #include "tests/fuzz/server_targets.hpp"
+#include "tests/fuzz/sources.hpp"
 
 namespace kflow::fuzz {
 namespace {
@@ -279,6 +280,7 @@ constexpr std::array all{
     Target{"portable", fuzz_portable, portable_corpus},
     Target{"row", fuzz_row, row_corpus},
     Target{"expression", fuzz_expression, expression_corpus},
+    Target{"source", fuzz_source, source_corpus},
     Target{"body", fuzz_body, body_corpus},
     Target{"http", fuzz_http, http_corpus},
     Target{"socket", fuzz_socket, socket_corpus},
