@@ -49,10 +49,17 @@ void Page::new_group(uint32_t at) {
   Command& group = commands_[at];
   const size_t column = line_start_ ? depth_ * step : column_;
   if (!group.broken && (modes_.empty() || modes_.back()) && !fits(at, none, column)) {
-    // A value that does not fit on a line of its own either is broken itself, where it stands.
-    const bool useless = group.only_if_it_fits && !fits(group.inner, none, (depth_ + 1) * step);
-    const bool hug = group.inner != none && (useless || !group.only_if_it_fits);
-    if (hug && (useless || fits(at, group.inner, column))) {
+    const size_t below = (depth_ + 1) * step;
+    bool hug = group.inner != none;
+    if (hug && group.only_if_it_fits) {
+      // A value that does not fit on a line of its own either is broken itself, where it stands,
+      // unless its beginning fits below only.
+      hug = !fits(group.inner, none, below) &&
+            (fits(at, group.inner, column) || !fits(group.inner, group.inner, below));
+    } else if (hug) {
+      hug = fits(at, group.inner, column);
+    }
+    if (hug) {
       commands_[group.inner].broken = true;
     } else {
       group.broken = true;
@@ -81,7 +88,7 @@ bool Page::fits(uint32_t at, uint32_t opened, size_t column) const {
         column += characters(c.text);
         break;
       case Kind::begin_group:
-        modes.push_back(c.broken || i == opened || rest);
+        modes.push_back(c.broken || i >= opened || rest);
         if (!rest) ++inside;
         break;
       case Kind::end_group:

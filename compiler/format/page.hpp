@@ -98,7 +98,8 @@ class Page {
   void end_line();
   void new_group(uint32_t at);
   /// Whether what comes from `at` on, a group that is held on one line, ends or can be broken
-  /// before the page's width is reached. `opened`: a group in it that is taken as broken.
+  /// before the page's width is reached. `opened`: a group in it that is taken as broken, with
+  /// those inside.
   bool fits(uint32_t at, uint32_t opened, size_t column) const;
 
   size_t width_;
