@@ -27,13 +27,14 @@ template <Node Kind, Text Word>
 struct configured : node<Kind, keyword<Word>, declared_name<"a name">, expect<options, "`{`">> {};
 template <Text Word>
 struct agent_like : node<Node::agent_decl, keyword<Word>, declared_name<"a name">, peg::opt<params>,
-                         peg::opt<result_type>, expect<options, "`{`">> {};
+                         peg::opt<result_type>, former_name, expect<options, "`{`">> {};
 template <Text Word>
 struct callable_like : node<Node::callable_decl, keyword<Word>, declared_name<"a name">,
-                            peg::opt<params>, peg::opt<result_type>, expected_block> {};
+                            peg::opt<params>, peg::opt<result_type>, former_name, expected_block> {
+};
 struct extern_decl : node<Node::extern_decl, keyword<"extern">, expect<keyword<"tool">, "`tool`">,
                           declared_name<"the tool's name">, expect<params, "`(`">,
-                          peg::opt<result_type>, peg::opt<options>> {};
+                          peg::opt<result_type>, former_name, peg::opt<options>> {};
 struct test_decl : node<Node::test_decl, keyword<"test">,
                         expect<string<false>, "the test's name, in quotes">, expected_block> {};
 

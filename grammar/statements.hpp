@@ -141,14 +141,17 @@ struct expected_block {
 
 struct callee : node<Node::callee, name, peg::star<punct<".">, expect<any_name, "a name">>> {};
 
-/// `name =` or `name: Type =` after `step`, looked for by hand.
+/// `@was("old")`: the name that a statement or declaration had before.
+struct former_name : peg::star<annotation> {};
+
+/// `name =`, `name: Type =` or `name @was(…) =` after `step`, looked for by hand.
 struct scan_binding {
   static const char* scan(const char* p, const char* end) {
     const std::string_view w = next_word(p, end);
     if (w.empty()) return p;
     const char* q = skip_trivia(p + w.size(), end);
     if (q == end) return p;
-    if (*q == ':' || (*q == '=' && (end - q < 2 || q[1] != '='))) return p + w.size();
+    if (*q == ':' || *q == '@' || (*q == '=' && (end - q < 2 || q[1] != '='))) return p + w.size();
     return p;
   }
 };
@@ -163,7 +166,7 @@ struct step_binding {
     const char* p = skip_trivia(in.current(), in.end());
     if (scan_binding::scan(p, in.end()) == p) return false;
     return node<Node::step_binding, declared_name<"a name">,
-                peg::opt<punct<":">, expect<type, "a type">>,
+                peg::opt<punct<":">, expect<type, "a type">>, former_name,
                 expect<punct<"=">, "`=`">>::template match<A, M, Action, Control>(in, rec);
   }
 };
@@ -175,8 +178,8 @@ struct step_stmt : node<Node::step_stmt, keyword<"step">, peg::opt<step_binding>
                         call_options> {};
 
 struct let_stmt : node<Node::let_stmt, keyword<"let">, declared_name<"a name">,
-                       peg::opt<punct<":">, expect<type, "a type">>, expect<punct<"=">, "`=`">,
-                       expect<expression<false>, "an expression">> {};
+                       peg::opt<punct<":">, expect<type, "a type">>, former_name,
+                       expect<punct<"=">, "`=`">, expect<expression<false>, "an expression">> {};
 struct session_path
     : node<Node::session_path, any_name, peg::star<punct<".">, expect<any_name, "a name">>> {};
 struct set_stmt
@@ -198,14 +201,16 @@ struct match_stmt
 
 struct parallel_stmt : node<Node::parallel_stmt, keyword<"parallel">, expected_block> {};
 struct branch_stmt : node<Node::branch_stmt, keyword<"branch">, declared_name<"the branch's name">,
-                          expected_block> {};
+                          former_name, expected_block> {};
 
-struct for_stmt : node<Node::for_stmt, keyword<"for">, declared_name<"a name">,
-                       peg::opt<punct<",">, declared_name<"a name">>, expect<keyword<"in">, "`in`">,
-                       expect<expression<false>, "a list or map">,
-                       peg::opt<keyword<"as">, declared_name<"the loop's name">>, expected_block> {
+struct for_stmt
+    : node<Node::for_stmt, keyword<"for">, declared_name<"a name">,
+           peg::opt<punct<",">, declared_name<"a name">>, expect<keyword<"in">, "`in`">,
+           expect<expression<false>, "a list or map">,
+           peg::opt<keyword<"as">, declared_name<"the loop's name">, former_name>, expected_block> {
 };
-struct loop_stmt : node<Node::loop_stmt, keyword<"loop">, peg::opt<name>, expected_block> {};
+struct loop_stmt
+    : node<Node::loop_stmt, keyword<"loop">, peg::opt<name, former_name>, expected_block> {};
 
 struct catch_part
     : node<Node::catch_part, keyword<"catch">, peg::opt<name>,

@@ -36,7 +36,7 @@ std::vector<schema::Field> parameters(const ir::Program& program, const ir::Call
                     .fallback = {},
                     .constraints = p.constraints,
                     .doc = p.doc,
-                    .was = "",
+                    .was = {},
                     .alias = ""};
     if (p.fallback) {
       const cel::Value* constant = program[p.fallback].program.constant();

@@ -21,7 +21,6 @@ struct Builtin {
   std::span<const BuiltinParam> params;
   std::string_view result;  ///< type, as the language writes it
   bool idempotent = false;  ///< may be repeated: the default retry policy holds
-  bool runs = true;         ///< false: checked, but not executed yet
   std::string_view doc;
 };
 

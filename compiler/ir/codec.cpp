@@ -236,6 +236,15 @@ CallableId Program::find(std::string_view wanted) const {
   return {};
 }
 
+CallableId Program::find_or_was(std::string_view wanted) const {
+  if (const CallableId id = find(wanted)) return id;
+  for (uint32_t i = 0; i < callables.size(); ++i) {
+    const auto& was = callables[i].was;
+    if (std::find(was.begin(), was.end(), wanted) != was.end()) return CallableId(i);
+  }
+  return {};
+}
+
 std::string encode(const Program& program) {
   const std::string body = content(program, false);
   ByteWriter out;

@@ -24,6 +24,7 @@ void fields(A& a, Expr& x) {
 template <typename A>
 void fields(A& a, SlotInfo& x) {
   a("name", x.name), a("type", x.type), a("carried", x.carried), a("facts", x.facts);
+  a("was", x.was);
 }
 template <typename A>
 void fields(A& a, Scope& x) {
@@ -92,7 +93,7 @@ void fields(A& a, MatchNode& x) {
 }
 template <typename A>
 void fields(A& a, ParallelNode::Branch& x) {
-  a("name", x.name), a("body", x.body);
+  a("name", x.name), a("was", x.was), a("body", x.body);
 }
 template <typename A>
 void fields(A& a, ParallelNode& x) {
@@ -137,7 +138,7 @@ template <typename A>
 void fields(A&, ContinueNode&) {}
 template <typename A>
 void fields(A& a, Node& x) {
-  a("name", x.name), a("named", x.named), a("data", x.data);
+  a("name", x.name), a("named", x.named), a("was", x.was), a("data", x.data);
   a.doc("doc", x.doc), a.origin("origin", x.origin);
 }
 template <typename A>
@@ -150,12 +151,8 @@ void fields(A& a, schema::Constraint& x) {
 }
 template <typename A>
 void fields(A& a, Param& x) {
-  a("name", x.name), a("type", x.type), a("default", x.fallback), a("constraints", x.constraints),
-      a("doc", x.doc);
-}
-template <typename A>
-void fields(A& a, RawOption& x) {
-  a("name", x.name), a("text", x.text);
+  a("name", x.name), a("was", x.was), a("type", x.type), a("default", x.fallback);
+  a("constraints", x.constraints), a("doc", x.doc);
 }
 template <typename A>
 void fields(A& a, Model& x) {
@@ -194,7 +191,7 @@ void fields(A& a, WorkflowOptions& x) {
   a("timeout", x.timeout), a("tags", x.tags), a("session", x.session),
       a("concurrency", x.concurrency), a("schedule", x.schedule);
   a("retention_ms", x.retention_ms), a("on_failure", x.on_failure), a("on_cancel", x.on_cancel),
-      a("budget", x.budget), a("other", x.other);
+      a("budget", x.budget);
 }
 template <typename A>
 void fields(A& a, McpSetting& x) {
@@ -212,7 +209,7 @@ void fields(A& a, McpTool& x) {
 }
 template <typename A>
 void fields(A& a, Callable& x) {
-  a("kind", x.kind), a("name", x.name), a("doc", x.doc), a("params", x.params),
+  a("kind", x.kind), a("name", x.name), a("was", x.was), a("doc", x.doc), a("params", x.params),
       a("result", x.result), a("scope", x.scope);
   a("body", x.body), a("workflow", x.workflow), a("command", x.command),
       a("idempotent", x.idempotent), a("agent", x.agent), a("mcp", x.mcp);

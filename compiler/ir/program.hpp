@@ -88,8 +88,9 @@ struct Expr {
 struct SlotInfo {
   std::string name;
   TypeId type;
-  bool carried = false;  ///< read as `previous`: kept over to the next iteration
-  bool facts = false;    ///< info(name) or errors(name) is read
+  bool carried = false;          ///< read as `previous`: kept over to the next iteration
+  bool facts = false;            ///< info(name) or errors(name) is read
+  std::vector<std::string> was;  ///< @was: what it was called before, the latest first
 };
 
 enum class ScopeKind : uint8_t { body, for_each, loop };
@@ -215,7 +216,8 @@ struct MatchNode {
 enum class JoinKind : uint8_t { all, settled, any, first };
 struct ParallelNode {
   struct Branch {
-    std::string name;  ///< path segment; "" for a single statement, which has its own
+    std::string name;              ///< path segment; "" for a single statement, which has its own
+    std::vector<std::string> was;  ///< @was
     BlockId body;
   };
   std::vector<Branch> branches;
@@ -279,6 +281,8 @@ struct Node {
   /// name, or one made from the callee or keyword (`sleep`, `sleep_2`, `for`, `parallel_2`).
   std::string name;
   bool named = false;  ///< written by the author
+  std::vector<std::string>
+      was;  ///< @was: its earlier names; read only when a run is moved to this program
   NodeData data;
   std::string doc;
   Origin origin;
@@ -294,6 +298,7 @@ enum class CallableKind : uint8_t { workflow, tool, extern_tool, agent, team, mc
 
 struct Param {
   std::string name;
+  std::vector<std::string> was;  ///< @was: its earlier names, which the input of a moved run has
   TypeId type;
   ExprId fallback;  ///< default; may read constants only
   std::vector<schema::Constraint> constraints;
@@ -371,13 +376,6 @@ struct AgentOptions {
   Budget budget;
 };
 
-/// An option of a workflow that the machine does not run yet, kept whole so
-/// that the hash covers it.
-struct RawOption {
-  std::string name;
-  std::string text;
-};
-
 enum class WhenFull : uint8_t { queue, reject, cancel_oldest };
 /// How many runs of a workflow go on at a time.
 struct Concurrency {
@@ -396,7 +394,6 @@ struct WorkflowOptions {
   NodeId on_failure;         ///< step nodes that stand in no block
   NodeId on_cancel;
   Budget budget;
-  std::vector<RawOption> other;  ///< what does not run yet
 };
 
 // ---------------------------------------------------------------- MCP
@@ -432,6 +429,7 @@ struct McpTool {
 struct Callable {
   CallableKind kind = CallableKind::workflow;
   std::string name;  ///< unique in the program: `name`, or `module.name` for imported ones
+  std::vector<std::string> was;  ///< @was: its earlier names in the same form
   std::string doc;
   std::vector<Param> params;
   TypeId result;
@@ -469,12 +467,15 @@ struct Program {
   const McpServer& operator[](McpServerId id) const { return servers[id.value]; }
   /// Callable of that name, or none.
   CallableId find(std::string_view name) const;
+  /// The same, or the one that had the name (`@was`): of a run that was moved, the header has the
+  /// name it was started by.
+  CallableId find_or_was(std::string_view name) const;
 };
 
 /// The newest layout this build writes; older ones are read for ever.
-inline constexpr uint32_t program_format = 4;
+inline constexpr uint32_t program_format = 5;
 /// Layouts below this were those of versions before the first release.
-inline constexpr uint32_t oldest_program_format = 4;
+inline constexpr uint32_t oldest_program_format = 5;
 
 /// Checks every index, slot, hop and nesting rule that the machine relies on. A program that was
 /// decoded or lowered is run only after this.

@@ -45,10 +45,18 @@ NodeId undo_of(const NodeData& data) {
   return step == nullptr ? NodeId() : step->options.undo;
 }
 
-// Whether values of one type in one table are those of another in another.
+// The present name, or one before it (`@was`).
+bool named(std::string_view old, std::string_view now, const std::vector<std::string>& was) {
+  return old == now || std::find(was.begin(), was.end(), old) != was.end();
+}
+
+// Whether values of one type in one table are those of another in another; a renamed field is the
+// field that it was.
 class SameTypes {
  public:
   SameTypes(const schema::TypeTable& a, const schema::TypeTable& b) : a_(a), b_(b) {}
+  /// Pairs that were compared; if there was no problem, they are the same.
+  const std::set<std::pair<TypeId, TypeId>>& compared() const { return assumed_; }
   bool operator()(TypeId a, TypeId b) {
     if (!assumed_.emplace(a, b).second) return true;  // being compared further out, or compared
     const schema::Type& x = a_[a];
@@ -61,7 +69,8 @@ class SameTypes {
       return false;
     if (x.element && !(*this)(x.element, y.element)) return false;
     for (size_t i = 0; i < x.fields.size(); ++i) {
-      if (x.fields[i].name != y.fields[i].name || !(*this)(x.fields[i].type, y.fields[i].type))
+      if (!named(x.fields[i].name, y.fields[i].name, y.fields[i].was) ||
+          !(*this)(x.fields[i].type, y.fields[i].type))
         return false;
     }
     for (size_t i = 0; i < x.arms.size(); ++i) {
@@ -88,10 +97,12 @@ class Matcher {
   std::map<ScopeId, ScopeId> scopes;
   std::map<CallableId, CallableId> callables;
 
+  const Program& before() const { return before_; }
+  const std::set<std::pair<TypeId, TypeId>>& same_types() const { return same_.compared(); }
+
   void run() {
-    for (uint32_t i = 0; i < next_.callables.size(); ++i) {
-      const CallableId old = before_.find(next_.callables[i].name);
-      if (old && before_[old].kind == next_.callables[i].kind) callables[CallableId(i)] = old;
+    for (uint32_t i = 0; i < before_.callables.size(); ++i) {
+      if (const CallableId now = counterpart(before_.callables[i])) callables[now] = CallableId(i);
     }
     for (uint32_t i = 0; i < before_.callables.size(); ++i) {
       const Callable& c = before_.callables[i];
@@ -101,6 +112,13 @@ class Matcher {
   }
 
  private:
+  // The callable of the new program that an old one is, perhaps under a new name.
+  CallableId counterpart(const Callable& old) const {
+    const CallableId now = next_.find_or_was(old.name);
+    if (!now || next_[now].kind != old.kind) return {};
+    return next_[now].name != old.name && before_.find(next_[now].name) ? CallableId() : now;
+  }
+
   void problem(std::string text) { problems.push_back(std::move(text)); }
 
   bool reached(NodeId id) const {
@@ -121,8 +139,8 @@ class Matcher {
   }
 
   void callable(const Callable& old) {
-    const CallableId id = next_.find(old.name);
-    if (!id || next_[id].kind != old.kind) {
+    const CallableId id = counterpart(old);
+    if (!id) {
       return problem(fmt::format("the new program has no {} `{}`, which the run is in",
                                  old.kind == CallableKind::workflow ? "workflow" : "tool",
                                  old.name));
@@ -132,7 +150,7 @@ class Matcher {
         old.params.size() == now.params.size() &&
         std::equal(old.params.begin(), old.params.end(), now.params.begin(),
                    [&](const Param& a, const Param& b) {
-                     return a.name == b.name && same_(a.type, b.type);
+                     return named(a.name, b.name, b.was) && same_(a.type, b.type);
                    });
     if (!same_parameters) {
       return problem(
@@ -191,7 +209,10 @@ class Matcher {
   bool node(NodeId old, NodeId now) {
     const Node& from = before_[old];
     const Node& to = next_[now];
-    if (from.name != to.name || from.data.index() != to.data.index()) {
+    // Without a name of its own a step has that of what it calls.
+    const bool calls_renamed = !from.named && !to.named && renamed_callee(from.data, to.data);
+    if ((!named(from.name, to.name, to.was) && !calls_renamed) ||
+        from.data.index() != to.data.index()) {
       problem(fmt::format("{} has run, and the new program has the {} `{}` in its place",
                           place(old), kind_of(to.data), to.name));
       return false;
@@ -205,10 +226,23 @@ class Matcher {
     return true;
   }
 
+  bool same_call(const Call& from, const Call& to) const {
+    if (from.kind != to.kind) return false;
+    if (from.name == to.name) return true;
+    const auto old = to.callable ? callables.find(to.callable) : callables.end();
+    return old != callables.end() && old->second == from.callable;
+  }
+  bool renamed_callee(const NodeData& from, const NodeData& to) const {
+    const auto* a = std::get_if<StepNode>(&from);
+    const auto* b = std::get_if<StepNode>(&to);
+    return a != nullptr && b != nullptr && a->call.name != b->call.name &&
+           same_call(a->call, b->call);
+  }
+
   void hidden(NodeId old, NodeId now, std::string_view what) {
     const auto* to = now ? std::get_if<StepNode>(&next_[now].data) : nullptr;
     const auto& from = std::get<StepNode>(before_[old].data);
-    if (to == nullptr || to->call.kind != from.call.kind || to->call.name != from.call.name) {
+    if (to == nullptr || !same_call(from.call, to->call)) {
       return problem(
           fmt::format("{} `{}` is in use and is not in the new program", what, from.call.name));
     }
@@ -216,7 +250,7 @@ class Matcher {
   }
 
   void inside(NodeId old, const StepNode& from, const StepNode& to) {
-    if (from.call.kind != to.call.kind || from.call.name != to.call.name) {
+    if (!same_call(from.call, to.call)) {
       return problem(fmt::format("{} has called `{}` and would call `{}`", place(old),
                                  from.call.name, to.call.name));
     }
@@ -255,9 +289,10 @@ class Matcher {
     arms(old, from.arms, to.arms);
   }
   void inside(NodeId old, const ParallelNode& from, const ParallelNode& to) {
-    const bool same = from.branches.size() == to.branches.size() &&
-                      std::equal(from.branches.begin(), from.branches.end(), to.branches.begin(),
-                                 [](const auto& a, const auto& b) { return a.name == b.name; });
+    const bool same =
+        from.branches.size() == to.branches.size() &&
+        std::equal(from.branches.begin(), from.branches.end(), to.branches.begin(),
+                   [](const auto& a, const auto& b) { return named(a.name, b.name, b.was); });
     if (!same || from.join != to.join || from.first != to.first) {
       return problem(
           fmt::format("{} has begun; its branches and its join cannot change", place(old)));
@@ -272,8 +307,11 @@ class Matcher {
     std::set<std::string> names;
     for (const Export& x : from) names.insert(before_[inner].slots[x.inner].name);
     for (const Export& x : to) {
-      const std::string& name = next_[next_inner].slots[x.inner].name;
-      if (!names.contains(name)) {
+      const auto& [name, type, carried, facts, was] = next_[next_inner].slots[x.inner];
+      const bool there = names.contains(name) ||
+                         std::any_of(was.begin(), was.end(),
+                                     [&](const std::string& n) { return names.contains(n); });
+      if (!there) {
         problem(
             fmt::format("`{}` of {} is read after it in the new program only, and iterations "
                         "that have ended do not have it",
@@ -345,8 +383,18 @@ class Layout {
     }
     for (uint32_t i = 0; i < next_.callables.size(); ++i) {
       Callable copy = next_.callables[i];
+      if (const auto known = match_.callables.find(CallableId(i)); known != match_.callables.end())
+        remember(copy, match_.before()[known->second]);
       fields(*this, copy);
       out_.callables[callables_[i].value] = std::move(copy);
+    }
+    for (const auto& [old, now] : match_.same_types()) {
+      const schema::Type& from = match_.before().types[old];
+      if (from.kind != schema::TypeKind::record) continue;
+      for (size_t n = 0; n < from.fields.size(); ++n) {
+        out_.types.add_former_names(mapped(now), n, {from.fields[n].name});
+        out_.types.add_former_names(mapped(now), n, from.fields[n].was);
+      }
     }
     out_.edition = next_.edition;
     out_.name = next_.name;
@@ -364,6 +412,22 @@ class Layout {
   void constraint(schema::Constraint&) {}
 
  private:
+  static void remember(std::string_view name, const std::vector<std::string>& was,
+                       std::string_view now, std::vector<std::string>& into) {
+    const auto add = [&](std::string_view n) {
+      if (n != now && std::find(into.begin(), into.end(), n) == into.end()) into.emplace_back(n);
+    };
+    add(name);
+    for (const std::string& n : was) add(n);
+  }
+  // What the run has recorded may have names from before the last move, too.
+  static void remember(Callable& now, const Callable& old) {
+    remember(old.name, old.was, now.name, now.was);
+    if (now.params.size() != old.params.size()) return;
+    for (size_t i = 0; i < old.params.size(); ++i)
+      remember(old.params[i].name, old.params[i].was, now.params[i].name, now.params[i].was);
+  }
+
   // Numbers of parts that have none in the old program come after its own.
   template <typename Tag, typename T>
   std::vector<Id<Tag>> number(const std::vector<T>& parts, const std::map<Id<Tag>, Id<Tag>>& known,
@@ -394,9 +458,11 @@ class Layout {
     servers_ = static_cast<uint32_t>(out_.servers.size());
     out_.servers.insert(out_.servers.end(), next_.servers.begin(), next_.servers.end());
     // Callables of a name whose kind has changed: the old one is kept for what refers to it.
-    for (const Callable& c : next_.callables) {
-      const CallableId old = out_.find(c.name);
-      if (old && out_[old].kind != c.kind) out_.callables[old.value].name += " (before)";
+    for (uint32_t i = 0; i < next_.callables.size(); ++i) {
+      const CallableId old = out_.find(next_.callables[i].name);
+      const auto known = match_.callables.find(CallableId(i));
+      if (old && (known == match_.callables.end() || known->second != old))
+        out_.callables[old.value].name += " (before)";
     }
     blocks_ = number<BlockTag>(next_.blocks, match_.blocks, out_.blocks);
     nodes_ = number<NodeTag>(next_.nodes, match_.nodes, out_.nodes);
@@ -415,8 +481,12 @@ class Layout {
     for (const SlotInfo& slot : from.slots) {
       SlotInfo copy = slot;
       copy.type = mapped(slot.type);
-      const size_t nth = used[slot.name]++;
-      const std::vector<Slot>& there = known[slot.name];
+      std::string name = slot.name;
+      for (const std::string& was : slot.was) {
+        if (!known.contains(name)) name = was;
+      }
+      const size_t nth = used[name]++;
+      const std::vector<Slot>& there = known[name];
       if (nth < there.size()) {
         numbers.push_back(there[nth]);
         to.slots[there[nth]] = std::move(copy);

@@ -479,7 +479,6 @@ void Lowerer::agent_tools(ir::AgentOptions& out, const OptionNode& o, bool membe
 void Lowerer::agent_tool(ir::AgentOptions& out, const std::string& name, Cursor at) {
   const Target t = target(name, at);
   if (!t.known) return;
-  if (!t.runs) return not_built(at.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
   ir::AgentTool tool{.name = model_name(name)};
   if (std::any_of(out.tools.begin(), out.tools.end(),
                   [&](const ir::AgentTool& x) { return x.name == tool.name; })) {

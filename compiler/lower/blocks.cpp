@@ -8,6 +8,58 @@ BlockId Lowerer::add_block(std::vector<ir::NodeId> statements) {
   return BlockId(out_.blocks.size() - 1);
 }
 
+namespace {
+
+// What holds the name and the annotations of a statement or branch, and the name.
+std::pair<Cursor, Cursor> naming(Cursor c) {
+  switch (c.kind()) {
+    case Node::step_stmt: {
+      const Cursor binding = c.child(Node::step_binding);
+      return {binding, binding ? binding.child(Node::identifier) : Cursor()};
+    }
+    case Node::let_stmt:
+    case Node::loop_stmt:
+    case Node::branch_stmt:
+      return {c, c.child(Node::identifier)};
+    case Node::for_stmt: {
+      const Cursor as = c.token("as");
+      return {c, as ? c.child_after(as, Node::identifier) : Cursor()};
+    }
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> Lowerer::former_names_of(Cursor statement) const {
+  const auto [owner, name] = naming(statement);
+  if (!owner || !name || !owner.child(Node::annotation)) return {};
+  // What is wrong with it is reported at the same place again, and the sink drops the repetition.
+  const auto former = sema::former_names(m_, owner, name, false);
+  return former ? former->was : std::vector<std::string>();
+}
+
+// A former name is one that nothing has any more, in the block or around it.
+void Lowerer::check_former_names(Cursor block) {
+  std::vector<sema::FormerNames> former;
+  std::map<std::string, source::Span, std::less<>> present;
+  for (Cursor c = block.first(); c; c = block.next(c)) {
+    const auto [owner, name] = naming(c);
+    if (!owner || !name) continue;
+    present.emplace(name.text(), name.span());
+    if (auto was = sema::former_names(m_, owner, name, false)) former.push_back(std::move(*was));
+  }
+  if (former.empty()) return;
+  sema::check_former_names(m_, former, [&](std::string_view wanted) -> std::optional<source::Span> {
+    if (const auto it = present.find(wanted); it != present.end()) return it->second;
+    for (const Level& l : levels_) {
+      if (const auto it = l.names.find(wanted); it != l.names.end()) return it->second.span;
+    }
+    return std::nullopt;
+  });
+}
+
 // The statements of a block in the present level. What they define is taken out of the level again
 // and given back.
 BlockResult Lowerer::statements(Cursor block, bool keep_names) {
@@ -18,6 +70,7 @@ BlockResult Lowerer::statements(Cursor block, bool keep_names) {
   std::map<std::string, int>& used_names = level().used;
   bool statement_seen = false;
   if (block) {
+    check_former_names(block);
     for (Cursor c = block.first(); c; c = block.next(c)) {
       if (c.is(Node::option) && statement_seen) {
         m_.sink.report(Kind::misplaced, c.span(), "options stand before the statements of a block");
@@ -47,7 +100,7 @@ std::string Lowerer::unique(std::map<std::string, int>& used, const std::string&
 
 std::optional<ir::NodeId> Lowerer::statement(Cursor c, std::map<std::string, int>& used,
                                              bool& leaves) {
-  ir::Node node{.doc = c.doc(), .origin = origin(c)};
+  ir::Node node{.was = former_names_of(c), .doc = c.doc(), .origin = origin(c)};
   switch (c.kind()) {
     case Node::step_stmt:
       step(c, node, used);

@@ -128,6 +128,7 @@ void Lowerer::parallel(Cursor c, ir::Node& node) {
   const Cursor block = c.child(Node::block);
   std::vector<Cursor> branches;
   if (block) {
+    check_former_names(block);
     for (Cursor x = block.first(); x; x = block.next(x)) {
       if (is_statement(x.kind())) branches.push_back(x);
     }
@@ -197,6 +198,7 @@ ir::ParallelNode::Branch Lowerer::lower_branch(
       m_.sink.report(Kind::duplicate_name, name.span(),
                      fmt::format("two branches are named `{}`", out.name));
     }
+    out.was = former_names_of(branch);
     result = statements(branch.child(Node::block));
   } else {
     bool leaves = false;

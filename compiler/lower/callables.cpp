@@ -25,6 +25,24 @@ std::optional<Lowered> Lowerer::run() {
   return out;
 }
 
+void Lowerer::look_into(uint32_t offset) {
+  const auto holds = [&](Cursor c) { return c.begin() <= offset && offset <= c.end(); };
+  callable_ids_.resize(m_.callables.size());
+  module_ = m_.modules[0].get();
+  for (const auto& [name, decl] : m_.modules[0]->models) {
+    if (holds(decl) && !decl.has_errors()) declared_model(*module_, name, decl);
+  }
+  for (uint32_t i = 0; i < m_.callables.size(); ++i) {
+    const CallableInfo& c = m_.callables[i];
+    if (c.module != 0 || c.kind == ir::CallableKind::mcp_tool || !holds(c.node)) continue;
+    need(i);
+    body(i);
+  }
+  for (const Cursor c : m_.modules[0]->tree.root().children(Node::test_decl)) {
+    if (holds(c) && !c.has_errors()) test(c);
+  }
+}
+
 void Lowerer::bodies() {
   while (!todo_.empty()) {
     const uint32_t next = todo_.front();
@@ -49,9 +67,15 @@ ir::CallableId Lowerer::need(uint32_t index) {
   const CallableInfo& info = m_.callables[index];
   const ir::CallableId id(out_.callables.size());
   callable_ids_[index] = id;
-  ir::Callable c{
-      .kind = info.kind, .name = info.name, .doc = info.description(), .result = info.result};
-  if (info.module != 0) c.name = module_name(info.module) + "." + info.name;
+  ir::Callable c{.kind = info.kind,
+                 .name = info.name,
+                 .was = info.was,
+                 .doc = info.description(),
+                 .result = info.result};
+  if (info.module != 0) {
+    c.name = module_name(info.module) + "." + info.name;
+    for (std::string& was : c.was) was = module_name(info.module) + "." + was;
+  }
   out_.callables.push_back(std::move(c));
   todo_.push_back(index);
   return id;
@@ -73,10 +97,11 @@ void Lowerer::body(uint32_t index) {
   std::vector<ir::Param> params;
   levels_.push_back({.scope = open_scope(ir::ScopeKind::body, {})});
   for (const sema::ParamInfo& p : info.params) {
-    ir::Param param{.name = p.name, .type = p.type, .constraints = p.constraints, .doc = p.doc};
+    ir::Param param{
+        .name = p.name, .was = p.was, .type = p.type, .constraints = p.constraints, .doc = p.doc};
     if (p.fallback) param.fallback = default_value(p);
     params.push_back(std::move(param));
-    define(p.name, p.span, p.type, false);
+    set_former_names(level().scope, define(p.name, p.span, p.type, false).slot, p.was);
   }
   const ir::CallableId id = callable_ids_[index];
   out_.callables[id.value].params = std::move(params);
@@ -189,23 +214,13 @@ void Lowerer::mcp_tool(ir::CallableId id, const CallableInfo& info) {
   c.idempotent = info.idempotent;
 }
 
-void Lowerer::not_built(source::Span span, std::string_view what) {
-  m_.sink.report(Kind::not_built, span, fmt::format("{} does not run yet", what))
-      .note("it is checked, but this version of kflow cannot execute it");
-}
-
 void Lowerer::workflow_options(ir::CallableId id, const CallableInfo& info, Cursor block) {
   const Cursor name = info.node.child(Node::identifier);
   for (const OptionNode& o : sema::check_options(m_, "workflow", name, block)) {
-    const sema::OptionRow& row = *sema::find_option("workflow", o.name);
+    if (!o.value) continue;
     // Nodes and expressions are made on the way: the callable's place may move.
     ir::WorkflowOptions out = std::move(out_.callables[id.value].workflow);
-    if (!row.runs) {
-      not_built(o.name_node.span(), fmt::format("the option `{}` of a workflow", o.name));
-      out.other.push_back({o.name, o.value ? std::string(o.value.text()) : ""});
-    } else if (o.value) {
-      workflow_option(out, o);
-    }
+    workflow_option(out, o);
     out.session = session_type_;
     out_.callables[id.value].workflow = std::move(out);
   }
@@ -450,5 +465,7 @@ void Lowerer::tool_cycles() {
 }
 
 std::optional<Lowered> lower(sema::Model& model) { return Lowerer(model).run(); }
+
+void look_into(sema::Model& model, uint32_t offset) { Lowerer(model).look_into(offset); }
 
 }  // namespace kflow::lower

@@ -101,7 +101,7 @@ void Lowerer::for_(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
     if (out.on_error == ir::OnError::continue_ || may_skip(block)) element = t_.nullable(element);
     out.exports.push_back({binding.slot, export_name(name, binding, t_.list_of(element))});
   }
-  if (alias) out.facts = facts_slot(alias);
+  if (alias) out.facts = facts_slot(alias, node.was);
   node.data = std::move(out);
 }
 
@@ -117,10 +117,12 @@ bool Lowerer::may_skip(Cursor block) {
 
 Slot Lowerer::export_name(const std::string& name, const Binding& binding, TypeId type) {
   if (syntax_name_taken(name, binding.span)) return add_slot(level().scope, name, type);
-  return define(name, binding.span, type, false).slot;
+  const Slot slot = define(name, binding.span, type, false).slot;
+  set_former_names(level().scope, slot, out_.scopes[binding.scope.value].slots[binding.slot].was);
+  return slot;
 }
 
-Slot Lowerer::facts_slot(Cursor name) {
+Slot Lowerer::facts_slot(Cursor name, const std::vector<std::string>& was) {
   const std::string text(name.text());
   for (const Level& l : levels_) {
     if (l.names.contains(text)) {
@@ -129,7 +131,11 @@ Slot Lowerer::facts_slot(Cursor name) {
           .secondary(l.names.at(text).span, "first defined here");
     }
   }
-  return add_slot(level().scope, "@" + text, TypeTable::simple(TypeKind::any));
+  const Slot slot = add_slot(level().scope, "@" + text, TypeTable::simple(TypeKind::any));
+  std::vector<std::string> facts;
+  for (const std::string& name_before : was) facts.push_back("@" + name_before);
+  set_former_names(level().scope, slot, facts);
+  return slot;
 }
 
 std::pair<TypeId, TypeId> Lowerer::item_types(TypeId items, Cursor expression, size_t names) {
@@ -192,7 +198,7 @@ void Lowerer::loop(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
     out.exports.push_back(
         {binding.slot, export_name(n, binding, skips ? t_.nullable(binding.type) : binding.type)});
   }
-  if (name) out.facts = facts_slot(name);
+  if (name) out.facts = facts_slot(name, node.was);
   node.data = std::move(out);
 }
 

@@ -20,4 +20,8 @@ struct Lowered {
 /// earlier ones.
 std::optional<Lowered> lower(sema::Model& model);
 
+/// Looks only into the declarations of the root file that stand at an offset: what is noted of them
+/// goes to the model's index, for editors.
+void look_into(sema::Model& model, uint32_t offset);
+
 }  // namespace kflow::lower

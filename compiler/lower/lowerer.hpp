@@ -48,6 +48,7 @@ class Lowerer {
   Lowerer& operator=(const Lowerer&) = delete;
 
   std::optional<Lowered> run();
+  void look_into(uint32_t offset);
 
  private:
   // callables.cpp: declarations
@@ -67,8 +68,6 @@ class Lowerer {
 
   void extern_tool(ir::CallableId id, const CallableInfo& info);
   void mcp_tool(ir::CallableId id, const CallableInfo& info);
-
-  void not_built(source::Span span, std::string_view what);
 
   void workflow_options(ir::CallableId id, const CallableInfo& info, Cursor block);
   void session_state(Cursor block);
@@ -107,6 +106,12 @@ class Lowerer {
   Level& level() { return levels_.back(); }
 
   Slot add_slot(ScopeId scope, std::string name, TypeId type);
+  /// The last of that name, or `no_slot`.
+  Slot slot_named(ScopeId scope, std::string_view name) const;
+  void set_former_names(ScopeId scope, Slot slot, const std::vector<std::string>& was);
+  /// What `@was` says of a statement or branch; `check_former_names` reports wrong ones of a block.
+  std::vector<std::string> former_names_of(Cursor statement) const;
+  void check_former_names(Cursor block);
 
   Binding define(const std::string& name, source::Span span, TypeId type, bool check);
 
@@ -165,7 +170,6 @@ class Lowerer {
     ir::CallableId callable;
     std::vector<sema::ParamInfo> params;
     TypeId result = TypeTable::simple(TypeKind::poison);
-    bool runs = true;
     bool known = false;
   };
 
@@ -175,8 +179,6 @@ class Lowerer {
 
   Target& declared(Target& out, uint32_t index, Cursor at, bool quiet);
   Target no_such_tool(Target out, uint32_t server, const std::string& tool, Cursor callee);
-
-  std::string_view what_does_not_run(const Target& t);
 
   std::vector<ir::Argument> arguments(const Target& t, Cursor list, Cursor callee);
 
@@ -251,7 +253,7 @@ class Lowerer {
 
   Slot export_name(const std::string& name, const Binding& binding, TypeId type);
 
-  Slot facts_slot(Cursor name);
+  Slot facts_slot(Cursor name, const std::vector<std::string>& was);
 
   std::pair<TypeId, TypeId> item_types(TypeId items, Cursor expression, size_t names);
 
@@ -284,7 +286,8 @@ class Lowerer {
   TypeTable& t_;
   ir::Test* test_ = nullptr;  ///< the one whose expressions are checked
   ir::Program out_;
-  std::map<std::string, ir::ModelId> models_;  // by file and name
+  std::vector<std::map<std::string, Slot, std::less<>>> slots_;  ///< of each scope, by name
+  std::map<std::string, ir::ModelId> models_;                    // by file and name
   std::map<uint32_t, ir::McpServerId> servers_;
   std::vector<ir::CallableId> callable_ids_;
   std::vector<uint32_t> todo_;

@@ -5,13 +5,25 @@ namespace kflow::lower {
 
 ScopeId Lowerer::open_scope(ir::ScopeKind kind, ScopeId parent) {
   out_.scopes.push_back({.kind = kind, .parent = parent});
+  slots_.resize(out_.scopes.size());
   return ScopeId(out_.scopes.size() - 1);
 }
 
 Slot Lowerer::add_slot(ScopeId scope, std::string name, TypeId type) {
   auto& slots = out_.scopes[scope.value].slots;
+  const auto slot = static_cast<Slot>(slots.size());
+  slots_[scope.value].insert_or_assign(name, slot);
   slots.push_back({.name = std::move(name), .type = type});
-  return static_cast<Slot>(slots.size() - 1);
+  return slot;
+}
+
+Slot Lowerer::slot_named(ScopeId scope, std::string_view name) const {
+  const auto it = slots_[scope.value].find(name);
+  return it == slots_[scope.value].end() ? no_slot : it->second;
+}
+
+void Lowerer::set_former_names(ScopeId scope, Slot slot, const std::vector<std::string>& was) {
+  if (slot != no_slot && !was.empty()) out_.scopes[scope.value].slots[slot].was = was;
 }
 
 // Slot of a name in the present scope: one that exclusive arms defined before is used again.
@@ -19,11 +31,7 @@ Binding Lowerer::define(const std::string& name, source::Span span, TypeId type,
   Level& l = level();
   if (check && syntax_name_taken(name, span))
     return {l.scope, add_slot(l.scope, name, type), type, span};
-  Slot slot = no_slot;
-  const auto& slots = out_.scopes[l.scope.value].slots;
-  for (Slot i = 0; i < slots.size(); ++i) {
-    if (slots[i].name == name) slot = i;
-  }
+  Slot slot = slot_named(l.scope, name);
   if (slot == no_slot) {
     slot = add_slot(l.scope, name, type);
   } else if (out_.scopes[l.scope.value].slots[slot].type != type) {
@@ -82,11 +90,7 @@ std::optional<sema::Resolved> Lowerer::lookup(std::string_view name, source::Spa
       reported = true;
       return std::nullopt;
     }
-    Slot slot = no_slot;
-    auto& slots = out_.scopes[it->scope.value].slots;
-    for (Slot i = 0; i < slots.size(); ++i) {
-      if (slots[i].name == name) slot = i;
-    }
+    Slot slot = slot_named(it->scope, name);
     if (slot == no_slot) slot = add_slot(it->scope, std::string(name), future->second.type);
     out_.scopes[it->scope.value].slots[slot].carried = true;
     return sema::Resolved{{ir::VarSource::previous, hops, slot}, t_.nullable(future->second.type)};
@@ -138,7 +142,7 @@ TypeId Lowerer::record_of(std::initializer_list<std::pair<std::string_view, Type
                    .fallback = {},
                    .constraints = {},
                    .doc = "",
-                   .was = "",
+                   .was = {},
                    .alias = ""});
   return t_.record(std::move(out));
 }
@@ -160,7 +164,7 @@ TypeId Lowerer::session_record() {
                     .fallback = {},
                     .constraints = {},
                     .doc = "",
-                    .was = "",
+                    .was = {},
                     .alias = ""});
   if (session_type_) {
     for (const schema::Field& f : t_[session_type_].fields) fields.push_back(f);

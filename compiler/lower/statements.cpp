@@ -19,6 +19,7 @@ void Lowerer::let(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   node.named = true;
   let.slot =
       name ? define(node.name, name.span(), type, true).slot : add_slot(level().scope, "", type);
+  set_former_names(level().scope, let.slot, node.was);
   node.data = let;
 }
 

@@ -19,7 +19,6 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
   if (const ir::Builtin* builtin = ir::find_builtin(out.name)) {
     out.params = sema::builtin_params(m_, *builtin);
     out.result = sema::builtin_type(m_, builtin->result);
-    out.runs = builtin->runs;
     out.known = true;
     return out;
   }
@@ -50,6 +49,15 @@ Lowerer::Target Lowerer::target(const std::string& name, Cursor callee, bool qui
   if (import != module_->imports.end() && sema::is_private(out.name.substr(dot + 1)))
     report.note("names that begin with `_` are known in their own file only");
   report.suggest(out.name, sema::callable_names(m_, *module_));
+  if (import != module_->imports.end()) {
+    std::vector<std::string> offered;
+    for (const auto& [own, index] : m_.modules[import->second]->callables) {
+      if (!sema::is_private(own)) offered.push_back(own);
+    }
+    report.note(fmt::format(
+        "`{}` has: {}", import->first,
+        offered.empty() ? "nothing to call" : fmt::to_string(fmt::join(offered, ", "))));
+  }
   return out;
 }
 
@@ -99,8 +107,6 @@ Lowerer::Target& Lowerer::declared(Target& out, uint32_t index, Cursor callee, b
   }
   return out;
 }
-
-std::string_view Lowerer::what_does_not_run(const Target&) { return "this built-in"; }
 
 std::vector<ir::Argument> Lowerer::arguments(const Target& t, Cursor list, Cursor callee) {
   std::vector<ir::Argument> out;
@@ -194,8 +200,6 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
                  .arguments = arguments(t, c.child(Node::arguments), callee)};
     type = t.result;
     base = t.name.substr(t.name.rfind('.') + 1);
-    if (t.known && !t.runs)
-      not_built(callee.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
   }
   const Cursor declared = binding ? type_node(binding) : Cursor();
   if (declared) {
@@ -220,6 +224,7 @@ void Lowerer::step(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
     // own.
     ++used[node.name];
     step.slot = define(node.name, name.span(), type, true).slot;
+    set_former_names(level().scope, step.slot, node.was);
   } else {
     node.name = unique(used, base);
     while (level().names.contains(node.name)) node.name = unique(used, base);
@@ -254,7 +259,7 @@ namespace {
 bool waits(const ir::Call& call) {
   if (call.kind == ir::CalleeKind::workflow || call.kind == ir::CalleeKind::workflow_start)
     return true;
-  if (call.kind != ir::CalleeKind::builtin) return false;
+  if (call.kind != ir::CalleeKind::builtin || ir::find_builtin(call.name) == nullptr) return false;
   static constexpr std::string_view effects[] = {"http.", "exec.", "file.", "sql."};
   return std::none_of(std::begin(effects), std::end(effects),
                       [&](std::string_view prefix) { return call.name.starts_with(prefix); });
@@ -351,8 +356,6 @@ ir::NodeId Lowerer::undo(const OptionNode& o, TypeId own, const std::string& nam
                     .options = {}};
   own_value_.reset();
   own_key_ = false;
-  if (t.known && !t.runs)
-    not_built(o.value.span(), fmt::format("{} (`{}`)", what_does_not_run(t), t.name));
   out_.nodes.push_back(
       {.name = "undo", .data = std::move(step), .doc = "", .origin = origin(o.value)});
   return ir::NodeId(out_.nodes.size() - 1);

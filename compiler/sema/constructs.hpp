@@ -25,7 +25,6 @@ struct OptionRow {
   OptionKind kind = OptionKind::expression;
   std::string_view detail;
   bool required = false;
-  bool runs = true;  ///< false: checked, but not executed yet
   std::string_view doc;
 };
 

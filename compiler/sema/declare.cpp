@@ -210,6 +210,7 @@ class Declarer {
 
   std::vector<ParamInfo> params(Module& module, Cursor list) {
     std::vector<ParamInfo> out;
+    std::vector<FormerNames> former;
     if (!list) return out;
     for (const Cursor p : list.children(Node::param)) {
       const Cursor name = p.child(Node::identifier);
@@ -227,8 +228,18 @@ class Declarer {
       info.fallback = p.expression();
       info.optional = static_cast<bool>(info.fallback) || m_.types.accepts_null(info.type);
       info.constraints = annotations(m_, module, p);
+      if (auto was = former_names(m_, p, name, true)) {
+        info.was = was->was;
+        former.push_back(std::move(*was));
+      }
       out.push_back(std::move(info));
     }
+    check_former_names(m_, former, [&](std::string_view wanted) -> std::optional<source::Span> {
+      for (const ParamInfo& p : out) {
+        if (p.name == wanted) return p.span;
+      }
+      return std::nullopt;
+    });
     return out;
   }
 
@@ -243,6 +254,7 @@ class Declarer {
   void callables(uint32_t index) {
     Module& module = *m_.modules[index];
     const Cursor root = module.tree.root();
+    std::vector<FormerNames> former;
     for (Cursor c = root.first(); c; c = root.next(c)) {
       const bool agent = c.is(Node::agent_decl);
       if (!agent && !c.is(Node::callable_decl) && !c.is(Node::extern_decl)) continue;
@@ -272,9 +284,18 @@ class Declarer {
                            : TypeTable::simple(agent ? TypeKind::string : TypeKind::null);
       if (c.is(Node::extern_decl) && !result) info.result = TypeTable::simple(TypeKind::any);
       if (agent) check_options(m_, word, name, c.child(Node::options));
+      if (auto was = former_names(m_, c, name, false)) {
+        info.was = was->was;
+        former.push_back(std::move(*was));
+      }
       module.callables[info.name] = static_cast<uint32_t>(m_.callables.size());
       m_.callables.push_back(std::move(info));
     }
+    check_former_names(m_, former, [&](std::string_view wanted) -> std::optional<source::Span> {
+      const auto it = module.callables.find(wanted);
+      return it == module.callables.end() ? std::nullopt
+                                          : std::optional(m_.callables[it->second].span);
+    });
     for (const Cursor c : root.children(Node::const_decl)) {
       const Cursor name = c.child(Node::identifier);
       if (name && first(module, name)) module.consts[std::string(name.text())].node = c;

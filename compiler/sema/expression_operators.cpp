@@ -299,7 +299,7 @@ Info ExpressionChecker::map(uint32_t id, const std::vector<uint32_t>& args) {
                         .fallback = {},
                         .constraints = {},
                         .doc = "",
-                        .was = "",
+                        .was = {},
                         .alias = ""});
     } else {
       record = false;

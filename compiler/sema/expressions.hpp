@@ -66,4 +66,19 @@ std::vector<std::string> non_null_when(const cel::Ast& ast, uint32_t id, bool tr
 
 std::vector<schema::Constraint> annotations(Model& model, Module& module, Cursor owner);
 
+/// `@was("old")` of something named; several names: the latest first.
+struct FormerNames {
+  std::string name;
+  std::vector<std::string> was;
+  source::Span name_span;
+  source::Span span;  ///< of the annotation
+};
+/// What annotations of `owner`, which declares `name`, say it was called. Unless it stands
+/// `among_others`, no other annotation may be there.
+std::optional<FormerNames> former_names(Model& model, Cursor owner, Cursor name, bool among_others);
+/// Reports former names of things that stand together if they exist still (`place`: where a name
+/// is defined), or if two of them are the same.
+void check_former_names(Model& model, const std::vector<FormerNames>& names,
+                        const std::function<std::optional<source::Span>(std::string_view)>& place);
+
 }  // namespace kflow::sema

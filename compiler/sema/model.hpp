@@ -26,6 +26,7 @@ using syntax::Cursor;
 
 struct ParamInfo {
   std::string name;
+  std::vector<std::string> was;  ///< @was
   TypeId type;
   Cursor fallback;  ///< expression of the default; none: required
   bool optional = false;
@@ -38,6 +39,7 @@ struct ParamInfo {
 struct CallableInfo {
   ir::CallableKind kind = ir::CallableKind::workflow;
   std::string name;
+  std::vector<std::string> was;  ///< @was
   Cursor node;
   std::vector<ParamInfo> params;
   TypeId result;

@@ -63,6 +63,7 @@ TypeId named_type(Model& m, Module& module, Cursor node) {
 
 TypeId record_type(Model& m, Module& module, Cursor node) {
   std::vector<schema::Field> fields;
+  std::vector<FormerNames> former;
   for (const Cursor f : node.children(Node::field)) {
     const Cursor name = f.child(Node::identifier);
     if (!name) continue;
@@ -77,7 +78,7 @@ TypeId record_type(Model& m, Module& module, Cursor node) {
                         .fallback = {},
                         .constraints = annotations(m, module, f),
                         .doc = f.doc(),
-                        .was = "",
+                        .was = {},
                         .alias = ""};
     for (Cursor x = f.first(); x; x = f.next(x)) {
       if (x.kind() >= Node::union_type && x.kind() <= Node::paren_type)
@@ -86,12 +87,21 @@ TypeId record_type(Model& m, Module& module, Cursor node) {
     for (const Cursor a : f.children(Node::annotation)) {
       const Cursor list = a.child(Node::arguments);
       const Cursor text = list ? list.child(Node::string_literal) : Cursor();
-      if (a.name() == "was") field.was = syntax::decode_plain(text);
       if (a.name() == "alias") field.alias = syntax::decode_plain(text);
+    }
+    if (auto was = former_names(m, f, name, true)) {
+      field.was = was->was;
+      former.push_back(std::move(*was));
     }
     if (const Cursor value = f.expression()) field.fallback = constant_value(m, module, value);
     fields.push_back(std::move(field));
   }
+  check_former_names(m, former, [&](std::string_view wanted) -> std::optional<source::Span> {
+    for (const Cursor f : node.children(Node::field)) {
+      if (f.name() == wanted) return f.child(Node::identifier).span();
+    }
+    return std::nullopt;
+  });
   return m.types.record(std::move(fields));
 }
 
@@ -245,7 +255,7 @@ TypeId builtin_type(Model& m, std::string_view text) {
                         .fallback = {},
                         .constraints = {},
                         .doc = "",
-                        .was = "",
+                        .was = {},
                         .alias = ""});
       rest.remove_prefix(std::min(rest.size(), end + 2));
     }
@@ -313,7 +323,7 @@ TypeId type_of(Model& m, const cel::Value& v) {
                           .fallback = {},
                           .constraints = {},
                           .doc = "",
-                          .was = "",
+                          .was = {},
                           .alias = ""});
       }
       return m.types.record(std::move(fields));

@@ -11,6 +11,7 @@
 #include "compiler/base/json.hpp"
 #include "compiler/cel/time.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/former_paths.hpp"
 #include "runtime/cli/commands.hpp"
 #include "runtime/cli/program.hpp"
 #include "runtime/cli/session.hpp"
@@ -239,8 +240,9 @@ int get(const Common& common, const GetOptions& options) {
     return Exit::ok;
   }
   if (!options.step.empty()) {
+    const auto paths = ir::recorded_paths(**program, options.step);
     for (const StepRow& row : table.rows) {
-      if (row.path != options.step) continue;
+      if (std::find(paths.begin(), paths.end(), row.path) == paths.end()) continue;
       std::printf(
           "%s\n",
           cel::to_json(

@@ -4,10 +4,12 @@
 #include "compiler/base/bytes.hpp"
 #include "compiler/cel/files.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "compiler/ir/former_paths.hpp"
 #include "runtime/engine/blobs.hpp"
 #include "runtime/engine/engine.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/messages.hpp"
+#include "runtime/machine/arguments.hpp"
 
 namespace kflow::engine {
 namespace {
@@ -89,8 +91,15 @@ namespace {
 // Copies the events before the step begins, with the changes that are asked for.
 class Prefix {
  public:
-  Prefix(const ForkOptions& options, ByteWriter& out)
-      : options_(options), out_(out), changed_(options.values.size(), false) {}
+  Prefix(const ir::Program& program, const ForkOptions& options, ByteWriter& out)
+      : program_(program),
+        options_(options),
+        out_(out),
+        from_(ir::recorded_paths(program, options.from)),
+        changed_(options.values.size(), false) {
+    for (const auto& [path, value] : options.values)
+      paths_.push_back(ir::recorded_paths(program, path));
+  }
 
   uint32_t events = 0;
   uint32_t shown = 0;
@@ -101,11 +110,11 @@ class Prefix {
   bool add(machine::Event event) {
     if (found) return false;
     if (auto* started = std::get_if<machine::RunStarted>(&event.data)) {
-      started->input = with_inputs(started->input);
+      started->input = with_inputs(program_[started->workflow], started->input);
       input = started->input;
     }
     const bool begins =
-        event.parent != machine::no_act && event.path == options_.from && is_beginning(event);
+        event.parent != machine::no_act && is_one_of(event.path, from_) && is_beginning(event);
     if (begins) {
       found = true;
       const cel::Value* value = value_of(event.path);
@@ -152,21 +161,32 @@ class Prefix {
   }
   const cel::Value* value_of(const std::string& path) {
     for (size_t i = 0; i < options_.values.size(); ++i) {
-      if (options_.values[i].first != path) continue;
+      if (!is_one_of(path, paths_[i])) continue;
       changed_[i] = true;
       return &options_.values[i].second;
     }
     return nullptr;
   }
-  cel::Value with_inputs(const cel::Value& given) const {
+  // What was recorded, under the names that the parameters and fields have now.
+  cel::Value with_inputs(const ir::Callable& workflow, const cel::Value& given) const {
     cel::MapBuilder out;
-    for (const cel::MapEntry& e : given.as_map()) out.add(e.key, e.value);
+    for (const ir::Param& p : workflow.params) {
+      if (const cel::Value* v = machine::argument_of(p, given))
+        out.add(p.name, schema::with_present_names(program_.types, p.type, *v));
+    }
     for (const auto& [name, value] : options_.inputs) out.set(name, value);
     return std::move(out).take();
   }
 
+  static bool is_one_of(const std::string& path, const std::vector<std::string>& paths) {
+    return std::find(paths.begin(), paths.end(), path) != paths.end();
+  }
+
+  const ir::Program& program_;
   const ForkOptions& options_;
   ByteWriter& out_;
+  std::vector<std::string> from_;                // and what it was called before
+  std::vector<std::vector<std::string>> paths_;  // of the values, likewise
   std::vector<bool> changed_;
 };
 
@@ -178,7 +198,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
   if (!program) return std::unexpected(std::move(program).error());
   BlobSink blobs;
   ByteWriter bytes(&blobs);
-  Prefix prefix(options, bytes);
+  Prefix prefix(**program, options, bytes);
   // What was recorded before the first resumption is a log of its own; what comes after one leaves
   // parts of it out.
   bool resumed = false;
@@ -199,7 +219,7 @@ Result<StartedRun> fork(store::Store& store, const RunHeader& run, const ForkOpt
     return fail(ErrorCode::not_found,
                 "no value was recorded for " + missing + " before the step `" + options.from + "`");
   }
-  const ir::CallableId workflow = (*program)->find(run.workflow);
+  const ir::CallableId workflow = (*program)->find_or_was(run.workflow);
   auto checked = check_input(**program, workflow, prefix.input);
   if (!checked) return std::unexpected(std::move(checked).error());
 

@@ -155,7 +155,7 @@ Result<ir::Progress> read_progress(store::Store& store, store::RunKey run,
   uint64_t events = *tail ? (*tail)->first_seq + (*tail)->event_count : 0;
   if (resumed != nullptr)
     resumes->emplace_back(events++, std::get<machine::RunResumed>(resumed->data).rewind_to);
-  ir::Progress out{.workflow = program.find(workflow), .visited = {}};
+  ir::Progress out{.workflow = program.find_or_was(workflow), .visited = {}};
   for (const machine::CountedRange& range : machine::counted_ranges(*resumes, events)) {
     auto read = read_events(
         store, run, range.begin, [&](const machine::Event& event, uint64_t seq, uint64_t) {

@@ -16,7 +16,7 @@ Result<std::vector<std::string>> lacking(store::Store& store, const RunHeader& r
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
   const ir::Program& p = **program;
-  return activities::missing(p, ir::requirements(p, p.find(run.workflow)), options);
+  return activities::missing(p, ir::requirements(p, p.find_or_was(run.workflow)), options);
 }
 
 Result<void> check_needs(store::Store& store, const RunHeader& run,

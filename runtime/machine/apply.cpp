@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "runtime/machine/applier.hpp"
+#include "runtime/machine/arguments.hpp"
 
 namespace kflow::machine {
 
@@ -126,7 +127,9 @@ void Applier::open_frame(Act& act, ir::ScopeId scope, Frame* outer) {
 void Applier::enter_callable(Act& act, const ir::Callable& callable, const Value& input) {
   open_frame(act, callable.scope, nullptr);
   for (size_t i = 0; i < callable.params.size(); ++i) {
-    if (const Value* v = input.find(callable.params[i].name)) act.frame->slots[i] = *v;
+    const ir::Param& p = callable.params[i];
+    if (const Value* v = argument_of(p, input))
+      act.frame->slots[i] = schema::with_present_names(program_.types, p.type, *v);
   }
   act.block = callable.body;
   act.pc = 0;
@@ -180,7 +183,8 @@ void Applier::set_slot(Frame& frame, ir::Slot slot, Value value) {
   if (slot == ir::no_slot) return;
   // A statement of another scope would write beside the frame.
   KFLOW_CHECK(slot < frame.slots.size(), "a name of its own scope");
-  frame.slots[slot] = std::move(value);
+  frame.slots[slot] = schema::with_present_names(
+      program_.types, program_[frame.scope].slots[slot].type, std::move(value));
 }
 
 void Applier::stop_inside(Act& root, bool itself) {

@@ -3,6 +3,7 @@
 #include "compiler/base/bytes.hpp"
 #include "compiler/base/hash.hpp"
 #include "compiler/cel/value_codec.hpp"
+#include "runtime/machine/arguments.hpp"
 #include "runtime/machine/expressions.hpp"
 
 namespace kflow::machine {
@@ -34,7 +35,7 @@ Frame parameter_frame(const ir::Program& program, ir::CallableId workflow, const
               .previous = {},
               .facts = {}};
   for (size_t i = 0; i < callable.params.size(); ++i) {
-    if (const Value* v = input.find(callable.params[i].name)) frame.slots[i] = *v;
+    if (const Value* v = argument_of(callable.params[i], input)) frame.slots[i] = *v;
   }
   return frame;
 }

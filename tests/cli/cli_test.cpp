@@ -134,6 +134,44 @@ workflow w() -> string {
   CHECK(has(project.sh("TOKEN=t kflow resume @last"), "done"));
 }
 
+TEST_CASE("a run goes on with a program in which things have other names") {
+  Project p;
+  p.write("old.kflow", R"(workflow report(topic: string) -> string {
+  step first = uuid()
+  step gate = human.confirm("go on?")
+  return "${topic} ${first} ${gate}"
+}
+)");
+  const std::string now =
+      R"(workflow summary(subject: string @was("topic")) -> string @was("report") {
+  step id @was("first") = uuid()
+  step agreed @was("gate") = human.confirm("go on?")
+  return "${subject} ${id} ${agreed}"
+}
+)";
+  p.write("new.kflow", now);
+  std::string silent = now;
+  silent.replace(silent.find(" @was(\"first\")"), 14, "");
+  p.write("silent.kflow", silent);
+  p.sh("kflow run old.kflow -i topic=x --id r", 3);
+  const std::string recorded = p.sh("kflow get r --step first");
+  // A new name alone is another step.
+  p.sh("kflow resume r --program silent.kflow", 1);
+  CHECK(has(p.errors, "`first` (line 2) has run, and the new program has the step `id`"));
+  p.sh("kflow resume r --program new.kflow", 3);
+  CHECK(p.sh("kflow get r --step id") == recorded);
+  CHECK(p.sh("kflow get r --step first") == recorded);
+  p.sh("kflow fork r --from agreed --set 'id=\"u\"' --id s");
+  p.sh("kflow fork r --from id -i subject=y --id q");
+  for (const char* run : {"r", "s", "q"}) {
+    if (run[0] == 'q') p.sh("kflow resume q", 3);
+    p.sh(std::string("kflow answer ") + run + " --approve");
+  }
+  CHECK(has(p.sh("kflow get r --wait"), "x "));
+  CHECK(has(p.sh("kflow get s --wait"), "x u true"));
+  CHECK(has(p.sh("kflow get q --wait"), "y "));
+}
+
 // One whose own run has ended stays for the timers of others: it must not ask again and again.
 TEST_CASE("a worker that waits for timers alone uses no processor") {
   Project p;

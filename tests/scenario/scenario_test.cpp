@@ -25,6 +25,18 @@ std::vector<std::string> cases(const std::string& folder) {
   return out;
 }
 
+// The program of a file as a store would give it back.
+std::shared_ptr<const ir::Program> stored_program(const std::string& path) {
+  auto compiled = driver::compile_file(path);
+  REQUIRE(compiled);
+  INFO(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, false));
+  REQUIRE((*compiled)->program.has_value());
+  auto stored = ir::decode(ir::encode(*(*compiled)->program));
+  REQUIRE(stored);
+  CHECK(ir::hash(*stored) == ir::hash(*(*compiled)->program));
+  return std::make_shared<const ir::Program>(std::move(*stored));
+}
+
 std::string read(const std::string& path) {
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
@@ -74,15 +86,7 @@ void run_all(const std::vector<std::string>& paths) {
     INFO(path);
     const Script script = read_script(read(path));
     REQUIRE_FALSE(script.status.empty());
-    auto compiled = driver::compile_file(path);
-    REQUIRE(compiled);
-    INFO(diagnostics::render_human((*compiled)->sink, *(*compiled)->sources, false));
-    REQUIRE((*compiled)->program.has_value());
-    // What runs is what a store would give back.
-    auto stored = ir::decode(ir::encode(*(*compiled)->program));
-    REQUIRE(stored);
-    CHECK(ir::hash(*stored) == ir::hash(*(*compiled)->program));
-    const auto program = std::make_shared<const ir::Program>(std::move(*stored));
+    const auto program = stored_program(path);
 
     const Report whole = simulate(program, script, Crash::none, 0);
     check_expectations(script, whole);
@@ -148,4 +152,39 @@ TEST_CASE("the standard library in a recorded world") {
   const auto paths = cases("std");
   REQUIRE(paths.size() >= 10);
   run_all(paths);
+}
+
+// NAME.before.kflow is what the runs begin with, NAME.kflow what they go on with after a crash at
+// each of the commits.
+TEST_CASE("runs go on with a program in which things have other names") {
+  size_t moved = 0;
+  for (const std::string& path : cases("renames")) {
+    if (path.ends_with(".before.kflow")) continue;
+    INFO(path);
+    const Script script = read_script(read(path));
+    const auto before = stored_program(path.substr(0, path.size() - std::string(".kflow").size()) +
+                                       ".before.kflow");
+    const auto next = stored_program(path);
+    const Report whole = simulate(before, script, Crash::none, 0);
+    check_expectations(script, whole);
+    check_expectations(script, simulate(next, script, Crash::none, 0));
+    REQUIRE(whole.commits > 0);
+    for (size_t at = 1; at < whole.commits; ++at) {
+      for (const Crash crash : {Crash::before_release, Crash::after_release}) {
+        INFO("crash at commit " << at << (crash == Crash::before_release ? ", before" : ", after")
+                                << " release");
+        const Report crashed = simulate_moved(before, next, script, crash, at);
+        check_expectations(script, crashed);
+        // Nothing is done again because it is called something else now.
+        CHECK(crashed.completed.size() == whole.completed.size());
+        int performed = 0;
+        for (const auto& [step, times] : crashed.performed) performed += times;
+        int once = 0;
+        for (const auto& [step, times] : whole.performed) once += times;
+        CHECK(performed - once <= crashed.in_flight);
+        moved += crashed.moves;
+      }
+    }
+  }
+  CHECK(moved > 50);
 }

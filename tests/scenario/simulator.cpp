@@ -145,8 +145,9 @@ struct Recorded {
 /// The scripted world, whose process can die at any commit.
 class World : public simulate::World {
  public:
-  World(std::shared_ptr<const ir::Program> program, const Script& script)
-      : program_(std::move(program)), script_(script) {}
+  World(std::shared_ptr<const ir::Program> program, const Script& script,
+        std::shared_ptr<const ir::Program> next = nullptr)
+      : program_(std::move(program)), next_(std::move(next)), script_(script) {}
 
   Report run(Crash crash, size_t at, const Faults& faults = {}) {
     faults_ = faults;
@@ -338,7 +339,8 @@ class World : public simulate::World {
 
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
 
-  // The run goes on with a copy of its program, laid out around what it has done.
+  // The run goes on with a copy of its program, or with another one, laid out around what it has
+  // done.
   void move(simulate::Run& run, Recorded& kept) {
     ir::Progress progress{.workflow = run.workflow, .visited = {}};
     ByteReader in(kept.log.buffer());
@@ -346,9 +348,10 @@ class World : public simulate::World {
       const machine::Event event = machine::decode_event(in);
       if (event.node) progress.visited.insert(event.node);
     }
-    ir::Succession next = ir::succeed(*run.program, *run.program, progress);
+    ir::Succession next =
+        ir::succeed(*run.program, next_ == nullptr ? *run.program : *next_, progress);
     if (!next.problems.empty())
-      throw std::runtime_error("a run does not fit its own program: " + next.problems.front());
+      throw std::runtime_error("a run does not fit the program: " + next.problems.front());
     if (auto sound = ir::verify(next.program); !sound)
       throw std::runtime_error("a successor is not sound: " + sound.error().message);
     run.program = std::make_shared<const ir::Program>(std::move(next.program));
@@ -366,7 +369,9 @@ class World : public simulate::World {
       simulate::Run& run = *runs_[i];
       Recorded& kept = recorded(i);
       if (run.first) continue;
-      if (!run.over() && kept.moves < most_moves && chance(faults_.move)) move(run, kept);
+      if (!run.over() &&
+          (next_ != nullptr ? kept.moves == 0 : kept.moves < most_moves && chance(faults_.move)))
+        move(run, kept);
       run.state = machine::make_state(run.program);
       ByteReader in(kept.log.buffer());
       for (size_t n = 0; n < kept.log_count; ++n)
@@ -487,6 +492,7 @@ class World : public simulate::World {
   }
 
   std::shared_ptr<const ir::Program> program_;
+  std::shared_ptr<const ir::Program> next_;  // none: a run goes on with its own
   const Script& script_;
   std::vector<std::unique_ptr<Recorded>> recorded_;
   std::vector<std::pair<Millis, std::string>> inputs_;
@@ -560,6 +566,12 @@ Script read_script(std::string_view text) {
 Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Script& script,
                             const Faults& faults) {
   return World(std::move(program), script).run(Crash::none, 0, faults);
+}
+
+Report simulate_moved(std::shared_ptr<const ir::Program> program,
+                      std::shared_ptr<const ir::Program> next, const Script& script, Crash crash,
+                      size_t at) {
+  return World(std::move(program), script, std::move(next)).run(crash, at);
 }
 
 Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash,

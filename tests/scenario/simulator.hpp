@@ -107,5 +107,9 @@ Report simulate_with_faults(std::shared_ptr<const ir::Program> program, const Sc
 /// Runs to the end; with a crash at commit number `at` (from 1) if it comes so far.
 Report simulate(std::shared_ptr<const ir::Program> program, const Script& script, Crash crash,
                 size_t at);
+/// The same, but after the crash all runs go on with another program, `next`.
+Report simulate_moved(std::shared_ptr<const ir::Program> program,
+                      std::shared_ptr<const ir::Program> next, const Script& script, Crash crash,
+                      size_t at);
 
 }  // namespace kflow::scenario

@@ -110,7 +110,12 @@ class Writer {
       out += fmt::format("{}{}: {}", inside, f.name, text(f.type, inside));
       for (const Constraint& c : f.constraints) out += annotation(c);
       if (!f.alias.empty()) out += fmt::format(" @alias({})", literal(cel::Value::string(f.alias)));
-      if (!f.was.empty()) out += fmt::format(" @was({})", literal(cel::Value::string(f.was)));
+      if (!f.was.empty()) {
+        std::string names;
+        for (const std::string& name : f.was)
+          names += (names.empty() ? "" : ", ") + literal(cel::Value::string(name));
+        out += fmt::format(" @was({})", names);
+      }
       if (f.fallback) out += " = " + literal(*f.fallback);
       out += '\n';
     }

@@ -36,7 +36,8 @@ void encode_type(const Type& t, ByteWriter& out) {
     if (f.fallback) cel::encode_value(*f.fallback, out);
     encode_constraints(f.constraints, out);
     out.string(f.doc);
-    out.string(f.was);
+    out.varint(f.was.size());
+    for (const std::string& name : f.was) out.string(name);
     out.string(f.alias);
   }
 }
@@ -61,7 +62,8 @@ Type decode_type(ByteReader& in) {
     if (in.boolean()) f.fallback = cel::decode_value(in);
     f.constraints = decode_constraints(in);
     f.doc = in.string();
-    f.was = in.string();
+    for (size_t names = in.count(); names > 0 && !in.failed(); --names)
+      f.was.emplace_back(in.string());
     f.alias = in.string();
     t.fields.push_back(std::move(f));
   }
@@ -122,7 +124,22 @@ TypeId TypeTable::simple(TypeKind kind) {
   return TypeId(static_cast<uint32_t>(kind));
 }
 
+void TypeTable::note_former_names(const Type& type) {
+  for (const Field& f : type.fields) has_former_names_ |= !f.was.empty();
+}
+
+void TypeTable::add_former_names(TypeId record, size_t field,
+                                 const std::vector<std::string>& names) {
+  Field& f = types_[record.value].fields[field];
+  for (const std::string& name : names) {
+    if (name == f.name || std::find(f.was.begin(), f.was.end(), name) != f.was.end()) continue;
+    f.was.push_back(name);
+    has_former_names_ = true;
+  }
+}
+
 TypeId TypeTable::intern(Type type) {
+  note_former_names(type);
   ByteWriter bytes;
   encode_type(type, bytes);
   const uint64_t hash = xxh3(bytes.buffer());
@@ -166,6 +183,7 @@ TypeId TypeTable::declare(std::string name, std::string doc) {
 void TypeTable::define(TypeId id, Type content) {
   content.name = types_[id.value].name;
   content.doc = types_[id.value].doc;
+  note_former_names(content);
   types_[id.value] = std::move(content);
 }
 
@@ -382,6 +400,7 @@ uint32_t TypeTable::append(const TypeTable& other) {
     for (TypeId& arm : copy.arms) move(arm);
     types_.push_back(std::move(copy));
   }
+  has_former_names_ |= other.has_former_names_;
   return shift;
 }
 
@@ -413,6 +432,7 @@ Result<TypeTable> TypeTable::decode(ByteReader& in) {
   }
   if (!ok) return fail(ErrorCode::corrupt, "malformed table of types");
   table.types_ = std::move(types);
+  for (const Type& t : table.types_) table.note_former_names(t);
   return table;
 }
 

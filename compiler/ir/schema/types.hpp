@@ -61,8 +61,8 @@ struct Field {
       fallback;  ///< the default; a field without one is required unless its type is nullable
   std::vector<Constraint> constraints;
   std::string doc;
-  std::string was;    ///< @was: the field's earlier name
-  std::string alias;  ///< @alias: the name a model sees
+  std::vector<std::string> was;  ///< @was: the field's earlier names, the latest first
+  std::string alias;             ///< @alias: the name a model sees
 };
 
 struct Type {
@@ -102,6 +102,9 @@ class TypeTable {
   /// T of `T?`, else the type itself.
   TypeId without_null(TypeId id) const;
   bool accepts_null(TypeId id) const;
+  /// Whether a field says what it was called before.
+  bool has_former_names() const { return has_former_names_; }
+  void add_former_names(TypeId record, size_t field, const std::vector<std::string>& names);
   /// `secret` or `secret?`.
   bool is_secret(TypeId id) const;
   /// Whether every value of `from` is a value of `to` without a run-time check. `any` on the right
@@ -126,7 +129,9 @@ class TypeTable {
 
  private:
   TypeId intern(Type type);
+  void note_former_names(const Type& type);
   std::vector<Type> types_;
+  bool has_former_names_ = false;
   std::vector<std::pair<uint64_t, TypeId>> by_hash_;
 };
 
@@ -159,6 +164,10 @@ Validation validate(const TypeTable& types, TypeId type, const cel::Value& value
 /// Checks `constraints` of a parameter or field whose value is `value`, at `path`.
 void check_constraints(const std::vector<Constraint>& constraints, const cel::Value& value,
                        const std::string& path, std::vector<Violation>& out);
+
+/// A value that was recorded when fields of its type had their former names (`@was`), with the
+/// present ones.
+cel::Value with_present_names(const TypeTable& types, TypeId type, cel::Value value);
 
 /// Whether `@format("name")` is a format that is checked.
 bool is_known_format(std::string_view name);
