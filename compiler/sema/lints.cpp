@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "compiler/sema/lint_untrusted.hpp"
 #include "compiler/sema/lint_walk.hpp"
 #include "compiler/syntax/literals.hpp"
 
@@ -144,79 +145,6 @@ void plain_http(Model& m, Cursor declaration) {
   });
 }
 
-// ---- texts from the network in commands
-
-class Untrusted {
- public:
-  Untrusted(Model& m, Cursor callable) : m_(m) {
-    each_node(callable, [this](Cursor c) { visit(c); });
-  }
-
- private:
-  void visit(Cursor c) {
-    if (c.is(Node::step_stmt)) {
-      const Cursor callee = c.child(Node::callee);
-      const std::string_view name = callee ? callee.text() : std::string_view();
-      if (name == "exec.run") command(c.child(Node::arguments));
-      const Cursor binding = c.child(Node::step_binding);
-      if (binding && (name.starts_with("http.") || name.starts_with("web.")))
-        origins_.insert_or_assign(std::string(binding.name()), callee.span());
-    } else if (c.is(Node::let_stmt)) {
-      if (const auto origin = origin_in(c.expression()))
-        origins_.insert_or_assign(std::string(c.name()), *origin);
-    } else if (c.is(Node::for_stmt)) {
-      if (const auto origin = origin_in(c.expression())) {
-        for (const Cursor name : c.children(Node::identifier))
-          origins_.insert_or_assign(std::string(name.text()), *origin);
-      }
-    }
-  }
-
-  std::optional<source::Span> origin_in(Cursor expression) {
-    std::optional<source::Span> out;
-    if (!expression) return out;
-    each_node(expression, [&](Cursor c) {
-      if (!out && c.is(Node::reference)) out = origin_of(expression.tree(), c);
-    });
-    return out;
-  }
-  // Of a response only what its author writes counts, not the status.
-  std::optional<source::Span> origin_of(const syntax::Tree& tree, Cursor reference) {
-    const auto found = origins_.find(std::string(reference.name()));
-    if (found == origins_.end() || reference.child(Node::arguments)) return std::nullopt;
-    if (tree.text().substr(reference.end()).starts_with(".status")) return std::nullopt;
-    return found->second;
-  }
-
-  // Parts of a text, by `${}` or `+`. An argument of its own is left alone.
-  void command(Cursor arguments) {
-    if (!arguments) return;
-    for (Cursor c = arguments.first(); c; c = arguments.next(c)) {
-      if (c.is(Node::named_argument) && c.name() != "argv") continue;
-      each_node(c, [&](Cursor part) {
-        const bool joined = part.is(Node::chain) && part.token("+");
-        if (part.is(Node::interpolation) || joined) references(part);
-      });
-    }
-  }
-  void references(Cursor part) {
-    each_node(part, [&](Cursor r) {
-      if (!r.is(Node::reference)) return;
-      const auto origin = origin_of(r.tree(), r);
-      if (!origin) return;
-      m_.sink
-          .report(
-              Kind::untrusted_command, r.span(),
-              fmt::format("`{}` comes from the network and becomes part of a command", r.name()))
-          .secondary(*origin, "it is fetched here")
-          .note("give it to the program as `stdin`, or as an element of its own in the list");
-    });
-  }
-
-  Model& m_;
-  std::map<std::string, source::Span> origins_;
-};
-
 // ---- conditions
 
 bool mentions_names(Cursor expression) {
@@ -272,9 +200,6 @@ class Shadowing {
     for (const auto& [name, info] : module.consts) add(name, info.node);
     each_node(declaration, [this](Cursor c) {
       if (c.is(Node::param) || c.is(Node::let_stmt) || c.is(Node::step_binding)) add(c.name(), c);
-      if (c.is(Node::for_stmt)) {
-        for (const Cursor name : c.children(Node::identifier)) add(name.text(), name);
-      }
     });
     walk(declaration);
   }
@@ -291,7 +216,14 @@ class Shadowing {
       if (const Cursor name = c.child(Node::identifier)) hides(name.text(), name.span(), "catch");
     }
     if (c.is(Node::select)) macro(c);
-    for (Cursor x = c.first(); x; x = c.next(x)) walk(x);
+    for (Cursor x = c.first(); x; x = c.next(x)) {
+      // The variables of a loop are there in its body.
+      if (c.is(Node::for_stmt) && x.is(Node::block)) {
+        for (const Cursor name : c.children(Node::identifier))
+          inner_.emplace_back(name.text(), name.span());
+      }
+      walk(x);
+    }
     inner_.resize(before);
   }
 
@@ -404,13 +336,11 @@ void racing_iterations(Model& m, Module& module, Cursor loop) {
 void lint(Model& m, Module& module) {
   const Cursor root = module.tree.root();
   unused_declarations(m, root);
+  untrusted_commands(m, module);
   for (Cursor c = root.first(); c; c = root.next(c)) {
     plain_http(m, c);
     constant_conditions(m, module, c);
-    if (c.is(Node::callable_decl)) {
-      unused_lets(m, c);
-      Untrusted(m, c);
-    }
+    if (c.is(Node::callable_decl)) unused_lets(m, c);
     if (c.is(Node::callable_decl) || c.is(Node::fn_decl) || c.is(Node::agent_decl))
       Shadowing(m, module, c);
     each_node(c, [&](Cursor x) {
