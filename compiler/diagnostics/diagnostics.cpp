@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "compiler/base/check.hpp"
 
@@ -147,7 +148,18 @@ std::vector<std::string> did_you_mean(std::string_view name,
     if (distance >= std::max(name.size(), candidate.size())) continue;
     near.emplace_back(distance, candidate);
   }
-  std::sort(near.begin(), near.end());
+  // Of those as near, one of the same letters was meant (`setp`: `step`, not `set`).
+  std::string letters(name);
+  std::sort(letters.begin(), letters.end());
+  const auto other_letters = [&](const std::string& candidate) {
+    std::string sorted = candidate;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted != letters;
+  };
+  std::sort(near.begin(), near.end(), [&](const auto& a, const auto& b) {
+    return std::tuple(a.first, other_letters(a.second), std::string_view(a.second)) <
+           std::tuple(b.first, other_letters(b.second), std::string_view(b.second));
+  });
   near.erase(std::unique(near.begin(), near.end()), near.end());
   // What is much further away than the nearest is noise.
   std::vector<std::string> out;

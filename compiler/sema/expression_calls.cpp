@@ -208,7 +208,12 @@ void ExpressionChecker::unknown_function(uint32_t id, const std::string& name, b
   }
   auto report = m_.sink.report(Kind::unknown_function, name_span(id, name, member),
                                fmt::format("no function is named `{}`", name));
-  if (!explain_function_name(name, member, report)) report.suggest(name, names);
+  if (member && scope_.module->functions.contains(name)) {
+    report.label(
+        fmt::format("write `{0}(…)`: `{0}` is a function of this file, not a method", name));
+  } else if (!explain_function_name(name, member, report)) {
+    report.suggest(name, names);
+  }
 }
 
 bool ExpressionChecker::unknown_in_module(uint32_t id, const std::string& space,

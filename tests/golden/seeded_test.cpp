@@ -28,6 +28,9 @@ void replace_all(std::string& s, std::string_view what, std::string_view by) {
     s.replace(at, what.size(), by);
 }
 
+/// A mistake that a file says of itself, in its first two lines:
+///   //! seed: WHAT => BY WHAT          (`(nothing)`; `\n` is a line end)
+///   //! gives: KF1234 at `TEXT`, suggests `WORD`
 struct Mistake {
   std::string file, find, make, code, marked, suggestion;
 };
@@ -54,6 +57,42 @@ std::vector<Mistake> mistakes() {
   return out;
 }
 
+std::vector<std::string> whole_files() {
+  std::vector<std::string> out;
+  for (const auto& entry : fs::directory_iterator(folder / "files")) {
+    if (entry.path().extension() == ".kflow")
+      out.push_back("files/" + entry.path().filename().string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// What stands between two texts, and what comes after the second.
+std::string between(std::string_view& rest, std::string_view open, std::string_view close) {
+  INFO(std::string(rest.substr(0, 80)));
+  REQUIRE(rest.starts_with(open));
+  rest.remove_prefix(open.size());
+  const size_t end = rest.find(close);
+  REQUIRE(end != std::string_view::npos);
+  std::string out(rest.substr(0, end));
+  rest.remove_prefix(end + close.size());
+  return out;
+}
+
+Mistake mistake_of(const std::string& file, std::string_view text) {
+  INFO(file);
+  Mistake out{.file = file, .find = "", .make = "", .code = "", .marked = "", .suggestion = ""};
+  out.find = between(text, "//! seed: ", " => ");
+  out.make = between(text, "", "\n");
+  out.code = between(text, "//! gives: ", " at `");
+  out.marked = between(text, "", "`");
+  if (text.starts_with(",")) out.suggestion = between(text, ", suggests `", "`");
+  REQUIRE(text.starts_with("\n"));
+  for (std::string* s : {&out.find, &out.make, &out.marked}) replace_all(*s, "\\n", "\n");
+  if (out.make == "(nothing)") out.make.clear();
+  return out;
+}
+
 std::unique_ptr<driver::Compilation> compile(const std::string& file, const std::string& text) {
   return driver::compile_text_of((folder / file).string(), text);
 }
@@ -71,31 +110,61 @@ TEST_CASE("the files without a mistake are clean") {
   for (const std::string& file : files) CHECK(shown(*compile(file, read(folder / file))) == "");
 }
 
+namespace {
+
+// The one mistake gives the one message; what is certain mends it.
+void check_mistake(const Mistake& m, const std::string& text) {
+  const auto c = compile(m.file, text);
+  INFO(m.file << ": " << m.find << " → " << m.make << "\n" << shown(*c));
+  const auto found = c->sink.sorted();
+  REQUIRE(found.size() == 1);
+  const diagnostics::Diagnostic& d = *found[0];
+  CHECK(diagnostics::code_text(d.kind) == m.code);
+  if (m.marked != "-") CHECK(text.substr(d.span.begin, d.span.end - d.span.begin) == m.marked);
+  if (!m.suggestion.empty() && m.suggestion != "-") {
+    REQUIRE_FALSE(d.suggestions.empty());
+    CHECK(d.suggestions[0] == m.suggestion);
+  }
+  // A fix that is certain leaves nothing to say.
+  if (d.fixes.empty()) return;
+  std::string fixed = text;
+  for (const diagnostics::Fix& fix : d.fixes)
+    fixed.replace(fix.span.begin, fix.span.end - fix.span.begin, fix.text);
+  CHECK(shown(*compile(m.file, fixed)) == "");
+}
+
+}  // namespace
+
 TEST_CASE("a mistake gives one diagnostic, at its place, with what was meant") {
   const auto all = mistakes();
   CHECK(all.size() >= 60);
   for (const Mistake& m : all) {
     std::string text = read(folder / m.file);
     const size_t at = text.find(m.find);
-    INFO(m.file << ": " << m.find << " → " << m.make);
+    INFO(m.file << ": " << m.find);
     REQUIRE(at != std::string::npos);
     text.replace(at, m.find.size(), m.make);
-    const auto c = compile(m.file, text);
-    INFO(shown(*c));
-    const auto found = c->sink.sorted();
-    REQUIRE(found.size() == 1);
-    const diagnostics::Diagnostic& d = *found[0];
-    CHECK(diagnostics::code_text(d.kind) == m.code);
-    if (m.marked != "-") CHECK(text.substr(d.span.begin, d.span.end - d.span.begin) == m.marked);
-    if (m.suggestion != "-") {
-      REQUIRE_FALSE(d.suggestions.empty());
-      CHECK(d.suggestions[0] == m.suggestion);
-    }
-    // A fix that is certain leaves nothing to say.
-    if (d.fixes.empty()) continue;
-    std::string fixed = text;
-    for (const diagnostics::Fix& fix : d.fixes)
-      fixed.replace(fix.span.begin, fix.span.end - fix.span.begin, fix.text);
-    CHECK(shown(*compile(m.file, fixed)) == "");
+    check_mistake(m, text);
   }
+}
+
+TEST_CASE("files of many kinds of work, with a mistake of another kind each") {
+  const auto files = whole_files();
+  CHECK(files.size() >= 60);
+  std::set<std::string> codes;
+  for (const std::string& file : files) {
+    INFO(file);
+    std::string text = read(folder / file);
+    CHECK(shown(*compile(file, text)) == "");
+    const Mistake m = mistake_of(file, text);
+    codes.insert(m.code);
+    const size_t body = text.find("\nkflow ");
+    REQUIRE(body != std::string::npos);
+    const size_t at = text.find(m.find, body);
+    REQUIRE(at != std::string::npos);
+    CHECK(text.find(m.find, at + 1) == std::string::npos);
+    text.replace(at, m.find.size(), m.make);
+    check_mistake(m, text);
+  }
+  CHECK(codes.size() >= 40);
 }
