@@ -5,6 +5,7 @@
 
 #include "compiler/lower/lower.hpp"
 #include "compiler/sema/constructs.hpp"
+#include "compiler/sema/lints.hpp"
 #include "stdlib/stdlib.hpp"
 
 namespace kflow::lsp {
@@ -42,7 +43,7 @@ void index_functions(const sema::Module& module, sema::Index& index) {
 }  // namespace
 
 std::unique_ptr<Analysis> analyse(const std::string& path, const std::string& text,
-                                  const std::map<std::string, std::string>& open) {
+                                  const std::map<std::string, std::string>& open, bool quick) {
   auto out = std::make_unique<Analysis>();
   out->document.set(text);
   out->sources = std::make_unique<source::Manager>(stdlib::find_module);
@@ -52,10 +53,27 @@ std::unique_ptr<Analysis> analyse(const std::string& path, const std::string& te
   }
   out->model = std::make_unique<sema::Model>(
       sema::Model{.sources = *out->sources, .sink = out->sink, .index = &out->index});
+  for (const std::string_view name : stdlib::module_names())
+    out->model->std_modules.push_back("std/" + std::string(name));
   sema::declare(*out->model, root);
-  lower::lower(*out->model);
   index_functions(out->module(), out->index);
+  if (quick) return out;
+  out->whole = true;
+  lower::lower(*out->model);
+  if (!out->sink.has_errors()) sema::lint(*out->model, *out->model->modules[0]);
+  sema::apply_suppressions(*out->model, *out->model->modules[0]);
   return out;
+}
+
+void Analysis::look_into(uint32_t offset) {
+  if (whole) return;
+  const Cursor root = tree().root();
+  for (Cursor c = root.first(); c; c = root.next(c)) {
+    // Between two declarations that touch both are meant.
+    if (c.begin() > offset) break;
+    if (c.end() < offset || !seen.insert(c.begin()).second) continue;
+    lower::look_into(*model, offset);
+  }
 }
 
 source::Span Analysis::name_of(source::Span use) const {

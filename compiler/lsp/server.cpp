@@ -3,15 +3,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "compiler/base/json.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/format/format.hpp"
 #include "compiler/lsp/features.hpp"
 #include "compiler/lsp/transport.hpp"
+#include "compiler/lsp/worker.hpp"
 #include "compiler/syntax/parse.hpp"
 
 namespace kflow::lsp {
@@ -27,6 +32,13 @@ constexpr int method_not_found = -32601;
 constexpr int invalid_params = -32602;
 constexpr int not_initialized = -32002;
 constexpr int request_failed = -32803;
+constexpr int request_cancelled = -32800;
+constexpr int content_modified = -32801;
+
+/// After an edit diagnostics wait so long for another one.
+constexpr auto quiet = std::chrono::milliseconds(40);
+/// Messages that are read ahead, to find those that cancel others.
+constexpr size_t most_ahead = 10'000;
 
 /// Files of the folder that are looked through for references.
 constexpr size_t max_files = 500;
@@ -73,58 +85,114 @@ bool is_identifier(std::string_view text) {
 struct Open {
   Document document{""};
   int64_t version = 0;
-  bool dirty = true;  // its diagnostics are not published yet
-  std::unique_ptr<Analysis> analysis;
+  uint64_t generation = 0;          // grows when this text or one that it may import changes
+  std::unique_ptr<Analysis> quick;  // both of the present generation
+  std::unique_ptr<Analysis> whole;
+  bool asked = false;  // the worker has been given this generation
+};
+
+/// A message that was read and is not handled yet.
+struct Message {
+  Value content;  // null: it is no JSON
+  std::string error;
+  bool cancelled = false;
 };
 
 class Server {
  public:
   Server(int in, int out) : transport_(in, out) {
-    add("textDocument/hover", &Server::hover_);
-    add("textDocument/completion", &Server::complete);
-    add("textDocument/definition", &Server::define);
-    add("textDocument/references", &Server::refer);
-    add("textDocument/prepareRename", &Server::prepare_rename);
-    add("textDocument/rename", &Server::rename);
-    add("textDocument/formatting", &Server::format_);
-    add("textDocument/codeAction", &Server::actions);
-    add("textDocument/documentSymbol", &Server::symbols);
-    add("textDocument/semanticTokens/full", &Server::tokens);
-    add("textDocument/foldingRange", &Server::folds);
-    add("textDocument/inlayHint", &Server::hints);
+    add("textDocument/hover", &Server::hover_, at_once);
+    add("textDocument/completion", &Server::complete, at_once);
+    add("textDocument/definition", &Server::define, at_once);
+    add("textDocument/formatting", &Server::format_, at_once);
+    add("textDocument/documentSymbol", &Server::symbols, at_once);
+    add("textDocument/semanticTokens/full", &Server::tokens, at_once);
+    add("textDocument/foldingRange", &Server::folds, at_once);
+    add("textDocument/references", &Server::refer, when_whole);
+    add("textDocument/prepareRename", &Server::prepare_rename, at_once);
+    add("textDocument/rename", &Server::rename, when_whole);
+    add("textDocument/codeAction", &Server::actions, when_whole);
+    add("textDocument/inlayHint", &Server::hints, when_whole);
   }
 
   int run() {
     while (!exit_) {
-      // Diagnostics are for what stays: while more is coming they can wait.
-      if (!transport_.has_more()) publish();
-      const auto content = transport_.read();
-      if (!content) return shut_down_ ? 0 : 1;
-      message(*content);
+      take_analyses();
+      while (!over_ && queue_.size() < most_ahead && transport_.has_more()) read_one();
+      if (!queue_.empty()) {
+        Message next = std::move(queue_.front());
+        queue_.pop_front();
+        message(next);
+        continue;
+      }
+      if (over_ && deferred_.empty()) break;
+      const int wait = ask_worker();
+      transport_.wait(worker_.ready(), worker_.ready() < 0 ? 20 : wait);
     }
     return shut_down_ ? 0 : 1;
   }
 
  private:
   using Handler = Reply (Server::*)(Open& open, const std::string& uri, const Value& params);
-  void add(const char* method, Handler handler) { handlers_[method] = handler; }
+  /// Some answers need no more than the text around a place; others wait for the whole analysis,
+  /// and what comes after them does not wait for them.
+  enum When : uint8_t { at_once, when_whole };
+  struct Method {
+    Handler handler = nullptr;
+    When when = at_once;
+  };
+  struct Deferred {
+    Value id;
+    Handler handler = nullptr;
+    std::string uri;
+    Value params;
+    uint64_t generation = 0;
+  };
+  void add(const char* method, Handler handler, When when) { handlers_[method] = {handler, when}; }
 
-  void message(const std::string& content) {
-    const auto parsed = cel::from_json(content);
-    if (!parsed) return respond(Value(), Refusal{parse_error, parsed.error().message});
-    if (parsed->kind() != cel::Kind::map)
+  void read_one() {
+    const auto content = transport_.read();
+    if (!content) {
+      over_ = true;
+      return;
+    }
+    auto parsed = cel::from_json(*content);
+    if (!parsed) return (void)queue_.push_back({Value(), parsed.error().message});
+    if (text_at(*parsed, "method") == "$/cancelRequest" && parsed->find("id") == nullptr)
+      return cancel(at(at(*parsed, "params"), "id"));
+    queue_.push_back({std::move(*parsed), ""});
+  }
+
+  // A request that has been answered cannot be cancelled any more; one that was never made neither.
+  void cancel(const Value& id) {
+    for (Message& m : queue_) {
+      const Value* other = m.content.kind() == cel::Kind::map ? m.content.find("id") : nullptr;
+      if (other != nullptr && Value::identical(*other, id)) m.cancelled = true;
+    }
+    std::erase_if(deferred_, [&](const Deferred& d) {
+      if (!Value::identical(d.id, id)) return false;
+      respond(d.id, Refusal{request_cancelled, "cancelled"});
+      return true;
+    });
+  }
+
+  void message(const Message& m) {
+    if (!m.error.empty()) return respond(Value(), Refusal{parse_error, m.error});
+    const Value& content = m.content;
+    if (content.kind() != cel::Kind::map)
       return respond(Value(), Refusal{invalid_request, "a message is an object"});
-    const Value& id = at(*parsed, "id");
-    const std::string method = text_at(*parsed, "method");
-    const bool request = parsed->find("id") != nullptr;
+    const Value& id = at(content, "id");
+    const std::string method = text_at(content, "method");
+    const bool request = content.find("id") != nullptr;
     if (method.empty()) {
       // An answer to a request of ours, of which there are none.
-      if (request && parsed->find("result") == nullptr && parsed->find("error") == nullptr)
+      if (request && content.find("result") == nullptr && content.find("error") == nullptr)
         respond(id, Refusal{invalid_request, "a request has a method"});
       return;
     }
-    if (request) return respond(id, this->request(method, at(*parsed, "params")));
-    notification(method, at(*parsed, "params"));
+    if (!request) return notification(method, at(content, "params"));
+    if (m.cancelled) return respond(id, Refusal{request_cancelled, "cancelled"});
+    if (const auto reply = this->request(id, method, at(content, "params"))) respond(id, *reply);
   }
 
   void respond(const Value& id, const Reply& reply) {
@@ -145,7 +213,8 @@ class Server {
     transport_.write(json.take());
   }
 
-  Reply request(const std::string& method, const Value& params) {
+  // None: it is answered later.
+  std::optional<Reply> request(const Value& id, const std::string& method, const Value& params) {
     if (method == "initialize") return initialize(params);
     if (!initialized_) return Refusal{not_initialized, "`initialize` comes first"};
     if (shut_down_) return Refusal{invalid_request, "the server is shut down"};
@@ -160,7 +229,62 @@ class Server {
     const auto open = open_.find(uri);
     if (open == open_.end())
       return Refusal{invalid_params, "the document `" + uri + "` is not open"};
-    return (this->*handler->second)(open->second, uri, params);
+    const auto& [answer, when] = handler->second;
+    if (when == when_whole && !open->second.whole) {
+      deferred_.push_back({id, answer, uri, params, open->second.generation});
+      return std::nullopt;
+    }
+    return (this->*answer)(open->second, uri, params);
+  }
+
+  // Gives the worker what has to be analysed, and says how long nothing else has to happen.
+  int ask_worker() {
+    const auto now = std::chrono::steady_clock::now();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(changed_at_ + quiet - now);
+    int wait = -1;
+    for (auto& [uri, open] : open_) {
+      if (open.asked) continue;
+      const bool wanted = std::any_of(deferred_.begin(), deferred_.end(),
+                                      [&](const Deferred& d) { return d.uri == uri; });
+      if (!wanted && left.count() > 0) {
+        wait = static_cast<int>(left.count()) + 1;
+        continue;
+      }
+      open.asked = true;
+      worker_.submit({uri, open.generation, path_of(uri), open.document.text(), texts()});
+    }
+    return wait;
+  }
+
+  void take_analyses() {
+    for (Worker::Done& done : worker_.take()) {
+      const auto it = open_.find(done.uri);
+      if (it == open_.end() || it->second.generation != done.generation) continue;
+      Open& open = it->second;
+      open.whole = std::move(done.analysis);
+      open.quick.reset();
+      publish(done.uri, diagnostics_json(*open.whole), open.version);
+    }
+    std::vector<Deferred> ready;
+    for (size_t i = 0; i < deferred_.size();) {
+      const auto it = open_.find(deferred_[i].uri);
+      const bool stale = it == open_.end() || it->second.generation != deferred_[i].generation;
+      if (!stale && !it->second.whole) {
+        ++i;
+        continue;
+      }
+      ready.push_back(std::move(deferred_[i]));
+      deferred_.erase(deferred_.begin() + static_cast<ptrdiff_t>(i));
+    }
+    for (const Deferred& d : ready) {
+      const auto it = open_.find(d.uri);
+      if (it == open_.end() || it->second.generation != d.generation) {
+        respond(d.id, Refusal{content_modified, "the document has changed since"});
+      } else {
+        respond(d.id, (this->*d.handler)(it->second, d.uri, d.params));
+      }
+    }
   }
 
   Reply initialize(const Value& params) {
@@ -191,9 +315,9 @@ class Server {
     const std::string uri = text_at(document, "uri");
     if (method == "textDocument/didOpen") {
       Open& open = open_[uri];
-      open = {};
       open.document.set(text_at(document, "text"));
       changed(open, document);
+      changed_at_ = {};  // nobody types yet
     } else if (method == "textDocument/didChange") {
       const auto open = open_.find(uri);
       if (open == open_.end()) return;
@@ -209,16 +333,24 @@ class Server {
       changed(open->second, document);
     } else if (method == "textDocument/didClose") {
       if (open_.erase(uri) > 0) publish(uri, "[]", -1);
-      for (auto& [other, open] : open_) open.analysis.reset(), open.dirty = true;
+      forget_analyses();
     } else if (method == "textDocument/didSave" || method == "workspace/didChangeWatchedFiles") {
-      for (auto& [other, open] : open_) open.analysis.reset(), open.dirty = true;
+      forget_analyses();
     }
   }
 
   // Other documents may import this one.
   void changed(Open& open, const Value& document) {
     open.version = number_at(document, "version");
-    for (auto& [uri, other] : open_) other.analysis.reset(), other.dirty = true;
+    changed_at_ = std::chrono::steady_clock::now();
+    forget_analyses();
+  }
+  void forget_analyses() {
+    for (auto& [uri, open] : open_) {
+      open.quick.reset(), open.whole.reset();
+      open.generation = ++generations_;
+      open.asked = false;
+    }
   }
 
   std::map<std::string, std::string> texts() const {
@@ -227,18 +359,15 @@ class Server {
     return out;
   }
 
-  const Analysis& analysis(Open& open, const std::string& uri) {
-    if (!open.analysis) open.analysis = analyse(path_of(uri), open.document.text(), texts());
-    return *open.analysis;
+  // What is known of the text; of what stands at an offset, everything.
+  const Analysis& analysis(Open& open, const std::string& uri,
+                           std::optional<uint32_t> offset = std::nullopt) {
+    if (open.whole) return *open.whole;
+    if (!open.quick) open.quick = analyse(path_of(uri), open.document.text(), texts(), true);
+    if (offset) open.quick->look_into(*offset);
+    return *open.quick;
   }
 
-  void publish() {
-    for (auto& [uri, open] : open_) {
-      if (!open.dirty) continue;
-      open.dirty = false;
-      publish(uri, diagnostics_json(analysis(open, uri)), open.version);
-    }
-  }
   void publish(const std::string& uri, const std::string& diagnostics, int64_t version) {
     JsonWriter json;
     json.begin_object();
@@ -258,7 +387,8 @@ class Server {
   }
 
   Reply hover_(Open& open, const std::string& uri, const Value& params) {
-    return hover(analysis(open, uri), offset(open, params));
+    const uint32_t at = offset(open, params);
+    return hover(analysis(open, uri, at), at);
   }
 
   Reply complete(Open& open, const std::string& uri, const Value& params) {
@@ -268,12 +398,14 @@ class Server {
     uint32_t word = at;
     while (word > 0 && is_identifier("_" + text.substr(word - 1, 1))) --word;
     text.insert(at, placeholder);
-    const auto patched = analyse(path_of(uri), text, texts());
+    const auto patched = analyse(path_of(uri), text, texts(), true);
+    patched->look_into(at);
     return completion(*patched, word);
   }
 
   Reply define(Open& open, const std::string& uri, const Value& params) {
-    const auto found = definition(analysis(open, uri), offset(open, params));
+    const uint32_t at = offset(open, params);
+    const auto found = definition(analysis(open, uri, at), at);
     return found ? locations_json({*found}) : "null";
   }
 
@@ -281,7 +413,7 @@ class Server {
   // files of the folder.
   std::vector<Location> everywhere(Open& open, const std::string& uri, uint32_t at,
                                    bool declaration) {
-    const Analysis& here = analysis(open, uri);
+    const Analysis& here = *open.whole;
     const auto target = target_of(here, at);
     if (!target) return {};
     std::vector<Location> out = references(here, target->first, target->second, declaration);
@@ -327,7 +459,7 @@ class Server {
 
   // What can be renamed: a name whose declaration is in a file.
   std::optional<Range> renamed(Open& open, const std::string& uri, uint32_t at) {
-    const Analysis& a = analysis(open, uri);
+    const Analysis& a = analysis(open, uri, at);
     const auto target = target_of(a, at);
     const Cursor token = a.token_at(at);
     if (!target || !target->first.starts_with('/') || !token || !token.is(Node::identifier))
@@ -385,8 +517,9 @@ class Server {
     return json.take();
   }
 
+  // Those that are answered when the whole analysis is there.
   Reply actions(Open& open, const std::string& uri, const Value& params) {
-    return code_actions(analysis(open, uri), uri, range_at(params, "range"));
+    return code_actions(*open.whole, uri, range_at(params, "range"));
   }
   Reply symbols(Open& open, const std::string& uri, const Value&) {
     return document_symbols(analysis(open, uri));
@@ -397,13 +530,19 @@ class Server {
   Reply folds(Open& open, const std::string& uri, const Value&) {
     return folding_ranges(analysis(open, uri));
   }
-  Reply hints(Open& open, const std::string& uri, const Value& params) {
-    return inlay_hints(analysis(open, uri), range_at(params, "range"));
+  Reply hints(Open& open, const std::string&, const Value& params) {
+    return inlay_hints(*open.whole, range_at(params, "range"));
   }
 
   Transport transport_;
-  std::map<std::string, Handler> handlers_;
+  Worker worker_;
+  std::map<std::string, Method> handlers_;
   std::map<std::string, Open> open_;  // by URI
+  std::deque<Message> queue_;
+  std::vector<Deferred> deferred_;
+  uint64_t generations_ = 0;
+  std::chrono::steady_clock::time_point changed_at_;
+  bool over_ = false;  // the end of the input
   std::string root_;
   bool initialized_ = false;
   bool shut_down_ = false;

@@ -40,16 +40,28 @@ bool Transport::fill() {
   for (;;) {
     const ssize_t n = ::read(in_, bytes, sizeof bytes);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
+    if (n <= 0) {
+      ended_ = true;
+      return false;
+    }
     buffer_.append(bytes, static_cast<size_t>(n));
     return true;
   }
 }
 
 bool Transport::has_more() const {
+  if (ended_) return false;
   if (buffer_.find("\r\n\r\n") != std::string::npos) return true;
   pollfd waiting{in_, POLLIN, 0};
-  return ::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0;
+  // At the end of a pipe there is only the hanging up.
+  return ::poll(&waiting, 1, 0) > 0 && waiting.revents != 0;
+}
+
+void Transport::wait(int other, int timeout_ms) const {
+  if (buffer_.find("\r\n\r\n") != std::string::npos) return;
+  // Of what is negative `poll` takes no notice.
+  pollfd waiting[2] = {{ended_ ? -1 : in_, POLLIN, 0}, {other, POLLIN, 0}};
+  (void)::poll(waiting, 2, timeout_ms);  // interrupted: the caller looks again
 }
 
 std::optional<std::string> Transport::read() {

@@ -19,12 +19,15 @@ class Transport {
   std::optional<std::string> read();
   /// Whether something more has come already.
   bool has_more() const;
+  /// Waits until something comes, `other` can be read, or the time (-1: none) is over.
+  void wait(int other, int timeout_ms) const;
   void write(const std::string& content);
 
  private:
   bool fill();
   int in_;
   int out_;
+  bool ended_ = false;  // nothing more comes
   std::string buffer_;
 };
 

@@ -134,6 +134,8 @@ class Editor {
       take(receive());
     }
   }
+  /// How often diagnostics have come.
+  int published() const { return times_published_; }
   int finish() {
     request("shutdown", "null");
     notify("exit", "null");
@@ -153,8 +155,9 @@ class Editor {
 
  private:
   void take(const Value& m) {
-    if (text(get(m, "method")) == "textDocument/publishDiagnostics")
-      published_[text(get(m, "params.uri"))] = get(m, "params");
+    if (text(get(m, "method")) != "textDocument/publishDiagnostics") return;
+    published_[text(get(m, "params.uri"))] = get(m, "params");
+    ++times_published_;
   }
   pid_t pid_ = -1;
   int to_ = -1;
@@ -162,6 +165,7 @@ class Editor {
   int last_id_ = 0;
   std::string buffer_;
   std::map<std::string, Value> published_;
+  int times_published_ = 0;
 };
 
 /// A document in an editor, with places in it by what stands there.
@@ -244,7 +248,7 @@ workflow plan(topic: string) -> string {
   for i in [1, 2] {
     step found = hackernews.search(topic, count: i)
   }
-  return line
+  return twice(line)
 }
 )";
 
@@ -272,6 +276,78 @@ bool has(const std::string& whole, std::string_view part) {
 }
 
 }  // namespace
+
+TEST_CASE("requests are cancelled while they wait") {
+  Editor e;
+  initialize(e);
+  Text t{"file:///nowhere/a.kflow", sample};
+  t.open(e);
+  const auto frame = [](const std::string& content) {
+    return "Content-Length: " + std::to_string(content.size()) + "\r\n\r\n" + content;
+  };
+  const auto request = [&](int id, const std::string& method, const std::string& params) {
+    return frame(R"({"jsonrpc":"2.0","id":)" + std::to_string(id) + R"(,"method":"textDocument/)" +
+                 method + R"(","params":)" + params + "}");
+  };
+  const auto cancel = [&](int id) {
+    return frame(R"({"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":)" +
+                 std::to_string(id) + "}}");
+  };
+  const auto change = [&](int version) {
+    return frame(R"({"jsonrpc":"2.0","method":"textDocument/didChange","params":{"textDocument":)"
+                 R"({"uri":)" +
+                 json_text(t.uri) + R"(,"version":)" + std::to_string(version) +
+                 R"(},"contentChanges":[{"text":)" + json_text(t.content) + "}]}}");
+  };
+  const std::string here = t.at("writer(topic) {");
+  const std::string references = "{" + t.document() + R"(,"position":)" +
+                                 t.position("writer(topic) {") +
+                                 R"(,"context":{"includeDeclaration":true}})";
+  // All of it is there before the first is answered.
+  e.raw(change(2) + request(900, "hover", here) + request(901, "references", references) +
+        request(902, "hover", here) + request(903, "references", references) + cancel(900) +
+        cancel(901) + cancel(12345) + cancel(903));
+  CHECK(get(e.answer(900), "error.code") == Value::integer(-32800));
+  CHECK(get(e.answer(901), "error.code") == Value::integer(-32800));
+  CHECK(has(text(get(e.answer(902), "result.contents.value")), "Writes posts."));
+  CHECK(get(e.answer(903), "error.code") == Value::integer(-32800));
+  // An answer about a text that is gone is none.
+  e.raw(change(3) + request(910, "references", references) + change(4) +
+        request(911, "references", references));
+  CHECK(get(e.answer(910), "error.code") == Value::integer(-32801));
+  CHECK(get(e.answer(911), "result").size() == 2);
+  CHECK(e.diagnostics(t.uri, 4).size() == 0);
+  CHECK(e.finish() == 0);
+}
+
+TEST_CASE("edits that follow each other are analysed once; diagnostics come when they pause") {
+  Editor e;
+  initialize(e);
+  Text t{"file:///nowhere/a.kflow", sample};
+  t.open(e);
+  for (int i = 0; i < 50; ++i) t.insert(e, t.content.size(), "// " + std::to_string(i) + "\n");
+  CHECK(e.diagnostics(t.uri, 51).size() == 0);
+  CHECK(e.published() <= 3);
+  // What is asked meanwhile is about the text of that moment.
+  t.insert(e, t.content.find("const most"), "const least = 1\n");
+  CHECK(has(hover(e, t, "const least", 7), "const least = 1"));
+  CHECK(e.finish() == 0);
+}
+
+TEST_CASE("warnings are shown in editors, and suppressed as by kflowc check") {
+  Editor e;
+  initialize(e);
+  Text t{"file:///nowhere/a.kflow",
+         "workflow w() {\n  step http.get(\"http://example.com/\")\n}\n"};
+  t.open(e);
+  const Value found = e.diagnostics(t.uri, 1);
+  REQUIRE(found.size() == 1);
+  CHECK(text(get(found, "0.code")) == "KF7003");
+  CHECK(get(found, "0.severity") == Value::integer(2));
+  t.insert(e, t.content.find("  step"), "  // kflow: allow(KF7003) it is a test\n");
+  CHECK(e.diagnostics(t.uri, 2).size() == 0);
+  CHECK(e.finish() == 0);
+}
 
 TEST_CASE("hover, definition, references, rename") {
   Editor e;
@@ -568,7 +644,7 @@ TEST_CASE("a file of 2 000 lines, and a huge one") {
   }
   Text t{"file:///nowhere/big.kflow", big + "  return v1\n}\n"};
   t.open(e);
-  CHECK(e.diagnostics(t.uri, 1).size() == 0);
+  CHECK(e.diagnostics(t.uri, 1).size() == 200);  // as many as are kept, of 999 that are unused
   std::vector<double> times;
   for (int i = 0; i < 9; ++i) {
     t.insert(e, t.content.find("let v500"), " ");
