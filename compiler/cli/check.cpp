@@ -33,24 +33,33 @@ constexpr int max_fix_rounds = 10;
 struct Checked {
   std::unique_ptr<driver::Compilation> compilation;
   std::string unreadable;  ///< why there is none
+  size_t statements = 0;
 };
 
 Checked compile(const std::string& file) {
   if (file == "-") {
     return {
         driver::compile_text("<stdin>", std::string(std::istreambuf_iterator<char>(std::cin), {})),
-        ""};
+        "", 0};
   }
   auto compiled = driver::compile_file(file);
-  if (!compiled) return {nullptr, compiled.error().message};
-  return {std::move(*compiled), ""};
+  if (!compiled) return {nullptr, compiled.error().message, 0};
+  return {std::move(*compiled), "", 0};
 }
 
-std::vector<Checked> compile_all(const std::vector<std::string>& files) {
+// Programs that nobody asks for any more are given up where they were made, not all at the end.
+std::vector<Checked> compile_all(const std::vector<std::string>& files, bool keep_programs) {
   std::vector<Checked> out(files.size());
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    for (size_t i = next++; i < files.size(); i = next++) out[i] = compile(files[i]);
+    for (size_t i = next++; i < files.size(); i = next++) {
+      out[i] = compile(files[i]);
+      driver::Compilation* c = out[i].compilation.get();
+      if (c == nullptr || !c->program) continue;
+      out[i].statements = c->program->nodes.size();
+      c->tests.reset();
+      if (!keep_programs) c->program.reset();
+    }
   };
   const size_t cores = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::jthread> others;
@@ -152,7 +161,7 @@ int run_check(const CheckOptions& options) {
     return usage;
   }
   bool bad = options.fix && !fix_all(files);
-  std::vector<Checked> checked = compile_all(files);
+  std::vector<Checked> checked = compile_all(files, !options.against.empty());
   if (!options.against.empty()) {
     Revision revision(options.against);
     for (size_t i = 0; i < files.size(); ++i) {
@@ -173,7 +182,7 @@ int run_check(const CheckOptions& options) {
       continue;
     }
     findings.add(c.compilation->sink, *c.compilation->sources);
-    if (c.compilation->program) statements += c.compilation->program->nodes.size();
+    statements += c.statements;
     lines += (*c.compilation->sources)[source::FileId(0U)].line_count();
   }
   show(findings, options);

@@ -231,7 +231,7 @@ Spent run_program(const std::vector<std::string>& command, const fs::path& folde
     return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3;
   };
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) die("`" + command[0] + "` failed");
-  return {ms, ms_of(used.ru_utime) + ms_of(used.ru_stime)};
+  return {ms, ms_of(used.ru_utime) + ms_of(used.ru_stime), static_cast<uint64_t>(used.ru_nvcsw)};
 }
 
 size_t number_argument(int argc, char** argv, size_t otherwise) {

@@ -90,6 +90,7 @@ double bare_commit_ms(const std::filesystem::path& folder);
 struct Spent {
   double wall_ms = 0;  ///< from before the fork to its end
   double cpu_ms = 0;
+  uint64_t waits = 0;  ///< times that a thread of it waited for something, as for a lock
 };
 /// Runs a program to its end, its output thrown away. Dies if it fails.
 Spent run_program(const std::vector<std::string>& command, const std::filesystem::path& folder,
