@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "compiler/cel/front/check.hpp"
 #include "compiler/cel/value_codec.hpp"
 #include "compiler/cli/conformance.hpp"
 #include "compiler/diagnostics/render.hpp"
@@ -81,6 +82,8 @@ int run_eval(const EvalOptions& options) {
     return counts->failed == 0 ? 0 : 1;
   }
   Environment environment("");
+  // What comes from JSON is of no type that is known before.
+  cel::Declarations declarations(&cel::standard_declarations());
   for (const std::string& input : options.inputs) {
     const size_t equal = input.find('=');
     if (equal == std::string::npos || equal == 0) {
@@ -93,10 +96,13 @@ int run_eval(const EvalOptions& options) {
                    input.substr(0, equal).c_str(), value.error().message.c_str());
       return 2;
     }
-    environment.bind(input.substr(0, equal), std::move(*value));
+    const std::string name = input.substr(0, equal);
+    declarations.add_variable(name, cel::TypeStore::simple(cel::StaticKind::dyn));
+    environment.bind(name, std::move(*value));
   }
   if (!options.strict) return evaluate_dialect(options, environment);
-  const Outcome out = evaluate_strict(options.expression, environment);
+  const Outcome out = evaluate_strict(options.expression, environment,
+                                      {.declarations = options.no_check ? nullptr : &declarations});
   if (out.error.empty()) {
     std::printf("%s\n", cel::to_display(out.value).c_str());
     return 0;

@@ -236,7 +236,7 @@ int main(int argc, char** argv) {
   eval_verb->add_flag("--conformance", evaluation.conformance,
                       "run conformance tests (JSON Lines) from standard input");
   eval_verb->add_flag("--no-check", evaluation.no_check,
-                      "without the static checker (of --conformance)");
+                      "without the static checker (of --strict and --conformance)");
   eval_verb->add_option("--skip-feature", evaluation.skip_features,
                         "leave out conformance tests that need this");
   eval_verb->add_option("--only", evaluation.only,

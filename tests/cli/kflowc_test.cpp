@@ -258,6 +258,14 @@ TEST_CASE("edits that would strand runs are found against a revision") {
   CHECK(has(f.errors, "warning[KF8001]"));
   CHECK(has(f.errors, "`first` (line 2) has run, and the new program has the step `start`"));
   f.sh("kflowc check --against HEAD --deny warnings report.kflow", 1);
+  // A rename that says so is none of these.
+  renamed.replace(renamed.find("start = now"), 5, "start @was(\"first\")");
+  renamed.replace(renamed.find("report(topic: string) -> string"), 31,
+                  "summary(subject: string @was(\"topic\")) -> string @was(\"report\")");
+  renamed.replace(renamed.find("${topic}"), 8, "${subject}");
+  f.write("report.kflow", renamed);
+  f.sh("kflowc check --against HEAD report.kflow");
+  CHECK(f.errors.empty());
   f.write("new.kflow", "workflow w() -> int { return 1 }\n");
   f.sh("kflowc check --against HEAD new.kflow");
   CHECK(f.errors.empty());
@@ -373,6 +381,17 @@ TEST_CASE("many files are checked at once, in their order") {
     before = text(d, {"file"});
   }
   CHECK(has(f.errors, "60 files, "));
+}
+
+TEST_CASE("strict CEL is checked before it is evaluated") {
+  Folder f;
+  CHECK(f.sh("kflowc eval --strict 'x + 1 > 2 ? \"many\" : \"few\"' -i x=2") == "\"many\"\n");
+  // What is never evaluated is checked all the same, unless that is not wanted.
+  f.sh("kflowc eval --strict 'true || 1 + \"a\" == 2'", 1);
+  CHECK(has(f.errors, "no_such_overload"));
+  CHECK(f.sh("kflowc eval --strict --no-check 'true || 1 + \"a\" == 2'") == "true\n");
+  f.sh("kflowc eval --strict 'y'", 1);
+  CHECK(has(f.errors, "undeclared"));
 }
 
 TEST_CASE("bad input of check, schema and eval is an error with a remedy") {
