@@ -16,6 +16,7 @@
 #include "compiler/cli/new.hpp"
 #include "compiler/cli/pages.hpp"
 #include "compiler/cli/print_model.hpp"
+#include "compiler/cli/print_tokens.hpp"
 #include "compiler/cli/schema.hpp"
 #include "compiler/cli/shell/shell.hpp"
 #include "compiler/cli/shell/usage.hpp"
@@ -55,6 +56,12 @@ int build(const std::string& file, const std::string& output, const std::string&
     const auto tree = driver::print_tree(file);
     if (!tree) return fail_with(tree.error());
     std::fputs(tree->c_str(), stdout);
+    return ok;
+  }
+  if (print == "tokens") {
+    const auto tokens = cli::print_tokens(file);
+    if (!tokens) return fail_with(tokens.error());
+    std::fputs(tokens->c_str(), stdout);
     return ok;
   }
   auto compiled = driver::compile_file(file);
@@ -156,8 +163,9 @@ int main(int argc, char** argv) {
   build_verb->add_option("FILE", file, "the file")->required();
   build_verb->add_option("-o,--output", output,
                          "where to write the program; .json is readable, others are binary");
-  build_verb->add_option("--print", print, "print ir, tree, model (types of all names) or hash")
-      ->check(CLI::IsMember({"ir", "tree", "model", "hash"}));
+  build_verb
+      ->add_option("--print", print, "print ir, tree, tokens, model (types of all names) or hash")
+      ->check(CLI::IsMember({"ir", "tree", "tokens", "model", "hash"}));
   build_verb->footer("example: kflowc build report.kflow -o report.kir");
 
   cli::FmtOptions formatting;
@@ -230,15 +238,17 @@ int main(int argc, char** argv) {
   cli::EvalOptions evaluation;
   auto* eval_verb = app.add_subcommand("eval", "evaluate an expression");
   eval_verb->add_option("EXPR", evaluation.expression, "the expression");
-  eval_verb->add_option("-i", evaluation.inputs, "a variable: name=json");
+  eval_verb->add_option("-i", evaluation.inputs, "a variable: name=json")->allow_extra_args(false);
   eval_verb->add_flag("--strict", evaluation.strict,
                       "exactly CEL, without the language's additions");
   eval_verb->add_flag("--conformance", evaluation.conformance,
                       "run conformance tests (JSON Lines) from standard input");
   eval_verb->add_flag("--no-check", evaluation.no_check,
                       "without the static checker (of --strict and --conformance)");
-  eval_verb->add_option("--skip-feature", evaluation.skip_features,
-                        "leave out conformance tests that need this");
+  eval_verb
+      ->add_option("--skip-feature", evaluation.skip_features,
+                   "leave out conformance tests that need this")
+      ->allow_extra_args(false);
   eval_verb->add_option("--only", evaluation.only,
                         "run the conformance tests whose ids match, such as 'macros/*'");
   eval_verb->add_option("--json", evaluation.json,

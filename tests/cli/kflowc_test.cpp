@@ -383,8 +383,19 @@ TEST_CASE("many files are checked at once, in their order") {
   CHECK(has(f.errors, "60 files, "));
 }
 
+TEST_CASE("a file's tokens are printed, also of one that does not parse") {
+  Folder f;
+  f.write("t.kflow", "const a = [1, // one\n\"x\"\n");
+  CHECK(f.sh("kflowc build --print tokens t.kflow") ==
+        "1:1 keyword const\n1:7 identifier a\n1:9 punctuation =\n1:11 punctuation [\n"
+        "1:12 number 1\n1:13 punctuation ,\n1:15 comment // one\n2:1 string_literal \"x\"\n");
+  f.sh("kflowc build --print tokens nothing.kflow", 1);
+  CHECK(has(f.errors, "cannot read `nothing.kflow`"));
+}
+
 TEST_CASE("strict CEL is checked before it is evaluated") {
   Folder f;
+  CHECK(f.sh("kflowc eval -i x=2 'x + 1'") == "3\n");
   CHECK(f.sh("kflowc eval --strict 'x + 1 > 2 ? \"many\" : \"few\"' -i x=2") == "\"many\"\n");
   // What is never evaluated is checked all the same, unless that is not wanted.
   f.sh("kflowc eval --strict 'true || 1 + \"a\" == 2'", 1);
