@@ -46,6 +46,21 @@ bool Lowerer::if_(Cursor c, ir::Node& node) {
   return all_leave(arms, exhaustive);
 }
 
+namespace {
+
+// `a.b` of an expression that is nothing but names and dots; else "".
+std::string plain_path(Cursor expression) {
+  if (!expression) return "";
+  const std::string_view text = expression.text();
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.';
+  });
+  return plain && text.find('.') != std::string_view::npos ? std::string(text) : "";
+}
+
+}  // namespace
+
 bool Lowerer::match(Cursor c, ir::Node& node) {
   ir::MatchNode out;
   const Cursor subject = c.expression();
@@ -57,6 +72,8 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
   bool has_else = false;
   const size_t errors = m_.sink.errors();
   bool wrong_pattern = false;  // perhaps what is missing
+  const std::string path = plain_path(subject);
+  const size_t known = non_null_.size();
   for (const Cursor arm : c.children(Node::match_arm)) {
     ir::MatchNode::Arm made;
     if (arm.token("else")) {
@@ -70,7 +87,14 @@ bool Lowerer::match(Cursor c, ir::Node& node) {
       if (made.patterns.empty())
         made.patterns.push_back(cel::Value::none());  // an arm in error takes nothing
     }
+    // In an arm it is known which of the records a value is.
+    if (!path.empty() && !made.patterns.empty()) {
+      non_null_.push_back(sema::is_fact(path, made.patterns));
+    } else if (!path.empty()) {
+      for (const cel::Value& v : covered) non_null_.push_back(sema::is_not_fact(path, v));
+    }
     arms.push_back(statements(arm.child(Node::block)));
+    non_null_.resize(known);
     made.body = arms.back().block;
     out.arms.push_back(std::move(made));
   }
@@ -253,6 +277,13 @@ bool Lowerer::try_(Cursor c, ir::Node& node) {
   const Cursor block = c.child(Node::block);
   for (const OptionNode& o : sema::check_options(m_, "try", c, block)) {
     if (o.value) out.compensate = flag(o.value);
+  }
+  if (!out.compensate && !c.child(Node::catch_part) && !c.child(Node::finally_part) &&
+      !c.has_errors()) {
+    m_.sink
+        .report(Kind::expected_token, c.child(Node::keyword).span(),
+                "this `try` has neither a `catch` nor a `finally`")
+        .note("without one, or `compensate: true`, it does nothing");
   }
   std::vector<BlockResult> arms;
   arms.push_back(statements(block));

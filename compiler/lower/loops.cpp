@@ -170,7 +170,16 @@ void Lowerer::loop(Cursor c, ir::Node& node, std::map<std::string, int>& used) {
   node.named = static_cast<bool>(name);
   const auto options = sema::check_options(m_, "loop", c.child(Node::keyword), block);
   for (const OptionNode& o : options) {
-    if (o.name == "max") out.max = typed(o.value, TypeTable::simple(TypeKind::int_), "`max`");
+    if (o.name == "max") {
+      out.max = typed(o.value, TypeTable::simple(TypeKind::int_), "`max`");
+      // `0` and `-1` at least can be seen here.
+      const bool number = o.value && (o.value.is(Node::int_literal) || o.value.is(Node::unary));
+      const auto most =
+          number && out.max ? sema::constant_value(m_, *module_, o.value) : std::nullopt;
+      if (most && most->kind() == cel::Kind::int_ && most->as_int() < 1)
+        m_.sink.report(Kind::bad_option_value, o.value.span(),
+                       "`max` is a number of iterations from 1");
+    }
     if (o.name == "on_max" && sema::symbol_value(m_, o, "loop") == "fail")
       out.on_max = ir::OnMax::fail;
   }

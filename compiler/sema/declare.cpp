@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "compiler/cel/evaluate.hpp"
 #include "compiler/cel/functions.hpp"
@@ -155,6 +156,40 @@ class Declarer {
       const Cursor name = c.child(Node::identifier);
       if (name && first(module, name)) define(module, c, module.types[std::string(name.text())]);
     }
+    endless(module, all);
+  }
+
+  // A record that needs another of itself, and so on: it has no value.
+  void endless(const Module& module, const std::vector<Cursor>& all) {
+    std::set<uint32_t> open;  // those of which nothing is known yet
+    for (const auto& [name, id] : module.types) open.insert(id.value);
+    for (size_t before = 0; before != open.size();) {
+      before = open.size();
+      std::erase_if(open, [&](uint32_t id) { return has_value(TypeId(id), open); });
+    }
+    for (const Cursor c : all) {
+      const Cursor name = c.child(Node::identifier);
+      const auto it = name ? module.types.find(name.text()) : module.types.end();
+      if (it == module.types.end() || !open.contains(it->second.value)) continue;
+      m_.sink
+          .report(Kind::recursive, name.span(),
+                  fmt::format("no value of `{}` ends: each needs another one", name.text()))
+          .note("a field of its own type is `T?`, `T[]`, a map, or has a default");
+    }
+  }
+  // Whether something can be one, if nothing is one of the types that are open.
+  bool has_value(TypeId id, const std::set<uint32_t>& open) const {
+    const schema::Type& type = m_.types[id];
+    const auto known = [&](TypeId x) {
+      return !open.contains(x.value) && (!m_.types[x].name.empty() || has_value(x, open));
+    };
+    if (type.kind == TypeKind::record)
+      return std::all_of(type.fields.begin(), type.fields.end(), [&](const schema::Field& f) {
+        return f.fallback.has_value() || known(f.type);
+      });
+    if (type.kind == TypeKind::record_union)
+      return std::any_of(type.arms.begin(), type.arms.end(), known);
+    return true;
   }
 
   void define(Module& module, Cursor c, TypeId id) {

@@ -53,6 +53,8 @@ class ExpressionChecker {
 
   bool known_non_null(uint32_t id) const;
   Info narrowed(uint32_t id, Info info);
+  /// Arms of a union of records that the value of `id` can be, as far as its literal field is known.
+  std::vector<TypeId> possible_arms(TypeId record_union, uint32_t id) const;
 
   // expression_names.cpp
 
@@ -63,7 +65,8 @@ class ExpressionChecker {
   Info select(uint32_t id);
   std::optional<Info> imported_const(uint32_t id, uint32_t operand, const std::string& text);
   bool is_local(std::string_view text) const;
-  Info unknown_field(uint32_t id, TypeId target, const std::string& text);
+  Info unknown_field(uint32_t id, const std::vector<TypeId>& arms, TypeId target,
+                     const std::string& text);
   std::string source_text(uint32_t id) const;
 
   // expression_operators.cpp

@@ -83,6 +83,32 @@ Info ExpressionChecker::narrowed(uint32_t id, Info info) {
   return info;
 }
 
+std::vector<TypeId> ExpressionChecker::possible_arms(TypeId record_union, uint32_t id) const {
+  const schema::Type& type = t_[record_union];
+  const std::string path = out_.ast.dotted(id);
+  if (path.empty() || type.discriminator.empty()) return type.arms;
+  const std::string is = path + "." + type.discriminator + "=";
+  const std::string is_not = path + "." + type.discriminator + "!";
+  std::vector<TypeId> out;
+  for (const TypeId arm : type.arms) {
+    const schema::Field* f = field(arm, type.discriminator);
+    const bool possible =
+        f != nullptr &&
+        std::any_of(
+            t_[f->type].literals.begin(), t_[f->type].literals.end(), [&](const cel::Value& v) {
+              const std::string word = cel::to_display(v) + "\n";
+              return std::none_of(
+                  scope_.non_null.begin(), scope_.non_null.end(), [&](const std::string& fact) {
+                    if (fact.starts_with(is))
+                      return ("\n" + fact.substr(is.size())).find("\n" + word) == std::string::npos;
+                    return fact == is_not + word;
+                  });
+            });
+    if (possible) out.push_back(arm);
+  }
+  return out.empty() ? type.arms : out;  // what is never reached may say anything
+}
+
 Info ExpressionChecker::name(uint32_t id) {
   const std::string text = out_.ast.exprs[id].text;
   for (auto it = locals_.rbegin(); it != locals_.rend(); ++it) {
@@ -200,15 +226,16 @@ Info ExpressionChecker::select(uint32_t id) {
       break;
     case TypeKind::record: {
       const schema::Field* f = field(target, text);
-      if (f == nullptr) return unknown_field(id, target, text);
+      if (f == nullptr) return unknown_field(id, {target}, target, text);
       result = f->type;
       break;
     }
     case TypeKind::record_union: {
       TypeId joined;
-      for (const TypeId arm : t_[target].arms) {
+      const std::vector<TypeId> arms = possible_arms(target, operand_id);
+      for (const TypeId arm : arms) {
         const schema::Field* f = field(arm, text);
-        if (f == nullptr) return unknown_field(id, target, text);
+        if (f == nullptr) return unknown_field(id, arms, target, text);
         joined = joined ? t_.join(joined, f->type) : f->type;
       }
       result = joined;
@@ -273,17 +300,31 @@ bool ExpressionChecker::is_local(std::string_view text) const {
                      [&](const Local& l) { return l.name == text; });
 }
 
-Info ExpressionChecker::unknown_field(uint32_t id, TypeId target, const std::string& text) {
+Info ExpressionChecker::unknown_field(uint32_t id, const std::vector<TypeId>& arms, TypeId target,
+                                      const std::string& text) {
   std::vector<std::string> names;
-  const std::vector<TypeId> arms =
-      kind(target) == TypeKind::record_union ? t_[target].arms : std::vector<TypeId>{target};
+  std::vector<std::string> where;  // it is one of some arms only
+  const std::string& word = t_[target].discriminator;
   for (const TypeId arm : arms) {
-    for (const schema::Field& f : t_[arm].fields) names.push_back(f.name);
+    for (const schema::Field& f : t_[arm].fields) {
+      if (std::find(names.begin(), names.end(), f.name) == names.end()) names.push_back(f.name);
+    }
+    const schema::Field* literal = field(arm, word);
+    if (field(arm, text) == nullptr || literal == nullptr) continue;
+    for (const cel::Value& v : t_[literal->type].literals) where.push_back(cel::to_display(v));
   }
   const cel::Expr& e = out_.ast.exprs[id];
   const source::Span at{
       scope_.module->file,
       e.end - static_cast<uint32_t>(std::min<size_t>(text.size(), e.end - e.begin)), e.end};
+  if (!where.empty()) {
+    m_.sink
+        .report(Kind::unknown_field, at,
+                fmt::format("not every `{}` has a field `{}`", t_.display(target), text))
+        .label(fmt::format("it is there where `{}` is {}", word, fmt::join(where, ", ")))
+        .note(fmt::format("`match … .{0}`, or `if … .{0} == …` around it, says which it is", word));
+    return poison();
+  }
   m_.sink
       .report(Kind::unknown_field, at,
               fmt::format("`{}` has no field `{}`", t_.display(target), text))

@@ -254,7 +254,7 @@ Info ExpressionChecker::index(uint32_t id, const std::vector<uint32_t>& args) {
       if (k.kind == ExprKind::literal && k.literal.kind() == cel::Kind::string) {
         const schema::Field* f = field(inner, k.literal.as_string());
         if (f != nullptr) return {f->type, soft};
-        return unknown_field(id, inner, std::string(k.literal.as_string()));
+        return unknown_field(id, {inner}, inner, std::string(k.literal.as_string()));
       }
       return {simple(TypeKind::any), soft};
     }

@@ -60,6 +60,17 @@ class NoBindings : public cel::Bindings {
   const cel::Value* lookup(uint32_t) override { return nullptr; }
 };
 
+// `a.kind == "x"`, either way round.
+void collect_literal(const cel::Ast& ast, const cel::Expr& e, bool equal,
+                     std::vector<std::string>& out) {
+  for (const auto& [a, b] : {std::pair{e.args[0], e.args[1]}, std::pair{e.args[1], e.args[0]}}) {
+    if (ast[b].kind != ExprKind::literal || ast[b].literal.is_null()) continue;
+    const std::string path = ast.dotted(a);
+    if (path.find('.') == std::string::npos) continue;
+    out.push_back(equal ? is_fact(path, {ast[b].literal}) : is_not_fact(path, ast[b].literal));
+  }
+}
+
 void collect_non_null(const cel::Ast& ast, uint32_t id, bool truth, std::vector<std::string>& out) {
   const cel::Expr& e = ast[id];
   if (e.kind != ExprKind::op) return;
@@ -68,6 +79,8 @@ void collect_non_null(const cel::Ast& ast, uint32_t id, bool truth, std::vector<
     collect_non_null(ast, e.args[0], truth, out);
     return collect_non_null(ast, e.args[1], truth, out);
   }
+  if (e.op == OpCode::equal || e.op == OpCode::not_equal)
+    collect_literal(ast, e, (e.op == OpCode::equal) == truth, out);
   if ((e.op == OpCode::not_equal && truth) || (e.op == OpCode::equal && !truth)) {
     for (const auto& [a, b] : {std::pair{e.args[0], e.args[1]}, std::pair{e.args[1], e.args[0]}}) {
       if (ast[b].kind == ExprKind::literal && ast[b].literal.is_null()) {
@@ -79,6 +92,16 @@ void collect_non_null(const cel::Ast& ast, uint32_t id, bool truth, std::vector<
 }
 
 }  // namespace
+
+std::string is_fact(std::string_view path, const std::vector<cel::Value>& values) {
+  std::string out = std::string(path) + "=";
+  for (const cel::Value& v : values) out += cel::to_display(v) + "\n";
+  return out;
+}
+
+std::string is_not_fact(std::string_view path, const cel::Value& value) {
+  return std::string(path) + "!" + cel::to_display(value) + "\n";
+}
 
 CheckedExpression check_expression(Model& m, ExpressionScope& scope, Cursor node) {
   CheckedExpression out;

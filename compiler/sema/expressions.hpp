@@ -33,7 +33,8 @@ struct ExpressionScope {
   std::function<std::vector<std::string>()> candidates;  ///< for suggestions
   std::vector<std::pair<std::string, TypeId>>
       locals;  ///< names bound by the surroundings: parameters of a fn, `this`
-  std::vector<std::string> non_null;  ///< `a.b` paths known not to be null
+  /// `a.b` paths known not to be null, and what `is_fact` and `is_not_fact` make.
+  std::vector<std::string> non_null;
   std::optional<TypeId> own_value;    ///< type of the step's own value, by the name in `own_name`
   std::string own_name;
   bool own_key = false;  ///< in `undo`: `idempotency_key` is the step's
@@ -61,7 +62,11 @@ TypeId outer_type(Model& model, const CheckedExpression& checked);
 bool require_assignable(Model& model, const CheckedExpression& checked, TypeId wanted,
                         source::Span span, std::string_view what);
 
-/// Paths that are not null when `id` is true (or false).
+/// That the literal field at a path has one of these values; that it has not this one.
+std::string is_fact(std::string_view path, const std::vector<cel::Value>& values);
+std::string is_not_fact(std::string_view path, const cel::Value& value);
+
+/// Paths that are not null, and what literal fields are, when `id` is true (or false).
 std::vector<std::string> non_null_when(const cel::Ast& ast, uint32_t id, bool truth);
 
 std::vector<schema::Constraint> annotations(Model& model, Module& module, Cursor owner);

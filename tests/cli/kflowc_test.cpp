@@ -388,7 +388,7 @@ TEST_CASE("a file's tokens are printed, also of one that does not parse") {
   f.write("t.kflow", "const a = [1, // one\n\"x\"\n");
   CHECK(f.sh("kflowc build --print tokens t.kflow") ==
         "1:1 keyword const\n1:7 identifier a\n1:9 punctuation =\n1:11 punctuation [\n"
-        "1:12 number 1\n1:13 punctuation ,\n1:15 comment // one\n2:1 string_literal \"x\"\n");
+        "1:12 int_literal 1\n1:13 punctuation ,\n1:15 comment // one\n2:1 string_literal \"x\"\n");
   f.sh("kflowc build --print tokens nothing.kflow", 1);
   CHECK(has(f.errors, "cannot read `nothing.kflow`"));
 }

@@ -7,9 +7,13 @@
 namespace kflow::schema {
 namespace {
 
-// Records that refer to themselves are looked into once.
+// Records and unions that refer to themselves are looked into once.
 bool look(const TypeTable& types, TypeId id, std::vector<TypeId>& seen) {
   const Type& t = types[id];
+  if (t.kind == TypeKind::record || t.kind == TypeKind::record_union) {
+    if (std::find(seen.begin(), seen.end(), id) != seen.end()) return false;
+    seen.push_back(id);
+  }
   switch (t.kind) {
     case TypeKind::secret:
       return true;
@@ -18,10 +22,6 @@ bool look(const TypeTable& types, TypeId id, std::vector<TypeId>& seen) {
     case TypeKind::nullable:
       return t.element && look(types, t.element, seen);
     case TypeKind::record:
-      if (!t.name.empty()) {
-        if (std::find(seen.begin(), seen.end(), id) != seen.end()) return false;
-        seen.push_back(id);
-      }
       return std::any_of(t.fields.begin(), t.fields.end(),
                          [&](const Field& f) { return look(types, f.type, seen); });
     case TypeKind::record_union:

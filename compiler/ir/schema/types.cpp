@@ -164,8 +164,9 @@ TypeId TypeTable::map_of(TypeId element) {
 }
 TypeId TypeTable::nullable(TypeId element) {
   const TypeKind kind = types_[element.value].kind;
+  // A declared type that is still open may become anything.
   if (kind == TypeKind::any || kind == TypeKind::null || kind == TypeKind::nullable ||
-      kind == TypeKind::poison)
+      element == simple(TypeKind::poison))
     return element;
   return intern({.kind = TypeKind::nullable, .element = element});
 }
