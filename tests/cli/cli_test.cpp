@@ -161,7 +161,7 @@ TEST_CASE("a run goes on with a program in which things have other names") {
   p.sh("kflow resume r --program new.kflow", 3);
   CHECK(p.sh("kflow get r --step id") == recorded);
   CHECK(p.sh("kflow get r --step first") == recorded);
-  p.sh("kflow fork r --from agreed --set 'id=\"u\"' --id s");
+  p.sh(R"(kflow fork r --from agreed --set "id=\"u\"" --id s)");
   p.sh("kflow fork r --from id -i subject=y --id q");
   for (const char* run : {"r", "s", "q"}) {
     if (run[0] == 'q') p.sh("kflow resume q", 3);
