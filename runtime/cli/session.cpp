@@ -157,11 +157,6 @@ std::string moment_text(machine::Millis t) {
   return t == 0 ? "-" : cel::format_timestamp({t / 1000, 0});
 }
 
-bool is_final(machine::RunStatus s) {
-  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled ||
-         s == machine::RunStatus::error;
-}
-
 int status_exit(machine::RunStatus s) {
   switch (s) {
     case machine::RunStatus::completed:

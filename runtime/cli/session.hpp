@@ -63,7 +63,6 @@ Result<void> use_new_tape(engine::EngineOptions& options, const std::string& rec
                           const std::string& replay, const ir::Program& program);
 /// The tape that the run has had so far, if any: it goes on with no other.
 Result<void> use_tape_of(engine::EngineOptions& options, const store::RunHeader& run);
-bool is_final(machine::RunStatus s);
 int status_exit(machine::RunStatus s);
 /// A value for people: text as it is, anything else as indented JSON.
 std::string value_text(const cel::Value& v);

@@ -18,12 +18,8 @@ using machine::RunStatus;
 using store::InboxMessage;
 using store::NewRun;
 
-bool has_ended(RunStatus s) {
-  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
-}
-
 Result<void> send(store::Store& store, const RunHeader& run, InboxMessage message) {
-  if (has_ended(run.status)) {
+  if (is_final(run.status)) {
     return fail(ErrorCode::conflict,
                 "the run has ended already (" + std::string(machine::to_string(run.status)) + ")");
   }
@@ -60,7 +56,7 @@ Result<void> send_signal(store::Store& store, const RunHeader& run, const std::s
 
 Result<std::vector<machine::Requirement>> open_requirements(store::Store& store,
                                                             const RunHeader& run) {
-  if (has_ended(run.status)) return std::vector<machine::Requirement>();
+  if (is_final(run.status)) return std::vector<machine::Requirement>();
   auto program = load_program(store, run.program);
   if (!program) return std::unexpected(std::move(program).error());
   auto loaded = load_state(store, run.key, *program);

@@ -47,10 +47,6 @@ inline constexpr size_t most_children = 100'000;
 // A snapshot is written when the log since the last one is longer than this, and than the last one.
 inline constexpr size_t snapshot_after_bytes = 128U << 10;
 
-inline bool is_final(RunStatus s) {
-  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
-}
-
 machine::RunError to_run_error(activities::ActivityError e);
 /// The row of a shared value.
 std::string kv_row(std::string_view key);

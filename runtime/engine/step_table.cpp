@@ -6,15 +6,6 @@
 #include "runtime/engine/load.hpp"
 
 namespace kflow::engine {
-namespace {
-
-bool has_ended(machine::RunStatus s) {
-  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled ||
-         s == machine::RunStatus::error;
-}
-
-}  // namespace
-
 void StepTable::add(const ir::Program& program, const machine::Event& e) {
   program_ = &program;
   if (e.parent != machine::no_act) parent_of_[e.act] = e.parent;
@@ -170,7 +161,7 @@ Result<uint64_t> read_steps(store::Store& store, const store::RunHeader& header,
   }));
   if (from == 0) return 0;
   table.forget_what_began_before();
-  if (has_ended(header.status)) return from;
+  if (is_final(header.status)) return from;
   const auto loaded = load_state(store, header.key, program);
   if (!loaded) return std::unexpected(loaded.error());
   for (const machine::Waiting& w : machine::waiting(*loaded->state)) table.add_open(w);

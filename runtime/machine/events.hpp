@@ -50,6 +50,10 @@ cel::Value to_value(const RunError& error);
 enum class RunStatus : uint8_t { pending, running, paused, completed, cancelled, error };
 /// "PENDING" … as on every surface.
 std::string_view to_string(RunStatus status);
+/// Such a run changes no more, but for a failed one that is taken up again.
+constexpr bool is_final(RunStatus s) {
+  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
+}
 
 enum class StartReason : uint8_t { first, retry, interrupted };
 

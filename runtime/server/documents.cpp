@@ -129,11 +129,6 @@ Result<void> write_events(JsonWriter& out, store::Store& store, const store::Run
 
 }  // namespace
 
-bool is_final(machine::RunStatus s) {
-  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled ||
-         s == machine::RunStatus::error;
-}
-
 Result<std::string> parent_id(store::Store& store, const store::RunHeader& run) {
   if (run.parent == 0) return std::string();
   const auto parent = store.header(run.parent);

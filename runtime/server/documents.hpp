@@ -13,8 +13,6 @@
 
 namespace kflow::server {
 
-bool is_final(machine::RunStatus s);
-
 /// What a list shows of a run; `parent`: the id of the run that started it, `step`: where it is.
 void write_run_row(JsonWriter& out, const store::RunHeader& run, const std::string& parent,
                    const std::string& step);

@@ -5,15 +5,6 @@
 #include <utility>
 
 namespace kflow::server {
-namespace {
-
-bool is_final(machine::RunStatus s) {
-  return s == machine::RunStatus::completed || s == machine::RunStatus::cancelled ||
-         s == machine::RunStatus::error;
-}
-
-}  // namespace
-
 Feed::Feed(const FeedWorld& world, store::RunHeader run)
     : world_(world),
       run_(std::move(run)),

@@ -9,10 +9,6 @@
 
 namespace kflow::store {
 
-inline bool is_final(RunStatus s) {
-  return s == RunStatus::completed || s == RunStatus::cancelled || s == RunStatus::error;
-}
-
 inline std::string_view key_of(const Sha256& hash) {
   return {reinterpret_cast<const char*>(hash.data()), hash.size()};
 }

@@ -155,8 +155,10 @@ Result<bool> TableStore::enter_slot(Transaction& txn, const NewRun& run, RunHead
     return false;
   }
   if (run.when_full == NewRun::WhenFull::reject) {
-    out.refused = Error{ErrorCode::limit, std::to_string(running) + " runs of `" + h.workflow +
-                                              "` go on already, and its `concurrency` says reject"};
+    const std::string count = running == 1 ? "a run" : std::to_string(running) + " runs";
+    out.refused = Error{ErrorCode::limit, count + " of `" + h.workflow + "` " +
+                                              (running == 1 ? "goes" : "go") +
+                                              " on already, and its `concurrency` says reject"};
     return false;
   }
   if (run.when_full == NewRun::WhenFull::cancel_oldest) {
