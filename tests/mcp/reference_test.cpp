@@ -84,7 +84,7 @@ class Project {
       REQUIRE(synced.first == 0);
       CHECK(synced.second.find(", unchanged") != std::string::npos);
     }
-    const auto ran = command(kflow + " run --quiet " + file_, "run");
+    const auto ran = command(kflow + " run " + file_, "run");
     INFO(ran.second << errors);
     REQUIRE(ran.first == 0);
     if (mode() == "record") {
