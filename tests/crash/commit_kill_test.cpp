@@ -86,6 +86,12 @@ struct Life {
   int report = -1;
 };
 
+// In a child: says what did not work.
+[[noreturn]] void give_up(const char* what, const Error& error) {
+  std::fprintf(stderr, "%s: %s\n", what, error.message.c_str());
+  ::_exit(2);
+}
+
 // One life of the process: dies after `die_at` commits, or runs to the end and reports how many
 // there were.
 Life spawn(const fs::path& folder, size_t die_at) {
@@ -97,7 +103,7 @@ Life spawn(const fs::path& folder, size_t die_at) {
     ::close(pipe_fds[0]);
     std::atomic<size_t> commits = 0;
     auto opened = store::open_lmdb_store((folder / "store").string(), {});
-    if (!opened) ::_exit(2);
+    if (!opened) give_up("the store", opened.error());
     const std::shared_ptr<store::Store> store(std::move(*opened));
     engine::EngineOptions options;
     options.adopt = true;
@@ -105,13 +111,13 @@ Life spawn(const fs::path& folder, size_t die_at) {
       if (++commits == die_at) ::kill(::getpid(), SIGKILL);
     };
     auto engine = engine::Engine::open(store, options);
-    if (!engine) ::_exit(3);
+    if (!engine) give_up("the engine", engine.error());
     const auto input =
         cel::make_record({{"file", cel::Value::string((folder / "effects").string())},
                           {"items", cel::Value::integer(static_cast<int64_t>(items()))}});
     auto started =
         (*engine)->start(program(), program()->find("w"), input, {.idempotency_key = "once"});
-    if (!started) ::_exit(4);
+    if (!started) give_up("the start", started.error());
     const auto header = store->header(started->key);
     (void)engine::send_signal(*store, **header, "go", cel::Value::integer(7), "once");
     const auto ended = (*engine)->wait(started->key, patience_ms);
@@ -130,6 +136,7 @@ Outcome outlive(const Life& life) {
   ::close(life.report);
   int status = 0;
   ::waitpid(life.pid, &status, 0);
+  INFO("exit status " << status);
   REQUIRE((out.finished || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)));
   return out;
 }
