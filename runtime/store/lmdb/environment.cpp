@@ -108,14 +108,16 @@ Result<void> reserve_lock_file(const std::string& folder) {
 // A file cut off in the middle would kill us at the first access to what is missing.
 Result<void> check_length(const Environment& e) {
   const std::string path = e.folder + "/data.mdb";
+  // What must be there first: another process may make the file longer at any time.
+  const uint64_t needed = e.file_bytes();
   struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return os_error(errno, "cannot read " + in_quotes(path));
   const auto there = static_cast<uint64_t>(info.st_size);
-  if (there >= e.file_bytes()) return {};
+  if (there >= needed) return {};
   return fail(
       ErrorCode::corrupt,
       "the store " + in_quotes(e.folder) + " is damaged: " + in_quotes(path) + " is cut off (" +
-          std::to_string(there) + " of " + std::to_string(e.file_bytes()) +
+          std::to_string(there) + " of " + std::to_string(needed) +
           " bytes are there); restore it from a backup, or remove the folder to begin anew");
 }
 
