@@ -43,7 +43,8 @@ Info ExpressionChecker::checked(uint32_t id) {
 
 source::Span ExpressionChecker::span(uint32_t id) const {
   const cel::Expr& e = out_.ast.exprs[id];
-  return {scope_.module->file, e.begin, e.end};
+  // Of an operator whose right side could not be read, nothing may be known of the end.
+  return {scope_.module->file, e.begin, std::max(e.begin, e.end)};
 }
 
 bool ExpressionChecker::unknown(TypeId id) const {
