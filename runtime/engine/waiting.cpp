@@ -44,17 +44,27 @@ void Waiting::Wait::wait(uint64_t before,
   waiter_->changed.wait_until(lock, limit, [&] { return waiter_->generation != before; });
 }
 
+template <typename Runs>
+void Waiting::tell(Waiters& waiters, const Runs& runs) {
+  if (waiters.empty()) return;
+  for (const RunKey run : runs) {
+    const auto it = waiters.find(run);
+    if (it == waiters.end()) continue;
+    ++it->second.generation;
+    it->second.changed.notify_all();
+  }
+}
+
 void Waiting::committed(const std::vector<RunKey>& runs, const std::vector<RunKey>& ended) {
-  const auto add = [&](News& news) {
-    news.runs.insert(runs.begin(), runs.end());
-    news.ended.insert(ended.begin(), ended.end());
-  };
-  if (crowded()) return leave(add);
+  if (crowded()) {
+    return leave([&](News& news) {
+      news.runs.insert(runs.begin(), runs.end());
+      news.ended.insert(ended.begin(), ended.end());
+    });
+  }
   const std::lock_guard guard(mutex_);
-  if (for_events_.empty() && for_ends_.empty()) return;
-  News news;
-  add(news);
-  tell(news);
+  tell(for_events_, runs);
+  tell(for_ends_, ended);
 }
 
 void Waiting::all() {
@@ -71,15 +81,6 @@ void Waiting::leave(Add add) {
     if (!herald_.joinable()) herald_ = std::thread([this] { herald(); });
   }
   news_changed_.notify_one();
-}
-
-void Waiting::tell(Waiters& waiters, const std::set<RunKey>& runs) {
-  for (const RunKey run : runs) {
-    const auto it = waiters.find(run);
-    if (it == waiters.end()) continue;
-    ++it->second.generation;
-    it->second.changed.notify_all();
-  }
 }
 
 void Waiting::tell(const News& news) {

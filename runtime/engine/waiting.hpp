@@ -79,7 +79,8 @@ class Waiting {
   template <typename Add>
   void leave(Add add);
   void tell(const News& news);
-  static void tell(Waiters& waiters, const std::set<RunKey>& runs);
+  template <typename Runs>
+  static void tell(Waiters& waiters, const Runs& runs);
   void herald();
 
   std::mutex mutex_;
