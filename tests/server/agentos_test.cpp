@@ -43,12 +43,6 @@ workflow stays(message: string = "") -> any {
 
 Served::Setup setup() { return {.files = {{"f.kflow", agentos_flows}}}; }
 
-const cel::Value& at(const cel::Value& record, std::string_view name) {
-  static const cel::Value nothing;
-  const cel::Value* v = record.kind() == cel::Kind::map ? record.find(name) : nullptr;
-  return v == nullptr ? nothing : *v;
-}
-
 cel::Value run_of(const Served& s, const Ask& request, int status = 200) {
   const Answer answer = ask(s.port(), request);
   INFO(answer.body.substr(0, 300));

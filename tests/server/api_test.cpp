@@ -15,12 +15,6 @@ namespace {
 
 Served::Setup with_flows() { return {.files = {{"flows.kflow", flows}}}; }
 
-const cel::Value& at(const cel::Value& record, const std::string& name) {
-  static const cel::Value nothing;
-  const cel::Value* v = record.kind() == cel::Kind::map ? record.find(name) : nullptr;
-  return v == nullptr ? nothing : *v;
-}
-
 bool gap_free(const std::vector<Event>& events, uint64_t from = 0) {
   for (const Event& e : events) {
     if (e.id.empty()) continue;

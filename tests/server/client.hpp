@@ -56,6 +56,8 @@ struct Ask {
   std::string type = "application/json";
 };
 std::string written(const Ask& ask, int port);
+/// In a path, a query or a form: all but RFC 3986's unreserved characters is percent-encoded.
+std::string encoded(std::string_view text);
 
 /// Reads one response; of a stream its head alone (`head_only`).
 Answer read_answer(Wire& wire, bool head_only = false, std::string_view method = "GET");

@@ -19,28 +19,6 @@ namespace {
 
 constexpr size_t longest = 100'000;  // of texts that are tried
 
-const cel::Value& at(const cel::Value& record, std::string_view name) {
-  static const cel::Value nothing;
-  const cel::Value* v = record.kind() == cel::Kind::map ? record.find(name) : nullptr;
-  return v == nullptr ? nothing : *v;
-}
-
-std::string encoded(const std::string& text) {
-  static const char* hex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const auto b = static_cast<unsigned char>(c);
-    if (std::isalnum(b) != 0) {
-      out += c;
-    } else {
-      out += '%';
-      out += hex[b >> 4];
-      out += hex[b & 15];
-    }
-  }
-  return out;
-}
-
 struct Parameter {
   std::string name;
   std::string in;  // path, query, header, body

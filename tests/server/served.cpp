@@ -127,4 +127,10 @@ std::string field(const cel::Value& record, const std::string& name) {
   return v->kind() == cel::Kind::string ? std::string(v->as_string()) : cel::to_json(*v);
 }
 
+const cel::Value& at(const cel::Value& record, std::string_view name) {
+  static const cel::Value nothing;
+  const cel::Value* v = record.kind() == cel::Kind::map ? record.find(name) : nullptr;
+  return v == nullptr ? nothing : *v;
+}
+
 }  // namespace kflow::test

@@ -65,4 +65,7 @@ cel::Value json_of(const std::string& text);
 /// A field of a record as text: of texts themselves, of others their JSON.
 std::string field(const cel::Value& record, const std::string& name);
 
+/// A field of a record; null if there is none, or it is no record.
+const cel::Value& at(const cel::Value& record, std::string_view name);
+
 }  // namespace kflow::test
