@@ -5,7 +5,6 @@
 #include <functional>
 #include <set>
 
-#include "compiler/cel/evaluate.hpp"
 #include "compiler/cel/functions.hpp"
 #include "compiler/sema/constructs.hpp"
 #include "compiler/sema/expressions.hpp"

@@ -4,13 +4,10 @@
 #include <algorithm>
 #include <map>
 
-#include "compiler/cel/evaluate.hpp"
-#include "compiler/cel/functions.hpp"
 #include "compiler/sema/expressions.hpp"
 #include "compiler/sema/habits.hpp"
 #include "compiler/sema/model.hpp"
 #include "compiler/syntax/literals.hpp"
-#include "compiler/syntax/parse.hpp"
 
 namespace kflow::sema {
 
